@@ -1,0 +1,666 @@
+/* sessmgr--0.1.sql */
+
+-- complain if the script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION sessmgr" to load this file. \quit
+
+--
+-- Handle types
+--
+-- 64-bit values that mean something only in the backend that made them.  Input
+-- checks the form alone; their use finds out whether they are valid.
+--
+
+CREATE TYPE engine;
+
+CREATE FUNCTION engine_in(cstring) RETURNS engine
+    AS 'MODULE_PATHNAME', 'sm_engine_in' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION engine_out(engine) RETURNS cstring
+    AS 'MODULE_PATHNAME', 'sm_engine_out' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION engine_recv(internal) RETURNS engine
+    AS 'MODULE_PATHNAME', 'sm_handle_recv' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION engine_send(engine) RETURNS bytea
+    AS 'MODULE_PATHNAME', 'sm_handle_send' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE TYPE engine (
+    INPUT = engine_in, OUTPUT = engine_out, RECEIVE = engine_recv, SEND = engine_send,
+    LIKE = pg_catalog.int8
+);
+
+COMMENT ON FUNCTION engine_in(cstring) IS 'I/O of type sessmgr.engine';
+COMMENT ON FUNCTION engine_out(engine) IS 'I/O of type sessmgr.engine';
+COMMENT ON FUNCTION engine_recv(internal) IS 'I/O of type sessmgr.engine';
+COMMENT ON FUNCTION engine_send(engine) IS 'I/O of type sessmgr.engine';
+COMMENT ON TYPE engine IS 'An engine: what is known of one target for one role. Valid only in the backend that made it.';
+
+CREATE FUNCTION engine_eq(engine, engine) RETURNS boolean
+    AS 'int8eq' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION engine_ne(engine, engine) RETURNS boolean
+    AS 'int8ne' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION engine_lt(engine, engine) RETURNS boolean
+    AS 'int8lt' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION engine_le(engine, engine) RETURNS boolean
+    AS 'int8le' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION engine_gt(engine, engine) RETURNS boolean
+    AS 'int8gt' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION engine_ge(engine, engine) RETURNS boolean
+    AS 'int8ge' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION engine_cmp(engine, engine) RETURNS integer
+    AS 'btint8cmp' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION engine_hash(engine) RETURNS integer
+    AS 'hashint8' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION engine_hash_extended(engine, bigint) RETURNS bigint
+    AS 'hashint8extended' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+
+CREATE OPERATOR = (
+    LEFTARG = engine, RIGHTARG = engine, FUNCTION = engine_eq,
+    COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES, MERGES
+);
+CREATE OPERATOR <> (
+    LEFTARG = engine, RIGHTARG = engine, FUNCTION = engine_ne,
+    COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel
+);
+CREATE OPERATOR < (
+    LEFTARG = engine, RIGHTARG = engine, FUNCTION = engine_lt,
+    COMMUTATOR = >, NEGATOR = >=, RESTRICT = scalarltsel, JOIN = scalarltjoinsel
+);
+CREATE OPERATOR <= (
+    LEFTARG = engine, RIGHTARG = engine, FUNCTION = engine_le,
+    COMMUTATOR = >=, NEGATOR = >, RESTRICT = scalarlesel, JOIN = scalarlejoinsel
+);
+CREATE OPERATOR > (
+    LEFTARG = engine, RIGHTARG = engine, FUNCTION = engine_gt,
+    COMMUTATOR = <, NEGATOR = <=, RESTRICT = scalargtsel, JOIN = scalargtjoinsel
+);
+CREATE OPERATOR >= (
+    LEFTARG = engine, RIGHTARG = engine, FUNCTION = engine_ge,
+    COMMUTATOR = <=, NEGATOR = <, RESTRICT = scalargesel, JOIN = scalargejoinsel
+);
+
+CREATE OPERATOR CLASS engine_ops DEFAULT FOR TYPE engine USING btree AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 engine_cmp(engine, engine);
+CREATE OPERATOR CLASS engine_ops DEFAULT FOR TYPE engine USING hash AS
+    OPERATOR 1 =,
+    FUNCTION 1 engine_hash(engine), FUNCTION 2 engine_hash_extended(engine, bigint);
+
+COMMENT ON FUNCTION engine_eq(engine, engine) IS 'implementation of = operator';
+COMMENT ON OPERATOR = (engine, engine) IS 'equal';
+COMMENT ON FUNCTION engine_ne(engine, engine) IS 'implementation of <> operator';
+COMMENT ON OPERATOR <> (engine, engine) IS 'not equal';
+COMMENT ON FUNCTION engine_lt(engine, engine) IS 'implementation of < operator';
+COMMENT ON OPERATOR < (engine, engine) IS 'less than';
+COMMENT ON FUNCTION engine_le(engine, engine) IS 'implementation of <= operator';
+COMMENT ON OPERATOR <= (engine, engine) IS 'less than or equal';
+COMMENT ON FUNCTION engine_gt(engine, engine) IS 'implementation of > operator';
+COMMENT ON OPERATOR > (engine, engine) IS 'greater than';
+COMMENT ON FUNCTION engine_ge(engine, engine) IS 'implementation of >= operator';
+COMMENT ON OPERATOR >= (engine, engine) IS 'greater than or equal';
+COMMENT ON FUNCTION engine_cmp(engine, engine) IS 'less-equal-greater';
+COMMENT ON FUNCTION engine_hash(engine) IS 'hash';
+COMMENT ON FUNCTION engine_hash_extended(engine, bigint) IS 'hash';
+COMMENT ON OPERATOR CLASS engine_ops USING btree IS 'btree operators of sessmgr.engine';
+COMMENT ON OPERATOR FAMILY engine_ops USING btree IS 'btree operators of sessmgr.engine';
+COMMENT ON OPERATOR CLASS engine_ops USING hash IS 'hash operators of sessmgr.engine';
+COMMENT ON OPERATOR FAMILY engine_ops USING hash IS 'hash operators of sessmgr.engine';
+
+CREATE TYPE sessionmaker;
+
+CREATE FUNCTION sessionmaker_in(cstring) RETURNS sessionmaker
+    AS 'MODULE_PATHNAME', 'sm_sessionmaker_in' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION sessionmaker_out(sessionmaker) RETURNS cstring
+    AS 'MODULE_PATHNAME', 'sm_sessionmaker_out' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION sessionmaker_recv(internal) RETURNS sessionmaker
+    AS 'MODULE_PATHNAME', 'sm_handle_recv' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION sessionmaker_send(sessionmaker) RETURNS bytea
+    AS 'MODULE_PATHNAME', 'sm_handle_send' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE TYPE sessionmaker (
+    INPUT = sessionmaker_in, OUTPUT = sessionmaker_out, RECEIVE = sessionmaker_recv, SEND = sessionmaker_send,
+    LIKE = pg_catalog.int8
+);
+
+COMMENT ON FUNCTION sessionmaker_in(cstring) IS 'I/O of type sessmgr.sessionmaker';
+COMMENT ON FUNCTION sessionmaker_out(sessionmaker) IS 'I/O of type sessmgr.sessionmaker';
+COMMENT ON FUNCTION sessionmaker_recv(internal) IS 'I/O of type sessmgr.sessionmaker';
+COMMENT ON FUNCTION sessionmaker_send(sessionmaker) IS 'I/O of type sessmgr.sessionmaker';
+COMMENT ON TYPE sessionmaker IS 'A factory that opens sessions on one engine with fixed options. Valid only in the backend that made it.';
+
+CREATE FUNCTION sessionmaker_eq(sessionmaker, sessionmaker) RETURNS boolean
+    AS 'int8eq' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION sessionmaker_ne(sessionmaker, sessionmaker) RETURNS boolean
+    AS 'int8ne' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION sessionmaker_lt(sessionmaker, sessionmaker) RETURNS boolean
+    AS 'int8lt' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION sessionmaker_le(sessionmaker, sessionmaker) RETURNS boolean
+    AS 'int8le' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION sessionmaker_gt(sessionmaker, sessionmaker) RETURNS boolean
+    AS 'int8gt' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION sessionmaker_ge(sessionmaker, sessionmaker) RETURNS boolean
+    AS 'int8ge' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION sessionmaker_cmp(sessionmaker, sessionmaker) RETURNS integer
+    AS 'btint8cmp' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION sessionmaker_hash(sessionmaker) RETURNS integer
+    AS 'hashint8' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION sessionmaker_hash_extended(sessionmaker, bigint) RETURNS bigint
+    AS 'hashint8extended' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+
+CREATE OPERATOR = (
+    LEFTARG = sessionmaker, RIGHTARG = sessionmaker, FUNCTION = sessionmaker_eq,
+    COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES, MERGES
+);
+CREATE OPERATOR <> (
+    LEFTARG = sessionmaker, RIGHTARG = sessionmaker, FUNCTION = sessionmaker_ne,
+    COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel
+);
+CREATE OPERATOR < (
+    LEFTARG = sessionmaker, RIGHTARG = sessionmaker, FUNCTION = sessionmaker_lt,
+    COMMUTATOR = >, NEGATOR = >=, RESTRICT = scalarltsel, JOIN = scalarltjoinsel
+);
+CREATE OPERATOR <= (
+    LEFTARG = sessionmaker, RIGHTARG = sessionmaker, FUNCTION = sessionmaker_le,
+    COMMUTATOR = >=, NEGATOR = >, RESTRICT = scalarlesel, JOIN = scalarlejoinsel
+);
+CREATE OPERATOR > (
+    LEFTARG = sessionmaker, RIGHTARG = sessionmaker, FUNCTION = sessionmaker_gt,
+    COMMUTATOR = <, NEGATOR = <=, RESTRICT = scalargtsel, JOIN = scalargtjoinsel
+);
+CREATE OPERATOR >= (
+    LEFTARG = sessionmaker, RIGHTARG = sessionmaker, FUNCTION = sessionmaker_ge,
+    COMMUTATOR = <=, NEGATOR = <, RESTRICT = scalargesel, JOIN = scalargejoinsel
+);
+
+CREATE OPERATOR CLASS sessionmaker_ops DEFAULT FOR TYPE sessionmaker USING btree AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 sessionmaker_cmp(sessionmaker, sessionmaker);
+CREATE OPERATOR CLASS sessionmaker_ops DEFAULT FOR TYPE sessionmaker USING hash AS
+    OPERATOR 1 =,
+    FUNCTION 1 sessionmaker_hash(sessionmaker), FUNCTION 2 sessionmaker_hash_extended(sessionmaker, bigint);
+
+COMMENT ON FUNCTION sessionmaker_eq(sessionmaker, sessionmaker) IS 'implementation of = operator';
+COMMENT ON OPERATOR = (sessionmaker, sessionmaker) IS 'equal';
+COMMENT ON FUNCTION sessionmaker_ne(sessionmaker, sessionmaker) IS 'implementation of <> operator';
+COMMENT ON OPERATOR <> (sessionmaker, sessionmaker) IS 'not equal';
+COMMENT ON FUNCTION sessionmaker_lt(sessionmaker, sessionmaker) IS 'implementation of < operator';
+COMMENT ON OPERATOR < (sessionmaker, sessionmaker) IS 'less than';
+COMMENT ON FUNCTION sessionmaker_le(sessionmaker, sessionmaker) IS 'implementation of <= operator';
+COMMENT ON OPERATOR <= (sessionmaker, sessionmaker) IS 'less than or equal';
+COMMENT ON FUNCTION sessionmaker_gt(sessionmaker, sessionmaker) IS 'implementation of > operator';
+COMMENT ON OPERATOR > (sessionmaker, sessionmaker) IS 'greater than';
+COMMENT ON FUNCTION sessionmaker_ge(sessionmaker, sessionmaker) IS 'implementation of >= operator';
+COMMENT ON OPERATOR >= (sessionmaker, sessionmaker) IS 'greater than or equal';
+COMMENT ON FUNCTION sessionmaker_cmp(sessionmaker, sessionmaker) IS 'less-equal-greater';
+COMMENT ON FUNCTION sessionmaker_hash(sessionmaker) IS 'hash';
+COMMENT ON FUNCTION sessionmaker_hash_extended(sessionmaker, bigint) IS 'hash';
+COMMENT ON OPERATOR CLASS sessionmaker_ops USING btree IS 'btree operators of sessmgr.sessionmaker';
+COMMENT ON OPERATOR FAMILY sessionmaker_ops USING btree IS 'btree operators of sessmgr.sessionmaker';
+COMMENT ON OPERATOR CLASS sessionmaker_ops USING hash IS 'hash operators of sessmgr.sessionmaker';
+COMMENT ON OPERATOR FAMILY sessionmaker_ops USING hash IS 'hash operators of sessmgr.sessionmaker';
+
+CREATE TYPE session;
+
+CREATE FUNCTION session_in(cstring) RETURNS session
+    AS 'MODULE_PATHNAME', 'sm_session_in' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION session_out(session) RETURNS cstring
+    AS 'MODULE_PATHNAME', 'sm_session_out' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION session_recv(internal) RETURNS session
+    AS 'MODULE_PATHNAME', 'sm_handle_recv' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION session_send(session) RETURNS bytea
+    AS 'MODULE_PATHNAME', 'sm_handle_send' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE TYPE session (
+    INPUT = session_in, OUTPUT = session_out, RECEIVE = session_recv, SEND = session_send,
+    LIKE = pg_catalog.int8
+);
+
+COMMENT ON FUNCTION session_in(cstring) IS 'I/O of type sessmgr.session';
+COMMENT ON FUNCTION session_out(session) IS 'I/O of type sessmgr.session';
+COMMENT ON FUNCTION session_recv(internal) IS 'I/O of type sessmgr.session';
+COMMENT ON FUNCTION session_send(session) IS 'I/O of type sessmgr.session';
+COMMENT ON TYPE session IS 'A session: a unit of work on one engine. Valid only in the backend that made it.';
+
+CREATE FUNCTION session_eq(session, session) RETURNS boolean
+    AS 'int8eq' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION session_ne(session, session) RETURNS boolean
+    AS 'int8ne' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION session_lt(session, session) RETURNS boolean
+    AS 'int8lt' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION session_le(session, session) RETURNS boolean
+    AS 'int8le' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION session_gt(session, session) RETURNS boolean
+    AS 'int8gt' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION session_ge(session, session) RETURNS boolean
+    AS 'int8ge' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION session_cmp(session, session) RETURNS integer
+    AS 'btint8cmp' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION session_hash(session) RETURNS integer
+    AS 'hashint8' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+CREATE FUNCTION session_hash_extended(session, bigint) RETURNS bigint
+    AS 'hashint8extended' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
+
+CREATE OPERATOR = (
+    LEFTARG = session, RIGHTARG = session, FUNCTION = session_eq,
+    COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES, MERGES
+);
+CREATE OPERATOR <> (
+    LEFTARG = session, RIGHTARG = session, FUNCTION = session_ne,
+    COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel
+);
+CREATE OPERATOR < (
+    LEFTARG = session, RIGHTARG = session, FUNCTION = session_lt,
+    COMMUTATOR = >, NEGATOR = >=, RESTRICT = scalarltsel, JOIN = scalarltjoinsel
+);
+CREATE OPERATOR <= (
+    LEFTARG = session, RIGHTARG = session, FUNCTION = session_le,
+    COMMUTATOR = >=, NEGATOR = >, RESTRICT = scalarlesel, JOIN = scalarlejoinsel
+);
+CREATE OPERATOR > (
+    LEFTARG = session, RIGHTARG = session, FUNCTION = session_gt,
+    COMMUTATOR = <, NEGATOR = <=, RESTRICT = scalargtsel, JOIN = scalargtjoinsel
+);
+CREATE OPERATOR >= (
+    LEFTARG = session, RIGHTARG = session, FUNCTION = session_ge,
+    COMMUTATOR = <=, NEGATOR = <, RESTRICT = scalargesel, JOIN = scalargejoinsel
+);
+
+CREATE OPERATOR CLASS session_ops DEFAULT FOR TYPE session USING btree AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 session_cmp(session, session);
+CREATE OPERATOR CLASS session_ops DEFAULT FOR TYPE session USING hash AS
+    OPERATOR 1 =,
+    FUNCTION 1 session_hash(session), FUNCTION 2 session_hash_extended(session, bigint);
+
+COMMENT ON FUNCTION session_eq(session, session) IS 'implementation of = operator';
+COMMENT ON OPERATOR = (session, session) IS 'equal';
+COMMENT ON FUNCTION session_ne(session, session) IS 'implementation of <> operator';
+COMMENT ON OPERATOR <> (session, session) IS 'not equal';
+COMMENT ON FUNCTION session_lt(session, session) IS 'implementation of < operator';
+COMMENT ON OPERATOR < (session, session) IS 'less than';
+COMMENT ON FUNCTION session_le(session, session) IS 'implementation of <= operator';
+COMMENT ON OPERATOR <= (session, session) IS 'less than or equal';
+COMMENT ON FUNCTION session_gt(session, session) IS 'implementation of > operator';
+COMMENT ON OPERATOR > (session, session) IS 'greater than';
+COMMENT ON FUNCTION session_ge(session, session) IS 'implementation of >= operator';
+COMMENT ON OPERATOR >= (session, session) IS 'greater than or equal';
+COMMENT ON FUNCTION session_cmp(session, session) IS 'less-equal-greater';
+COMMENT ON FUNCTION session_hash(session) IS 'hash';
+COMMENT ON FUNCTION session_hash_extended(session, bigint) IS 'hash';
+COMMENT ON OPERATOR CLASS session_ops USING btree IS 'btree operators of sessmgr.session';
+COMMENT ON OPERATOR FAMILY session_ops USING btree IS 'btree operators of sessmgr.session';
+COMMENT ON OPERATOR CLASS session_ops USING hash IS 'hash operators of sessmgr.session';
+COMMENT ON OPERATOR FAMILY session_ops USING hash IS 'hash operators of sessmgr.session';
+
+--
+-- Targets
+--
+CREATE FUNCTION sessmgr_fdw_validator(options text[], catalog oid) RETURNS void
+    AS 'MODULE_PATHNAME', 'sessmgr_fdw_validator' LANGUAGE C STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION sessmgr_fdw_validator(text[], oid) IS
+    'Checks the options of servers and user mappings of wrapper sessmgr';
+
+CREATE FOREIGN DATA WRAPPER sessmgr VALIDATOR sessmgr_fdw_validator;
+COMMENT ON FOREIGN DATA WRAPPER sessmgr IS
+    'Names targets of sessmgr. USAGE on it is the right to name a target by a literal URI.';
+
+CREATE FUNCTION options(
+    OUT name text, OUT contexts text, OUT belongs_to text, OUT type text, OUT unit text,
+    OUT default_value text, OUT setting text, OUT superuser_only boolean, OUT description text
+) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'sm_options_list' LANGUAGE C STABLE STRICT PARALLEL SAFE ROWS 20;
+COMMENT ON FUNCTION options() IS 'All options: where each may stand, its type, unit and default';
+
+--
+-- The manager
+--
+
+CREATE FUNCTION get_engine(dburi text, options jsonb DEFAULT '{}')
+    RETURNS engine AS 'MODULE_PATHNAME', 'sm_get_engine'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION get_engine(text, jsonb) IS
+    'The engine of a target for the current role, made if there is none yet';
+
+CREATE FUNCTION create_session(dburi text, short_lived_sessions boolean DEFAULT false, options jsonb DEFAULT '{}',
+    OUT engine engine, OUT factory sessionmaker)
+    AS 'MODULE_PATHNAME', 'sm_create_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION create_session(text, boolean, jsonb) IS
+    'An engine and a factory of sessions on it';
+
+CREATE FUNCTION session_factory(dburi text, options jsonb DEFAULT '{}')
+    RETURNS session AS 'MODULE_PATHNAME', 'sm_session_factory'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION session_factory(text, jsonb) IS
+    'Prepares the models of metadata default on a target, then opens a session';
+
+CREATE FUNCTION invalidate(dburi text)
+    RETURNS boolean AS 'MODULE_PATHNAME', 'sm_invalidate'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION invalidate(text) IS
+    'Forgets the current roles engine of a target, its factories and its connections; true if there was one';
+
+CREATE FUNCTION prepare_models(engine engine, metadata name DEFAULT 'default')
+    RETURNS integer AS 'MODULE_PATHNAME', 'sm_prepare_models'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION prepare_models(engine, name) IS
+    'Creates the registered models that are missing on the target; returns how many tables it created';
+
+CREATE FUNCTION prepared(engine engine, metadata name DEFAULT 'default')
+    RETURNS boolean AS 'MODULE_PATHNAME', 'sm_prepared'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION prepared(engine, name) IS
+    'Have the models been prepared on this engine?';
+
+CREATE FUNCTION forked()
+    RETURNS boolean AS 'MODULE_PATHNAME', 'sm_is_forked'
+    LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION forked() IS
+    'Was this process forked from a postmaster? Only then are engines and connections kept';
+
+CREATE FUNCTION dispose(engine engine)
+    RETURNS integer AS 'MODULE_PATHNAME', 'sm_dispose'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION dispose(engine) IS
+    'Closes the engines idle connections; returns how many';
+
+CREATE FUNCTION open(factory sessionmaker)
+    RETURNS session AS 'MODULE_PATHNAME', 'sm_open'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION open(sessionmaker) IS
+    'Opens a session';
+
+CREATE FUNCTION reset()
+    RETURNS void AS 'MODULE_PATHNAME', 'sm_reset_all'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION reset() IS
+    'Closes all sessions and forgets all engines and connections, as DISCARD ALL does';
+
+--
+-- The session
+--
+
+CREATE FUNCTION begin(session session)
+    RETURNS void AS 'MODULE_PATHNAME', 'sm_begin'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION begin(session) IS
+    'Begins a transaction; a session does so by itself with its first statement';
+
+CREATE FUNCTION commit(session session)
+    RETURNS void AS 'MODULE_PATHNAME', 'sm_commit'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION commit(session) IS
+    'Commits the sessions transaction, if there is one';
+
+CREATE FUNCTION rollback(session session)
+    RETURNS void AS 'MODULE_PATHNAME', 'sm_rollback'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION rollback(session) IS
+    'Rolls the sessions transaction back, if there is one';
+
+CREATE FUNCTION close(session session)
+    RETURNS void AS 'MODULE_PATHNAME', 'sm_close'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION close(session) IS
+    'Closes the session, rolling back what was not committed';
+
+CREATE FUNCTION in_transaction(session session)
+    RETURNS boolean AS 'MODULE_PATHNAME', 'sm_in_transaction'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION in_transaction(session) IS
+    'Is the session in a transaction?';
+
+CREATE FUNCTION begin_nested(session session)
+    RETURNS integer AS 'MODULE_PATHNAME', 'sm_begin_nested'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION begin_nested(session) IS
+    'Sets a savepoint and returns its number';
+
+CREATE FUNCTION release(session session, savepoint integer)
+    RETURNS void AS 'MODULE_PATHNAME', 'sm_release'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION release(session, integer) IS
+    'Releases a savepoint and those set after it, keeping their work';
+
+CREATE FUNCTION rollback_to(session session, savepoint integer)
+    RETURNS void AS 'MODULE_PATHNAME', 'sm_rollback_to'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION rollback_to(session, integer) IS
+    'Undoes what was done since a savepoint, which stays';
+
+--
+-- Statements
+--
+-- "target" is a session, or a dburi for a statement that commits by itself.
+-- VARIADIC "any" wants at least one argument, so each form without parameters
+-- is a function of its own.
+--
+
+CREATE FUNCTION execute(target session, sql text)
+    RETURNS bigint AS 'MODULE_PATHNAME', 'sm_execute_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION execute(session, text) IS
+    'Runs a statement; returns the number of rows affected or returned, in a session';
+
+CREATE FUNCTION execute(target session, sql text, VARIADIC params "any")
+    RETURNS bigint AS 'MODULE_PATHNAME', 'sm_execute_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION execute(session, text, VARIADIC "any") IS
+    'Runs a statement; returns the number of rows affected or returned, in a session, with bind parameters';
+
+CREATE FUNCTION execute(target text, sql text)
+    RETURNS bigint AS 'MODULE_PATHNAME', 'sm_execute_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION execute(text, text) IS
+    'Runs a statement; returns the number of rows affected or returned, on a target, as a transaction of its own';
+
+CREATE FUNCTION execute(target text, sql text, VARIADIC params "any")
+    RETURNS bigint AS 'MODULE_PATHNAME', 'sm_execute_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION execute(text, text, VARIADIC "any") IS
+    'Runs a statement; returns the number of rows affected or returned, on a target, as a transaction of its own, with bind parameters';
+
+CREATE FUNCTION query(target session, sql text)
+    RETURNS SETOF record AS 'MODULE_PATHNAME', 'sm_query_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION query(session, text) IS
+    'Runs a statement and returns its rows, in the columns of a column definition list, in a session';
+
+CREATE FUNCTION query(target session, sql text, VARIADIC params "any")
+    RETURNS SETOF record AS 'MODULE_PATHNAME', 'sm_query_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION query(session, text, VARIADIC "any") IS
+    'Runs a statement and returns its rows, in the columns of a column definition list, in a session, with bind parameters';
+
+CREATE FUNCTION query(target text, sql text)
+    RETURNS SETOF record AS 'MODULE_PATHNAME', 'sm_query_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION query(text, text) IS
+    'Runs a statement and returns its rows, in the columns of a column definition list, on a target, as a transaction of its own';
+
+CREATE FUNCTION query(target text, sql text, VARIADIC params "any")
+    RETURNS SETOF record AS 'MODULE_PATHNAME', 'sm_query_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION query(text, text, VARIADIC "any") IS
+    'Runs a statement and returns its rows, in the columns of a column definition list, on a target, as a transaction of its own, with bind parameters';
+
+CREATE FUNCTION query_as(rowtype anyelement, target session, sql text)
+    RETURNS SETOF anyelement AS 'MODULE_PATHNAME', 'sm_query_as_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION query_as(anyelement, session, text) IS
+    'Runs a statement and returns its rows as a row type or a scalar type, in a session';
+
+CREATE FUNCTION query_as(rowtype anyelement, target session, sql text, VARIADIC params "any")
+    RETURNS SETOF anyelement AS 'MODULE_PATHNAME', 'sm_query_as_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION query_as(anyelement, session, text, VARIADIC "any") IS
+    'Runs a statement and returns its rows as a row type or a scalar type, in a session, with bind parameters';
+
+CREATE FUNCTION query_as(rowtype anyelement, target text, sql text)
+    RETURNS SETOF anyelement AS 'MODULE_PATHNAME', 'sm_query_as_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION query_as(anyelement, text, text) IS
+    'Runs a statement and returns its rows as a row type or a scalar type, on a target, as a transaction of its own';
+
+CREATE FUNCTION query_as(rowtype anyelement, target text, sql text, VARIADIC params "any")
+    RETURNS SETOF anyelement AS 'MODULE_PATHNAME', 'sm_query_as_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION query_as(anyelement, text, text, VARIADIC "any") IS
+    'Runs a statement and returns its rows as a row type or a scalar type, on a target, as a transaction of its own, with bind parameters';
+
+CREATE FUNCTION query_json(target session, sql text)
+    RETURNS SETOF jsonb AS 'MODULE_PATHNAME', 'sm_query_json_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION query_json(session, text) IS
+    'Runs a statement and returns each row as an object, in a session';
+
+CREATE FUNCTION query_json(target session, sql text, VARIADIC params "any")
+    RETURNS SETOF jsonb AS 'MODULE_PATHNAME', 'sm_query_json_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION query_json(session, text, VARIADIC "any") IS
+    'Runs a statement and returns each row as an object, in a session, with bind parameters';
+
+CREATE FUNCTION query_json(target text, sql text)
+    RETURNS SETOF jsonb AS 'MODULE_PATHNAME', 'sm_query_json_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION query_json(text, text) IS
+    'Runs a statement and returns each row as an object, on a target, as a transaction of its own';
+
+CREATE FUNCTION query_json(target text, sql text, VARIADIC params "any")
+    RETURNS SETOF jsonb AS 'MODULE_PATHNAME', 'sm_query_json_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION query_json(text, text, VARIADIC "any") IS
+    'Runs a statement and returns each row as an object, on a target, as a transaction of its own, with bind parameters';
+
+CREATE FUNCTION scalar(target session, sql text)
+    RETURNS text AS 'MODULE_PATHNAME', 'sm_scalar_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION scalar(session, text) IS
+    'Runs a statement and returns the first column of its first row as text, in a session';
+
+CREATE FUNCTION scalar(target session, sql text, VARIADIC params "any")
+    RETURNS text AS 'MODULE_PATHNAME', 'sm_scalar_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION scalar(session, text, VARIADIC "any") IS
+    'Runs a statement and returns the first column of its first row as text, in a session, with bind parameters';
+
+CREATE FUNCTION scalar(target text, sql text)
+    RETURNS text AS 'MODULE_PATHNAME', 'sm_scalar_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION scalar(text, text) IS
+    'Runs a statement and returns the first column of its first row as text, on a target, as a transaction of its own';
+
+CREATE FUNCTION scalar(target text, sql text, VARIADIC params "any")
+    RETURNS text AS 'MODULE_PATHNAME', 'sm_scalar_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION scalar(text, text, VARIADIC "any") IS
+    'Runs a statement and returns the first column of its first row as text, on a target, as a transaction of its own, with bind parameters';
+
+CREATE FUNCTION scalar_as(rowtype anyelement, target session, sql text)
+    RETURNS anyelement AS 'MODULE_PATHNAME', 'sm_scalar_as_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION scalar_as(anyelement, session, text) IS
+    'Runs a statement and returns the first column of its first row as the type of the first argument, in a session';
+
+CREATE FUNCTION scalar_as(rowtype anyelement, target session, sql text, VARIADIC params "any")
+    RETURNS anyelement AS 'MODULE_PATHNAME', 'sm_scalar_as_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION scalar_as(anyelement, session, text, VARIADIC "any") IS
+    'Runs a statement and returns the first column of its first row as the type of the first argument, in a session, with bind parameters';
+
+CREATE FUNCTION scalar_as(rowtype anyelement, target text, sql text)
+    RETURNS anyelement AS 'MODULE_PATHNAME', 'sm_scalar_as_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION scalar_as(anyelement, text, text) IS
+    'Runs a statement and returns the first column of its first row as the type of the first argument, on a target, as a transaction of its own';
+
+CREATE FUNCTION scalar_as(rowtype anyelement, target text, sql text, VARIADIC params "any")
+    RETURNS anyelement AS 'MODULE_PATHNAME', 'sm_scalar_as_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION scalar_as(anyelement, text, text, VARIADIC "any") IS
+    'Runs a statement and returns the first column of its first row as the type of the first argument, on a target, as a transaction of its own, with bind parameters';
+
+
+--
+-- Views of this backend
+--
+CREATE FUNCTION engines_list(
+    OUT engine engine, OUT dburi text, OUT role name, OUT driver text,
+    OUT created_at timestamptz, OUT hits bigint, OUT connects bigint, OUT checkouts bigint,
+    OUT idle integer, OUT checked_out integer, OUT pool_size integer, OUT max_overflow integer,
+    OUT prepared text[]
+) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'sm_engines_list' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION engines_list() IS 'Rows of view sessmgr.engines';
+
+CREATE FUNCTION sessions_list(
+    OUT session session, OUT dburi text, OUT role name, OUT state text, OUT transaction text,
+    OUT hold boolean, OUT savepoints integer, OUT statements bigint, OUT remote_pid integer,
+    OUT opened_at timestamptz
+) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'sm_sessions_list' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION sessions_list() IS 'Rows of view sessmgr.sessions';
+
+CREATE FUNCTION connections_list(
+    OUT dburi text, OUT role name, OUT state text, OUT remote_pid integer, OUT session session,
+    OUT connected_at timestamptz, OUT state_change timestamptz, OUT recycle_at timestamptz,
+    OUT statements bigint
+) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'sm_connections_list' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION connections_list() IS 'Rows of view sessmgr.connections';
+
+CREATE VIEW engines AS SELECT * FROM engines_list();
+CREATE VIEW sessions AS SELECT * FROM sessions_list();
+CREATE VIEW connections AS SELECT * FROM connections_list();
+COMMENT ON VIEW engines IS
+    'The engines of this backend that belong to roles whose privileges the current role has';
+COMMENT ON VIEW sessions IS
+    'The sessions of this backend that belong to roles whose privileges the current role has';
+COMMENT ON VIEW connections IS
+    'The connections of this backend that belong to roles whose privileges the current role has';
+GRANT SELECT ON engines, sessions, connections TO PUBLIC;
+
+--
+-- Who may use it: nobody, until granted.  The views, forked() and options() are
+-- for everybody.
+--
+
+REVOKE EXECUTE ON FUNCTION get_engine(text, jsonb) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION create_session(text, boolean, jsonb) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION session_factory(text, jsonb) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION invalidate(text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION prepare_models(engine, name) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION prepared(engine, name) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION dispose(engine) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION open(sessionmaker) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION reset() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION begin(session) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION commit(session) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION rollback(session) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION close(session) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION in_transaction(session) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION begin_nested(session) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION release(session, integer) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION rollback_to(session, integer) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION execute(session, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION execute(session, text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION execute(text, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION execute(text, text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION query(session, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION query(session, text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION query(text, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION query(text, text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION query_as(anyelement, session, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION query_as(anyelement, session, text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION query_as(anyelement, text, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION query_as(anyelement, text, text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION query_json(session, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION query_json(session, text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION query_json(text, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION query_json(text, text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION scalar(session, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION scalar(session, text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION scalar(text, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION scalar(text, text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION scalar_as(anyelement, session, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION scalar_as(anyelement, session, text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION scalar_as(anyelement, text, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION scalar_as(anyelement, text, text, VARIADIC "any") FROM PUBLIC;
+

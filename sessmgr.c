@@ -1,0 +1,52 @@
+/*-------------------------------------------------------------------------
+ *
+ * sessmgr.c
+ *		Engines, pooled sessions and models for SQL functions: the module.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "nodes/parsenodes.h"
+#include "tcop/utility.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+static ProcessUtility_hook_type previous_ProcessUtility = NULL;
+
+/*
+ * DISCARD ALL brings a backend back to its first state, and what is kept here
+ * with it.
+ */
+static void
+discard_too(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+			ProcessUtilityContext context, ParamListInfo params,
+			QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	bool		discard_all = IsA(pstmt->utilityStmt, DiscardStmt) &&
+		((DiscardStmt *) pstmt->utilityStmt)->target == DISCARD_ALL;
+
+	if (previous_ProcessUtility)
+		previous_ProcessUtility(pstmt, queryString, readOnlyTree, context, params,
+								queryEnv, dest, qc);
+	else
+		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params,
+								queryEnv, dest, qc);
+	if (discard_all)
+		sm_reset();
+}
+
+void
+_PG_init(void)
+{
+	sm_engine_init();
+	sm_options_init();
+	sm_xact_init();
+
+	previous_ProcessUtility = ProcessUtility_hook;
+	ProcessUtility_hook = discard_too;
+}

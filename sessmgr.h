@@ -1,0 +1,720 @@
+/*-------------------------------------------------------------------------
+ *
+ * sessmgr.h
+ *		Shared types and prototypes of sessmgr.
+ *
+ * The prototypes are grouped by the file that defines the function, in the
+ * order of the layers: a file calls those above it in this header and none
+ * below.
+ *
+ * All times are milliseconds unless a name says otherwise; -1 or 0 mean "none"
+ * where the option's description says so.  A TimestampTz named "deadline" is
+ * absolute; SM_NO_DEADLINE never comes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SESSMGR_H
+#define SESSMGR_H
+
+#include "postgres.h"
+
+#include "access/tupdesc.h"
+#include "access/xact.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "lib/ilist.h"
+#include "libpq-fe.h"
+#include "utils/jsonb.h"
+#include "utils/relcache.h"
+#include "utils/timestamp.h"
+
+/* 18 has pg_noreturn instead, in another place of the declaration. */
+#ifndef pg_attribute_noreturn
+#define pg_attribute_noreturn() __attribute__((noreturn))
+#endif
+
+#define SM_NO_DEADLINE		DT_NOEND
+
+/* ----------
+ * Options
+ * ----------
+ */
+typedef enum SmTristate
+{
+	SM_UNSET,					/* as the target has it */
+	SM_OFF,
+	SM_ON
+} SmTristate;
+
+typedef enum SmResetMode
+{
+	SM_RESET_ROLLBACK,
+	SM_RESET_DISCARD,
+	SM_RESET_NONE
+} SmResetMode;
+
+typedef enum SmPoolClass
+{
+	SM_POOL_QUEUE,
+	SM_POOL_NULL
+} SmPoolClass;
+
+typedef enum SmTxnMode
+{
+	SM_TXN_MANUAL,
+	SM_TXN_AUTOCOMMIT
+} SmTxnMode;
+
+typedef enum SmIsolation
+{
+	SM_ISOLATION_DEFAULT,
+	SM_ISOLATION_READ_UNCOMMITTED,
+	SM_ISOLATION_READ_COMMITTED,
+	SM_ISOLATION_REPEATABLE_READ,
+	SM_ISOLATION_SERIALIZABLE,
+	SM_ISOLATION_AUTOCOMMIT		/* only while options are read: becomes
+								 * SM_TXN_AUTOCOMMIT */
+} SmIsolation;
+
+/*
+ * Each option's value lives in one of these two structs, as an int whatever
+ * its type is, so that the option table can point at it with an offset.
+ */
+typedef struct SmEngineOptions
+{
+	int			pool_size;
+	int			max_overflow;	/* -1: no limit */
+	int			pool_timeout;
+	int			pool_recycle;	/* -1: never */
+	int			pool_pre_ping;
+	int			pool_use_lifo;
+	int			pool_reset_on_return;	/* SmResetMode */
+	int			poolclass;		/* SmPoolClass */
+	int			connect_timeout;
+	int			statement_timeout;	/* 0: none */
+	int			commit_timeout;
+	int			cleanup_timeout;
+	int			statement_cache_size;
+	int			echo;
+	int			hide_parameters;
+} SmEngineOptions;
+
+typedef struct SmSessionOptions
+{
+	int			transaction;	/* SmTxnMode */
+	int			isolation_level;	/* SmIsolation */
+	int			read_only;		/* SmTristate */
+	int			deferrable;		/* SmTristate */
+	int			hold;
+} SmSessionOptions;
+
+typedef enum SmTargetKind
+{
+	SM_TARGET_CONNINFO,			/* a libpq URI or keyword string */
+	SM_TARGET_SERVER,			/* a foreign server */
+	SM_TARGET_LOOPBACK,			/* this cluster, through its own socket */
+	SM_TARGET_SPI				/* this very backend */
+} SmTargetKind;
+
+/* Where an option may stand, as bits. */
+#define SM_IN_SERVER	1
+#define SM_IN_MAPPING	2
+#define SM_IN_CALL		4
+#define SM_EVERYWHERE	(SM_IN_SERVER | SM_IN_MAPPING | SM_IN_CALL)
+
+typedef enum SmOptionOwner
+{
+	SM_OPTION_ENGINE,			/* offset is into SmEngineOptions */
+	SM_OPTION_SESSION,			/* offset is into SmSessionOptions */
+	SM_OPTION_TARGET			/* of the target itself, read by name */
+} SmOptionOwner;
+
+typedef enum SmOptionType
+{
+	SM_TYPE_INT,
+	SM_TYPE_BOOL,
+	SM_TYPE_TRISTATE,
+	SM_TYPE_ENUM,
+	SM_TYPE_SECONDS,			/* a time; a bare number means seconds */
+	SM_TYPE_TIME,				/* a time; needs its unit */
+	SM_TYPE_OBJECT				/* a JSON object */
+} SmOptionType;
+
+/* One line of the option table in src/options.c. */
+typedef struct SmOption
+{
+	const char *name;
+	int			contexts;		/* SM_IN_... */
+	SmOptionOwner owner;
+	int			offset;
+	SmOptionType type;
+	int			min;
+	int			max;
+	int			preset;			/* the built-in default */
+	const struct config_enum_entry *values;
+	bool		superuser_only;
+	const char *description;
+} SmOption;
+
+/* Who may give a keyword of libpq. */
+typedef enum SmKeywordClass
+{
+	SM_KEYWORD_UNKNOWN,			/* libpq does not know it */
+	SM_KEYWORD_NEVER,			/* nobody: we set it, or it is for debugging */
+	SM_KEYWORD_SUPERUSER,		/* superusers */
+	SM_KEYWORD_ANY				/* everybody */
+} SmKeywordClass;
+
+/* A parsed dburi (see src/dburi.c). */
+typedef struct SmDburi
+{
+	SmTargetKind kind;
+	char	   *name;			/* server or database name, or NULL */
+	char	   *conninfo;		/* for SM_TARGET_CONNINFO: as libpq reads it */
+} SmDburi;
+
+/*
+ * All that is known of a target for one role, after the options of the call,
+ * the user mapping, the server and the settings were put together.  Lives in
+ * the memory context current when it was made, and holds secrets: free it (or
+ * the context) as soon as the connection was started.
+ */
+typedef struct SmTarget
+{
+	SmTargetKind kind;
+	Oid			roleid;
+	Oid			serverid;		/* or InvalidOid */
+	SmEngineOptions engine;
+	SmSessionOptions session;
+	/* libpq keywords, ended by NULL in both arrays; none for spi: */
+	const char **keywords;
+	const char **values;
+	bool		password_given; /* a non-empty password is among them */
+	bool		password_required;	/* unless the role is superuser */
+	bool		loopback;		/* the server's option: this same cluster */
+	uint64		fingerprint;	/* of keywords and values */
+} SmTarget;
+
+/* ----------
+ * Connections
+ * ----------
+ */
+typedef struct SmEngine SmEngine;
+typedef struct SmSession SmSession;
+typedef struct SmStatementCache SmStatementCache;
+
+/*
+ * A connection's life.  The transitions are made by sm_conn_set_state() and
+ * nowhere else; whatever is not listed there is an assertion failure.
+ *
+ *	CONNECTING -> READY (connected, checked out) or DEAD
+ *	READY <-> IDLE (in the pool)
+ *	READY <-> BUSY (a command is on its way)
+ *	any -> DEAD (to be closed at check-in)
+ */
+typedef enum SmConnState
+{
+	SM_CONN_CONNECTING,
+	SM_CONN_IDLE,
+	SM_CONN_READY,
+	SM_CONN_BUSY,
+	SM_CONN_DEAD
+} SmConnState;
+
+typedef struct SmConn
+{
+	dlist_node	node;			/* in its pool's idle list, or sm_checked_out */
+	SmEngine   *engine;
+	SmConnState state;
+	uint32		generation;		/* the pool's when it was connected */
+	TimestampTz connected_at;
+	TimestampTz since;			/* when its state became what it is */
+	TimestampTz recycle_at;		/* or SM_NO_DEADLINE */
+	uint64		statements;		/* sent so far */
+	SmSession  *session;		/* that holds it, if any */
+	SubTransactionId subid;		/* of the checkout or the last command */
+
+	/* what follows is the libpq driver's */
+	PGconn	   *pg;
+	PGresult   *result;			/* the one being read, freed on any way out */
+	struct WaitEventSet *waitset;
+	int			waitset_events; /* what it waits for on the socket */
+	bool		fd_acquired;	/* counted with AcquireExternalFD */
+	bool		commits;		/* what is on its way commits by itself */
+	bool		completed;		/* a CommandComplete of it was seen */
+	bool		unsent;			/* not all of it has left this process */
+	bool		set_up;			/* sm_remote_setup() holds */
+	int			encoding;		/* what it was connected with */
+	bool		verify;			/* values may not be valid in our encoding */
+	SmSessionOptions defaults;	/* the default_transaction_* set on it */
+	SmStatementCache *cache;
+	struct SmNotice *notices;	/* queued by libpq, newest first */
+	int			nnotices;
+	uint64		dropped_notices;
+	/* for remote_cancel.c, where libpq cannot cancel without blocking */
+	int			cancel_pid;
+	int			cancel_key;
+	FILE	   *trace;
+	char	   *trace_text;
+	size_t		trace_len;
+} SmConn;
+
+/* What became of a command that was given up. */
+typedef enum SmOutcome
+{
+	SM_OUTCOME_NONE,			/* it had no effect */
+	SM_OUTCOME_DONE,			/* it was done nevertheless */
+	SM_OUTCOME_UNKNOWN			/* one or the other */
+} SmOutcome;
+
+/* Bind parameters of one call, as the caller's datums. */
+typedef struct SmParams
+{
+	int			n;
+	Oid		   *types;			/* UNKNOWNOID: a literal, value is a cstring */
+	Datum	   *values;
+	bool	   *nulls;
+	FmgrInfo   *outputs;		/* the types' output functions */
+	bool		names_objects;	/* some type's output depends on search_path */
+} SmParams;
+
+/*
+ * Where the rows of a statement go.
+ *
+ * "desc" is the shape that the caller declared.  If it is NULL, describe() is
+ * called once before the first row (also when there will be none) with the
+ * statement's own shape, in which only types that this database surely has in
+ * common with the target keep their type and all others are text; it sets
+ * desc.  row() gets one row of that shape in a context that is reset after it,
+ * and returns false when it wants no more: the rest is then thrown away.
+ * first_column: desc has one column, and further ones of the target are
+ * ignored.
+ */
+typedef struct SmSink
+{
+	TupleDesc	desc;
+	AttInMetadata *input;		/* of desc, if the caller keeps one */
+	bool		first_column;
+	void		(*describe) (struct SmSink *sink, TupleDesc desc);
+	bool		(*row) (struct SmSink *sink, Datum *values, bool *nulls);
+} SmSink;
+
+/* A statement on its way to a connection. */
+typedef struct SmStatement
+{
+	const char *sql;
+	const SmParams *params;
+	bool		autocommit;		/* not inside a transaction of a session */
+	const SmSessionOptions *defaults;	/* of an autocommit statement */
+} SmStatement;
+
+/* Statements that are not for a statement function. */
+typedef enum SmOdd
+{
+	SM_ODD_NONE,
+	SM_ODD_EMPTY,
+	SM_ODD_COPY,
+	SM_ODD_TRANSACTION_CONTROL
+} SmOdd;
+
+/* What a transaction command does, for the truth of its errors. */
+typedef enum SmCommand
+{
+	SM_COMMAND_PLAIN,			/* nothing lasts if it fails */
+	SM_COMMAND_COMMIT			/* something lasts, perhaps also if it fails */
+} SmCommand;
+
+/*
+ * How an engine reaches its target.  Functions that may throw leave a
+ * connection BUSY or DEAD behind when they do; the transaction callbacks then
+ * settle it.
+ */
+typedef struct SmDriver
+{
+	const char *name;
+	bool		remote;			/* has connections to keep, and transactions of
+								 * its own */
+	/* a new connection, READY; throws 08001 and the like */
+	SmConn	   *(*connect) (SmEngine *engine);
+	/* does it look alive?  No round trip, never throws */
+	bool		(*alive) (SmConn *conn);
+	/* the same with a round trip; throws only for interrupts */
+	bool		(*ping) (SmConn *conn);
+	/* bring it back to a fresh state for reuse; false if it must be closed */
+	bool		(*reset) (SmConn *conn, SmResetMode mode);
+	/* release everything; never throws, idempotent */
+	void		(*close) (SmConn *conn);
+	/* in a process forked from the one that made it: give up our copy */
+	void		(*abandon) (SmConn *conn);
+	/* begin a transaction as the options say */
+	void		(*begin) (SmConn *conn, const SmSessionOptions *options);
+	/* run a command that returns nothing: SAVEPOINT, COMMIT ... */
+	void		(*command) (SmConn *conn, const char *sql, SmCommand kind);
+	/*
+	 * run a statement; returns the number of rows affected or returned.  *odd
+	 * is SM_ODD_TRANSACTION_CONTROL if it was that, and is up to the caller
+	 */
+	uint64		(*execute) (SmConn *conn, const SmStatement *statement, SmSink *sink,
+							SmOdd *odd);
+	/* is it in a transaction, and has that failed? */
+	PGTransactionStatusType (*status) (SmConn *conn);
+	/*
+	 * after an error: stop what runs, roll back if told to; never throws.  The
+	 * connection is READY or DEAD afterwards
+	 */
+	void		(*cleanup) (SmConn *conn, bool rollback, TimestampTz deadline);
+	/* process id on the other side, 0 if unknown or none */
+	int			(*pid) (SmConn *conn);
+} SmDriver;
+
+/* ----------
+ * Engines, factories, sessions
+ * ----------
+ */
+typedef struct SmPool
+{
+	dlist_head	idle;			/* most recently used first */
+	int			nidle;
+	int			nbusy;			/* checked out */
+	uint32		generation;		/* older connections are not reused */
+	uint64		connects;
+	uint64		checkouts;
+} SmPool;
+
+typedef struct SmEngineKey
+{
+	Oid			roleid;
+	uint32		hash;			/* of the others */
+	const char *dburi;
+	int			len;			/* of dburi */
+} SmEngineKey;
+
+typedef enum SmEngineState
+{
+	SM_ENGINE_NEW,				/* its callback is running */
+	SM_ENGINE_ACTIVE,
+	SM_ENGINE_INVALIDATED		/* out of the registry, waits for its users */
+} SmEngineState;
+
+/* A factory of sessions with fixed options. */
+typedef struct SmFactory
+{
+	uint64		id;
+	dlist_node	node;			/* in its engine's list */
+	SmEngine   *engine;
+	SmSessionOptions options;
+	bool		short_lived;	/* until the local transaction ends */
+} SmFactory;
+
+struct SmEngine
+{
+	uint64		id;				/* its handle */
+	SmEngineKey key;
+	SmEngineState state;
+	const SmDriver *driver;
+	const char *label;			/* the dburi without secrets */
+	Jsonb	   *call_options;	/* given when it was made, or NULL */
+	SmEngineOptions options;
+	SmSessionOptions session;	/* defaults of its sessions */
+	Oid			serverid;
+	uint64		fingerprint;
+	uint64		checked;		/* sm_catalog_generation it was checked at */
+	int			users;			/* sessions, factories and calls under way */
+	bool		transient;		/* ends with the local transaction */
+	TimestampTz created_at;
+	uint64		hits;
+	dlist_head	factories;
+	dlist_node	node;			/* in the list of all engines */
+	SmPool		pool;
+	List	   *prepared;		/* of char *, names of metadata */
+};
+
+typedef enum SmSessionState
+{
+	SM_SESSION_IDLE,			/* no transaction, no connection */
+	SM_SESSION_ACTIVE,			/* in a transaction, holds a connection */
+	SM_SESSION_LOST				/* its transaction went with its connection */
+} SmSessionState;
+
+struct SmSession
+{
+	uint64		id;				/* its handle */
+	dlist_node	node;			/* in the list of all sessions */
+	SmEngine   *engine;
+	SmSessionOptions options;
+	SmSessionState state;
+	SmConn	   *conn;			/* while ACTIVE */
+	int			running;		/* calls under way: may not be closed */
+	bool		used;			/* in this local transaction */
+	bool		survives;		/* opened with hold in an earlier transaction */
+	SubTransactionId subid;		/* that opened it, unless it survives */
+	TimestampTz opened_at;
+	uint64		statements;
+	int			in_this;		/* statements in this transaction */
+	int			next_savepoint;
+	List	   *savepoints;		/* of int, outermost first */
+};
+
+/* ----------
+ * Models
+ * ----------
+ */
+
+/*
+ * A name that a model has or takes on the target, and what stands there under
+ * it.  An empty name stands for the schema alone.
+ */
+typedef struct SmModelName
+{
+	const char *schema;
+	const char *name;
+	bool		schema_exists;
+	char		relkind;		/* on the target, or '\0' */
+} SmModelName;
+
+/* A column's type, which the target must have. */
+typedef struct SmModelType
+{
+	const char *column;
+	const char *type;
+	Oid			row_of;			/* the relation it is the row type of, if any */
+} SmModelType;
+
+/*
+ * A table or sequence, and the statements that make it on a target where it
+ * is missing.  "create" makes it without regard to other models, except for
+ * the sequences and row types that it names; "finish" is for when all tables
+ * are there.
+ */
+typedef struct SmModel
+{
+	Oid			relid;
+	char		relkind;		/* RELKIND_RELATION or RELKIND_SEQUENCE */
+	bool		registered;		/* or only a sequence that a table needs */
+	bool		wanted;			/* is to be made in this attempt */
+	const char *label;			/* its qualified name, quoted */
+	SmModelName self;
+	Oid			owned_by;		/* of a sequence: the table it belongs to */
+	List	   *sequences;		/* of SmModel *: owned, or used in a default */
+	List	   *names;			/* of SmModelName *: what is made with it */
+	List	   *references;		/* of SmModelName *: what foreign keys need */
+	List	   *types;			/* of SmModelType * */
+	List	   *constraints;	/* of HeapTuple, by name */
+	List	   *create;			/* of char * */
+	List	   *finish;			/* of char * */
+} SmModel;
+
+typedef enum SmHandleKind
+{
+	SM_HANDLE_ENGINE,
+	SM_HANDLE_FACTORY,
+	SM_HANDLE_SESSION
+} SmHandleKind;
+
+/* ----------
+ * Functions, by file, lowest layer first
+ * ----------
+ */
+
+/* in src/handle.c */
+extern uint64 sm_handle_new(SmHandleKind kind, void *object);
+extern void *sm_handle_get(uint64 id, SmHandleKind kind, bool missing_ok);
+extern void sm_handle_forget(uint64 id);
+extern void sm_handle_reset(void);
+
+/* in src/keywords.c */
+extern SmKeywordClass sm_keyword_class(const char *keyword, const char *value);
+extern bool sm_keyword_is_secret(const char *keyword);
+extern int	sm_keyword_contexts(const char *keyword);
+extern void sm_keyword_check(const char *keyword, const char *value, Oid roleid);
+extern bool sm_keyword_harmless(const char *keyword);
+extern List *sm_keyword_names(int context);
+extern void sm_options_set_keyword(SmTarget *target, const char *keyword, const char *value);
+extern const char *sm_options_keyword(const SmTarget *target, const char *keyword);
+extern const char *sm_closest_match(const char *name, List *candidates);
+
+/* in src/options.c */
+extern uint64 sm_generation;	/* moves whenever something that an engine was
+								 * made from may have changed */
+extern const SmOption sm_option_table[];
+extern const int sm_option_count;
+extern void sm_options_init(void);
+extern void sm_options_defaults(SmEngineOptions *engine, SmSessionOptions *session);
+extern const SmOption *sm_option_find(const char *name);
+extern int	sm_option_parse(const SmOption *option, const char *value);
+extern char *sm_option_format(const SmOption *option, int value);
+extern char *sm_option_contexts(int contexts);
+extern int	sm_option_libpq_timeout(const char *value);
+extern char *sm_option_clip(const char *value);
+
+/* in src/options_apply.c */
+extern void sm_options_apply_catalog(List *defelems, Oid context, bool only_libpq,
+									 SmTarget *target);
+extern void sm_options_apply_call(Jsonb *call, SmTarget *target);
+extern Jsonb *sm_options_engine_part(Jsonb *call);
+extern void sm_options_apply_session(Jsonb *call, SmSessionOptions *session);
+extern void sm_options_check_same(Jsonb *call, const SmEngineOptions *engine,
+								  const SmSessionOptions *session,
+								  const Jsonb *made_with, const char *label);
+extern void sm_options_check_spi(const SmSessionOptions *session);
+
+/* in src/dburi.c */
+extern SmDburi *sm_dburi_parse(const char *dburi);
+extern char *sm_dburi_redact(const char *dburi);
+
+/* in src/security.c */
+extern void sm_check_may_create(void);
+extern bool sm_role_entitled(Oid roleid);
+extern void sm_check_role(Oid roleid, const char *what);
+extern void sm_check_usage(Oid roleid, const SmDburi *uri, Oid serverid, Oid wrapperid);
+extern void sm_check_before_connect(const SmTarget *target, const char *label);
+extern bool sm_password_must_be_used(const SmTarget *target);
+
+/* in src/target.c */
+extern SmTarget *sm_target_resolve(Oid roleid, const char *dburi, Jsonb *call);
+
+/* in src/textmode.c */
+extern int	sm_textmode_begin(bool names_objects);
+extern void sm_textmode_end(int level);
+extern void sm_textmode_params(const SmParams *params, const char **values);
+
+/* in src/report.c */
+extern void sm_notice_receiver(void *arg, const PGresult *res);
+extern void sm_notices_report(SmConn *conn);
+extern void sm_notices_forget(SmConn *conn);
+extern char *sm_report_text(const char *message);
+extern void sm_report_result(SmConn *conn, PGresult *res, const char *sql) pg_attribute_noreturn();
+extern void sm_report_lost(SmConn *conn, const char *sql) pg_attribute_noreturn();
+extern void sm_report_unknown(SmConn *conn, const char *sql, const char *why) pg_attribute_noreturn();
+
+/* in src/remote.c */
+extern TimestampTz sm_deadline(int timeout_ms);
+extern long sm_remaining(TimestampTz deadline);
+extern void sm_conn_set_state(SmConn *conn, SmConnState state);
+extern SmConn *sm_remote_connect(SmEngine *engine, const SmTarget *target);
+extern void sm_remote_setup(SmConn *conn, TimestampTz deadline);
+extern bool sm_remote_drifted(const SmConn *conn);
+extern void sm_remote_close(SmConn *conn);
+extern void sm_remote_abandon(SmConn *conn);
+extern bool sm_remote_alive(SmConn *conn);
+extern void sm_remote_begin(SmConn *conn, bool commits);
+extern void sm_remote_sent(SmConn *conn, int sent, const char *sql, TimestampTz deadline);
+extern PGresult *sm_remote_next(SmConn *conn, const char *sql, TimestampTz deadline);
+extern void sm_remote_keep_error(SmConn *conn, PGresult **error);
+extern void sm_remote_raise(SmConn *conn, PGresult *error, const char *sql,
+							bool is_commit) pg_attribute_noreturn();
+extern void sm_remote_command(SmConn *conn, const char *sql, bool commits, TimestampTz deadline);
+extern SmOutcome sm_remote_settle(SmConn *conn, TimestampTz deadline);
+extern bool sm_remote_quiet_command(SmConn *conn, const char *sql, TimestampTz deadline);
+extern bool sm_wait_raw_quiet(pgsocket sock, int events, TimestampTz deadline);
+
+/* in src/remote_cancel.c */
+extern void sm_cancel_learn_start(SmConn *conn);
+extern void sm_cancel_learn_end(SmConn *conn);
+extern bool sm_cancel_send(SmConn *conn, TimestampTz deadline);
+
+/* in src/statement.c */
+extern uint64 sm_statement_execute(SmConn *conn, const SmStatement *statement,
+								   SmSink *sink, SmOdd *odd);
+extern void sm_statement_forget_all(SmConn *conn);
+
+/* in src/params.c */
+extern SmParams *sm_params_from_call(FunctionCallInfo fcinfo, int first, SmParams **kept);
+
+/* in src/driver_libpq.c and src/driver_spi.c */
+extern const SmDriver sm_driver_libpq;
+extern const SmDriver sm_driver_spi;
+
+/* in src/pool.c */
+extern dlist_head sm_checked_out;	/* of SmConn, of all engines */
+extern void sm_pool_init(SmPool *pool);
+extern SmConn *sm_pool_checkout(SmEngine *engine);
+extern void sm_pool_checkin(SmConn *conn);
+extern int	sm_pool_dispose(SmEngine *engine);
+
+/* in src/factory.c */
+extern SmFactory *sm_factory_get(SmEngine *engine, Jsonb *options, bool short_lived);
+extern SmFactory *sm_factory_from_handle(uint64 id);
+extern void sm_factories_drop(SmEngine *engine);
+extern void sm_factories_at_end(void);
+extern void sm_factories_abandon(void);
+
+/* in src/engine.c */
+extern dlist_head sm_engines;	/* but for those invalidated */
+extern void sm_engine_init(void);
+extern bool sm_engine_owned(void);
+extern bool sm_engine_take_over(void);
+extern bool sm_forked(void);
+extern SmEngine *sm_engine_get(const char *dburi, int len, Jsonb *options, bool for_session);
+extern SmEngine *sm_engine_from_handle(uint64 id);
+extern void sm_engine_check(SmEngine *engine);
+extern bool sm_engine_invalidate(const char *dburi, int len);
+extern void sm_engine_drop(SmEngine *engine);
+extern void sm_engine_drop_all(bool only_transient);
+extern void sm_engine_sweep(void);
+extern void sm_engine_forget_prepared(const char *metadata);
+
+/* in src/session.c */
+extern dlist_head sm_sessions;
+extern SmSession *sm_session_open(SmEngine *engine, const SmSessionOptions *options);
+extern SmSession *sm_session_from_handle(uint64 id, bool missing_ok);
+extern void sm_session_begin(SmSession *session);
+extern void sm_session_commit(SmSession *session);
+extern void sm_session_rollback(SmSession *session);
+extern void sm_session_close(SmSession *session);
+extern int	sm_session_begin_nested(SmSession *session);
+extern void sm_session_release(SmSession *session, int savepoint);
+extern void sm_session_rollback_to(SmSession *session, int savepoint);
+extern bool sm_session_in_transaction(SmSession *session);
+extern uint64 sm_session_execute(SmSession *session, const char *sql,
+								 const SmParams *params, SmSink *sink);
+extern uint64 sm_engine_execute(SmEngine *engine, const char *sql,
+								const SmParams *params, SmSink *sink);
+extern void sm_session_note_loss(SmSession *session);
+extern void sm_session_abandon_transaction(SmSession *session, TimestampTz deadline);
+extern void sm_session_end(SmSession *session, TimestampTz deadline);
+
+/* in src/xact.c */
+extern void sm_xact_init(void);
+extern void sm_enter(void);
+extern void sm_reset(void);
+
+/* in src/model_ddl.c */
+extern int	sm_model_enter_settings(void);
+extern char *sm_model_remote_settings(void);
+extern SmModelName *sm_model_name(const char *schema, const char *name);
+extern SmModel *sm_model_new(Relation rel);
+extern void sm_model_add_create(SmModel *model, char *statement);
+extern void sm_model_add_comment(List **list, const char *object, Oid classid,
+								 Oid objid, int subid);
+extern char *sm_model_relation_options(Oid relid, const char *prefix);
+extern char *sm_model_column_options(Oid relid, AttrNumber attnum);
+extern int	sm_model_statistics_target(Oid relid, AttrNumber attnum);
+extern char *sm_model_sequence_options(Oid relid, Oid *type);
+extern SmModel *sm_model_sequence(List **sequences, Oid relid);
+extern List *sm_model_column_sequences(Oid relid, AttrNumber attnum, char kind);
+extern void sm_model_add_sequences(SmModel *model, Relation rel, List **sequences);
+
+/* in src/model_index.c */
+extern void sm_model_read_constraints(SmModel *model);
+extern void sm_model_add_constraints(SmModel *model, bool foreign);
+extern void sm_model_add_indexes(SmModel *model, Relation rel);
+extern void sm_model_add_statistics(SmModel *model, Relation rel);
+
+/* in src/model_table.c */
+extern void sm_model_describe_table(SmModel *model, Relation rel);
+
+/* in src/models.c */
+extern void sm_models_notice_changes(void);
+extern List *sm_models_registered(Oid roleid, const char *metadata);
+extern List *sm_models_describe(List *relids, List **sequences);
+
+/* in src/model_attempt.c */
+extern int	sm_models_attempt(SmEngine *engine, const char *metadata, List *tables,
+							  List *sequences);
+
+/* in src/model_prepare.c */
+extern int	sm_models_prepare(SmEngine *engine, const char *metadata);
+extern bool sm_models_prepared(SmEngine *engine, const char *metadata);
+
+#endif							/* SESSMGR_H */

@@ -1,0 +1,91 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *		Differences between the supported PostgreSQL and libpq versions.
+ *
+ * This is the only file with conditionals on PG_VERSION_NUM or LIBPQ_HAS_*.
+ * Everything else is written against the names defined here.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SESSMGR_COMPAT_H
+#define SESSMGR_COMPAT_H
+
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_foreign_data_wrapper.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_proc.h"
+#include "libpq-fe.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/acl.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
+
+#if PG_VERSION_NUM < 150000
+#error "sessmgr needs PostgreSQL 15 or later"
+#endif
+
+/* Wait sets outlive transactions: no resource owner, and their own memory. */
+#if PG_VERSION_NUM >= 170000
+#define sm_CreateWaitEventSet(nevents) CreateWaitEventSet(NULL, (nevents))
+#else
+#define sm_CreateWaitEventSet(nevents) CreateWaitEventSet(TopMemoryContext, (nevents))
+#endif
+
+/* Since 17 an extension can name its waits in pg_stat_activity. */
+#if PG_VERSION_NUM >= 170000
+#define sm_NewWaitEvent(name) WaitEventExtensionNew(name)
+#else
+#define sm_NewWaitEvent(name) ((void) (name), PG_WAIT_EXTENSION)
+#endif
+
+/* object_aclcheck() replaced one function for each kind of object in 16. */
+#if PG_VERSION_NUM >= 160000
+#define sm_server_aclcheck(oid, role, mode) \
+	object_aclcheck(ForeignServerRelationId, (oid), (role), (mode))
+#define sm_wrapper_aclcheck(oid, role, mode) \
+	object_aclcheck(ForeignDataWrapperRelationId, (oid), (role), (mode))
+#define sm_function_aclcheck(oid, role, mode) \
+	object_aclcheck(ProcedureRelationId, (oid), (role), (mode))
+#define sm_class_ownercheck(oid, role) \
+	object_ownercheck(RelationRelationId, (oid), (role))
+#else
+#define sm_server_aclcheck(oid, role, mode) \
+	pg_foreign_server_aclcheck((oid), (role), (mode))
+#define sm_wrapper_aclcheck(oid, role, mode) \
+	pg_foreign_data_wrapper_aclcheck((oid), (role), (mode))
+#define sm_function_aclcheck(oid, role, mode) \
+	pg_proc_aclcheck((oid), (role), (mode))
+#define sm_class_ownercheck(oid, role) \
+	pg_class_ownercheck((oid), (role))
+#endif
+
+/*
+ * The server's list of connection options that are safe for its extensions
+ * came in a minor release and has no macro of its own: the Makefile looks for
+ * it in the headers.
+ */
+#ifdef HAVE_LIBPQSRV_CHECK_PROXY_CONNINFO
+#include "libpq/libpq-be-fe-helpers.h"
+#define sm_check_proxy_option(keyword) libpqsrv_is_valid_proxy_option(keyword)
+#else
+#define sm_check_proxy_option(keyword) ((void) (keyword), true)
+#endif
+
+/* libpq 17 can send a cancel request without blocking (see remote_cancel.c). */
+#ifdef LIBPQ_HAS_ASYNC_CANCEL
+#define SM_ASYNC_CANCEL 1
+#endif
+
+/* Catalog values of 18, which no catalog of an older server contains. */
+#ifndef CONSTRAINT_NOTNULL
+#define CONSTRAINT_NOTNULL 'n'
+#endif
+#ifndef ATTRIBUTE_GENERATED_VIRTUAL
+#define ATTRIBUTE_GENERATED_VIRTUAL 'v'
+#endif
+
+#endif							/* SESSMGR_COMPAT_H */

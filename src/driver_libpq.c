@@ -1,0 +1,236 @@
+/*-------------------------------------------------------------------------
+ *
+ * driver_libpq.c
+ *		The driver of engines whose target is reached by a connection.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "lib/stringinfo.h"
+#include "utils/memutils.h"
+
+static SmConn *
+libpq_connect(SmEngine *engine)
+{
+	MemoryContext cxt;
+	MemoryContext old;
+	SmTarget   *target;
+	SmConn	   *conn;
+
+	/* the target holds secrets: not longer than it takes to connect */
+	cxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr connect",
+								ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(cxt);
+	target = sm_target_resolve(engine->key.roleid, engine->key.dburi,
+							   engine->call_options);
+	conn = sm_remote_connect(engine, target);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+	return conn;
+}
+
+static PGTransactionStatusType
+libpq_status(SmConn *conn)
+{
+	if (conn->state == SM_CONN_DEAD)
+		return PQTRANS_UNKNOWN;
+	return PQtransactionStatus(conn->pg);
+}
+
+/*
+ * An empty statement there and back.  A connection that turns out to be lost
+ * is the answer, not an error; an interrupt or a timeout is one.
+ */
+static bool
+libpq_ping(SmConn *conn)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		sm_remote_command(conn, "", false,
+						  sm_deadline(conn->engine->options.connect_timeout));
+	}
+	PG_CATCH();
+	{
+		if (conn->state != SM_CONN_DEAD || geterrcode() == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(cxt);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return conn->state == SM_CONN_READY;
+}
+
+static TimestampTz
+cleanup_deadline(const SmConn *conn)
+{
+	return sm_deadline(conn->engine->options.cleanup_timeout);
+}
+
+/* End any transaction; the connection is READY and out of it, or DEAD. */
+static void
+roll_back(SmConn *conn, TimestampTz deadline)
+{
+	if (conn->state != SM_CONN_READY || libpq_status(conn) == PQTRANS_IDLE)
+		return;
+	(void) sm_remote_quiet_command(conn, "ROLLBACK", deadline);
+	if (libpq_status(conn) != PQTRANS_IDLE)
+		sm_conn_set_state(conn, SM_CONN_DEAD);
+}
+
+static bool
+libpq_reset(SmConn *conn, SmResetMode mode)
+{
+	TimestampTz deadline = cleanup_deadline(conn);
+
+	if (conn->state != SM_CONN_READY)
+		return false;
+	if (mode == SM_RESET_NONE)
+		return libpq_status(conn) == PQTRANS_IDLE;
+
+	roll_back(conn, deadline);
+	if (mode == SM_RESET_DISCARD && conn->state == SM_CONN_READY)
+	{
+		sm_statement_forget_all(conn);
+		memset(&conn->defaults, 0, sizeof(conn->defaults));
+		conn->set_up = false;
+		if (!sm_remote_quiet_command(conn, "DISCARD ALL", deadline))
+			return false;
+	}
+	return conn->state == SM_CONN_READY;
+}
+
+static void
+libpq_cleanup(SmConn *conn, bool rollback, TimestampTz deadline)
+{
+	(void) sm_remote_settle(conn, deadline);
+	if (rollback)
+		roll_back(conn, deadline);
+}
+
+static int
+libpq_pid(SmConn *conn)
+{
+	return PQbackendPID(conn->pg);
+}
+
+/* ----------
+ * Transactions
+ * ----------
+ */
+static const char *const isolation_names[] = {
+	NULL, "read uncommitted", "read committed", "repeatable read", "serializable"
+};
+
+static void
+append_default(StringInfo buf, const char *name, const char *value)
+{
+	appendStringInfo(buf, "%sSET default_transaction_%s = %s",
+					 buf->len > 0 ? "; " : "", name, value);
+}
+
+static const char *
+tristate_value(int value)
+{
+	return value == SM_UNSET ? "DEFAULT" : value == SM_ON ? "on" : "off";
+}
+
+/*
+ * Make what an autocommit statement's transaction is to be like the remote
+ * session's default, if it is not already: an extra round trip, but only when
+ * it changes.  A session's transaction says it in its BEGIN, and must find no
+ * default left behind.
+ */
+static void
+set_defaults(SmConn *conn, const SmSessionOptions *wanted)
+{
+	SmSessionOptions *have = &conn->defaults;
+	StringInfoData buf;
+
+	if (likely(have->isolation_level == wanted->isolation_level &&
+			   have->read_only == wanted->read_only &&
+			   have->deferrable == wanted->deferrable))
+		return;
+
+	initStringInfo(&buf);
+	if (have->isolation_level != wanted->isolation_level)
+		append_default(&buf, "isolation",
+					   wanted->isolation_level == SM_ISOLATION_DEFAULT ? "DEFAULT" :
+					   psprintf("'%s'", isolation_names[wanted->isolation_level]));
+	if (have->read_only != wanted->read_only)
+		append_default(&buf, "read_only", tristate_value(wanted->read_only));
+	if (have->deferrable != wanted->deferrable)
+		append_default(&buf, "deferrable", tristate_value(wanted->deferrable));
+	sm_remote_command(conn, buf.data, false,
+					  sm_deadline(conn->engine->options.statement_timeout));
+	*have = *wanted;
+}
+
+static void
+libpq_begin(SmConn *conn, const SmSessionOptions *options)
+{
+	static const SmSessionOptions none = {0};
+	StringInfoData buf;
+
+	set_defaults(conn, &none);
+	initStringInfo(&buf);
+	appendStringInfoString(&buf, "BEGIN");
+	if (options->isolation_level != SM_ISOLATION_DEFAULT)
+		appendStringInfo(&buf, " ISOLATION LEVEL %s",
+						 isolation_names[options->isolation_level]);
+	if (options->read_only != SM_UNSET)
+		appendStringInfoString(&buf, options->read_only == SM_ON ?
+							   " READ ONLY" : " READ WRITE");
+	if (options->deferrable != SM_UNSET)
+		appendStringInfoString(&buf, options->deferrable == SM_ON ?
+							   " DEFERRABLE" : " NOT DEFERRABLE");
+	sm_remote_command(conn, buf.data, false,
+					  sm_deadline(conn->engine->options.statement_timeout));
+}
+
+static void
+libpq_command(SmConn *conn, const char *sql, SmCommand kind)
+{
+	bool		commit = (kind == SM_COMMAND_COMMIT);
+
+	sm_remote_command(conn, sql, commit,
+					  sm_deadline(commit ? conn->engine->options.commit_timeout :
+								  conn->engine->options.statement_timeout));
+}
+
+static uint64
+libpq_execute(SmConn *conn, const SmStatement *statement, SmSink *sink, SmOdd *odd)
+{
+	if (unlikely(!conn->set_up || sm_remote_drifted(conn)))
+	{
+		if (libpq_status(conn) != PQTRANS_INERROR)
+		{
+			sm_remote_setup(conn, sm_deadline(conn->engine->options.statement_timeout));
+			conn->set_up = true;
+		}
+	}
+	if (statement->autocommit)
+		set_defaults(conn, statement->defaults);
+	return sm_statement_execute(conn, statement, sink, odd);
+}
+
+const SmDriver sm_driver_libpq = {
+	.name = "libpq",
+	.remote = true,
+	.connect = libpq_connect,
+	.alive = sm_remote_alive,
+	.ping = libpq_ping,
+	.reset = libpq_reset,
+	.close = sm_remote_close,
+	.abandon = sm_remote_abandon,
+	.begin = libpq_begin,
+	.command = libpq_command,
+	.execute = libpq_execute,
+	.status = libpq_status,
+	.cleanup = libpq_cleanup,
+	.pid = libpq_pid,
+};

@@ -1,0 +1,421 @@
+/*-------------------------------------------------------------------------
+ *
+ * driver_spi.c
+ *		The driver of the target "spi:": this very backend.
+ *
+ * Statements run through SPI as the current role inside the caller's
+ * transaction and under the caller's search_path.  There is nothing to
+ * connect to, nothing to keep, and no transaction to end: begin and commit do
+ * nothing, and what would have to undo something is refused, because a
+ * subtransaction cannot outlive a function call.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "nodes/params.h"
+#include "parser/parse_param.h"
+#include "tcop/dest.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+/* Parameter types while a statement is parsed; literals' are inferred. */
+typedef struct ParamTypes
+{
+	Oid		   *types;
+	int			n;
+} ParamTypes;
+
+/* Receives the rows of a statement and hands them to the sink. */
+typedef struct SinkReceiver
+{
+	DestReceiver pub;
+	SmSink	   *sink;
+	const char *label;
+	bool		started;
+	bool		full;
+	bool		same;			/* row types agree: no conversion */
+	AttInMetadata *input;
+	FmgrInfo   *outputs;
+	MemoryContext rowcxt;
+	Datum	   *row;
+	bool	   *nulls;
+} SinkReceiver;
+
+static void
+setup_parser(ParseState *pstate, void *arg)
+{
+	ParamTypes *params = (ParamTypes *) arg;
+
+	setup_parse_variable_parameters(pstate, &params->types, &params->n);
+}
+
+/* ----------
+ * Rows
+ * ----------
+ */
+static bool
+same_types(TupleDesc have, TupleDesc want)
+{
+	for (int i = 0; i < want->natts; i++)
+	{
+		Form_pg_attribute a = TupleDescAttr(have, i);
+		Form_pg_attribute b = TupleDescAttr(want, i);
+
+		/* a declared length or a dropped column is for the input function */
+		if (a->atttypid != b->atttypid || b->attisdropped ||
+			(b->atttypmod >= 0 && a->atttypmod != b->atttypmod))
+			return false;
+	}
+	return true;
+}
+
+static void
+start_rows(SinkReceiver *self, TupleDesc have)
+{
+	SmSink	   *sink = self->sink;
+	int			natts;
+
+	if (sink->desc == NULL)
+		sink->describe(sink, have);
+	natts = sink->desc->natts;
+	if (sink->first_column ? have->natts < natts : have->natts != natts)
+	{
+		/* a first column that is not there has no rows either */
+		self->full = true;
+		if (!sink->first_column)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("statement on \"%s\" returns %d columns, but %d were declared",
+							self->label, have->natts, natts)));
+	}
+	self->started = true;
+	if (self->full)
+		return;
+
+	self->same = same_types(have, sink->desc);
+	self->row = palloc0(Max(natts, 1) * sizeof(Datum));
+	self->nulls = palloc0(Max(natts, 1) * sizeof(bool));
+	self->rowcxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr row",
+										 ALLOCSET_DEFAULT_SIZES);
+	if (self->same)
+		return;
+
+	self->input = sink->input ? sink->input : TupleDescGetAttInMetadata(sink->desc);
+	self->outputs = palloc0(natts * sizeof(FmgrInfo));
+	for (int i = 0; i < natts; i++)
+	{
+		Oid			output;
+		bool		is_varlena;
+
+		getTypeOutputInfo(TupleDescAttr(have, i)->atttypid, &output, &is_varlena);
+		fmgr_info(output, &self->outputs[i]);
+	}
+}
+
+static void
+receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
+{
+	(void) operation;
+	start_rows((SinkReceiver *) self, typeinfo);
+}
+
+static bool
+receiver_slot(TupleTableSlot *slot, DestReceiver *pub)
+{
+	SinkReceiver *self = (SinkReceiver *) pub;
+	TupleDesc	desc = self->sink->desc;
+	MemoryContext old;
+
+	if (self->full)
+		return true;
+	slot_getallattrs(slot);
+	MemoryContextReset(self->rowcxt);
+	old = MemoryContextSwitchTo(self->rowcxt);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		self->nulls[i] = slot->tts_isnull[i];
+		self->row[i] = slot->tts_values[i];
+		if (!self->same)
+		{
+			char	   *text = self->nulls[i] ? NULL :
+				OutputFunctionCall(&self->outputs[i], slot->tts_values[i]);
+
+			self->row[i] = InputFunctionCall(&self->input->attinfuncs[i], text,
+											 self->input->attioparams[i],
+											 self->input->atttypmods[i]);
+		}
+	}
+	if (!self->sink->row(self->sink, self->row, self->nulls))
+		self->full = true;
+	MemoryContextSwitchTo(old);
+
+	/* not false: that would stop a statement that has effects half-way */
+	return true;
+}
+
+static void
+receiver_ignore(DestReceiver *self)
+{
+	(void) self;
+}
+
+static bool
+receiver_drop_slot(TupleTableSlot *slot, DestReceiver *self)
+{
+	(void) slot;
+	(void) self;
+	return true;
+}
+
+static void
+receiver_drop_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
+{
+	(void) self;
+	(void) operation;
+	(void) typeinfo;
+}
+
+/* ----------
+ * Statements
+ * ----------
+ */
+
+/* The parameters in the types that parsing has settled. */
+static ParamListInfo
+bind_params(const SmParams *params, const ParamTypes *types)
+{
+	ParamListInfo list;
+
+	if (params == NULL)
+		return NULL;
+	list = makeParamList(params->n);
+	for (int i = 0; i < params->n; i++)
+	{
+		ParamExternData *prm = &list->params[i];
+		Oid			type = i < types->n ? types->types[i] : InvalidOid;
+
+		prm->pflags = PARAM_FLAG_CONST;
+		prm->isnull = params->nulls[i];
+		prm->value = params->values[i];
+		prm->ptype = params->types[i];
+		if (params->types[i] != UNKNOWNOID)
+			continue;
+
+		/* a literal: read it as what the statement wants, or as text */
+		if (!OidIsValid(type) || type == UNKNOWNOID)
+			type = TEXTOID;
+		prm->ptype = type;
+		if (!prm->isnull)
+		{
+			Oid			input;
+			Oid			ioparam;
+
+			getTypeInputInfo(type, &input, &ioparam);
+			prm->value = OidInputFunctionCall(input, DatumGetCString(params->values[i]),
+											  ioparam, -1);
+		}
+	}
+	return list;
+}
+
+static void
+check_result(int result, const SmSink *sink, const char *label, SmOdd *odd)
+{
+	switch (result)
+	{
+		case SPI_ERROR_TRANSACTION:
+			*odd = SM_ODD_TRANSACTION_CONTROL;
+			return;
+		case SPI_ERROR_COPY:
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("COPY from or to the client cannot be used on \"%s\"", label)));
+			break;
+		default:
+			if (result < 0)
+				elog(ERROR, "SPI_execute_plan_extended failed: %s",
+					 SPI_result_code_string(result));
+			break;
+	}
+	/* it returns no rows at all: for a declared shape a mismatch */
+	if (sink != NULL && sink->desc != NULL && !sink->first_column &&
+		sink->desc->natts > 0 &&
+		(result == SPI_OK_UTILITY || result == SPI_OK_INSERT ||
+		 result == SPI_OK_UPDATE || result == SPI_OK_DELETE))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("statement on \"%s\" returns %d columns, but %d were declared",
+						label, 0, sink->desc->natts)));
+}
+
+static void
+init_receiver(SinkReceiver *receiver, SmSink *sink, const char *label)
+{
+	memset(receiver, 0, sizeof(*receiver));
+	receiver->pub.rStartup = sink ? receiver_startup : receiver_drop_startup;
+	receiver->pub.receiveSlot = sink ? receiver_slot : receiver_drop_slot;
+	receiver->pub.rShutdown = receiver_ignore;
+	receiver->pub.rDestroy = receiver_ignore;
+	receiver->pub.mydest = DestNone;
+	receiver->sink = sink;
+	receiver->label = label;
+}
+
+static uint64
+spi_execute(SmConn *conn, const SmStatement *statement, SmSink *sink, SmOdd *odd)
+{
+	const SmParams *params = statement->params;
+	ParamTypes	types = {NULL, 0};
+	SPIPrepareOptions prepare = {0};
+	SPIExecuteOptions execute = {0};
+	SinkReceiver receiver;
+	SPIPlanPtr	plan;
+	uint64		count;
+	int			result;
+
+	if (params != NULL)
+	{
+		types.n = params->n;
+		types.types = palloc(params->n * sizeof(Oid));
+		memcpy(types.types, params->types, params->n * sizeof(Oid));
+	}
+	init_receiver(&receiver, sink, conn->engine->label);
+	conn->statements++;
+	*odd = SM_ODD_NONE;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	prepare.parserSetup = setup_parser;
+	prepare.parserSetupArg = &types;
+	plan = SPI_prepare_extended(statement->sql, &prepare);
+	if (plan == NULL && SPI_result == SPI_ERROR_TRANSACTION)
+		*odd = SM_ODD_TRANSACTION_CONTROL;
+	else if (plan == NULL)
+		elog(ERROR, "SPI_prepare_extended failed: %s",
+			 SPI_result_code_string(SPI_result));
+	if (*odd == SM_ODD_NONE)
+	{
+		if (SPI_plan_get_plan_sources(plan) == NIL)
+			ereport(ERROR,
+					(errcode(ERRCODE_SYNTAX_ERROR),
+					 errmsg("statement for \"%s\" is empty", conn->engine->label)));
+		execute.params = bind_params(params, &types);
+		execute.dest = &receiver.pub;
+		result = SPI_execute_plan_extended(plan, &execute);
+		check_result(result, sink, conn->engine->label, odd);
+	}
+	count = SPI_processed;
+	SPI_finish();
+	return count;
+}
+
+/* ----------
+ * The rest of the interface
+ * ----------
+ */
+static SmConn *
+spi_connect(SmEngine *engine)
+{
+	SmConn	   *conn = MemoryContextAllocZero(TopMemoryContext, sizeof(SmConn));
+
+	conn->engine = engine;
+	conn->state = SM_CONN_READY;
+	conn->generation = engine->pool.generation;
+	conn->subid = GetCurrentSubTransactionId();
+	conn->connected_at = conn->since = GetCurrentTimestamp();
+	conn->recycle_at = SM_NO_DEADLINE;
+	return conn;
+}
+
+static bool
+spi_alive(SmConn *conn)
+{
+	(void) conn;
+	return true;
+}
+
+static bool
+spi_reset(SmConn *conn, SmResetMode mode)
+{
+	(void) conn;
+	(void) mode;
+	return true;
+}
+
+static void
+spi_close(SmConn *conn)
+{
+	pfree(conn);
+}
+
+static void
+spi_abandon(SmConn *conn)
+{
+	(void) conn;
+}
+
+static void
+spi_begin(SmConn *conn, const SmSessionOptions *options)
+{
+	(void) conn;
+	(void) options;
+}
+
+static void
+spi_command(SmConn *conn, const char *sql, SmCommand kind)
+{
+	(void) conn;
+	if (kind == SM_COMMAND_COMMIT)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("\"spi:\" cannot do %s", sql),
+			 errdetail("Its statements run inside the transaction of their caller."),
+			 errhint("Use \"loopback:\" for a transaction of its own.")));
+}
+
+static PGTransactionStatusType
+spi_status(SmConn *conn)
+{
+	(void) conn;
+	return PQTRANS_INTRANS;
+}
+
+static void
+spi_cleanup(SmConn *conn, bool rollback, TimestampTz deadline)
+{
+	(void) conn;
+	(void) rollback;
+	(void) deadline;
+}
+
+static int
+spi_pid(SmConn *conn)
+{
+	(void) conn;
+	return MyProcPid;
+}
+
+const SmDriver sm_driver_spi = {
+	.name = "spi",
+	.remote = false,
+	.connect = spi_connect,
+	.alive = spi_alive,
+	.ping = spi_alive,
+	.reset = spi_reset,
+	.close = spi_close,
+	.abandon = spi_abandon,
+	.begin = spi_begin,
+	.command = spi_command,
+	.execute = spi_execute,
+	.status = spi_status,
+	.cleanup = spi_cleanup,
+	.pid = spi_pid,
+};

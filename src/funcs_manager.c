@@ -1,0 +1,176 @@
+/*-------------------------------------------------------------------------
+ *
+ * funcs_manager.c
+ *		SQL functions of the manager: engines, factories, models, reset.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(sm_get_engine);
+PG_FUNCTION_INFO_V1(sm_create_session);
+PG_FUNCTION_INFO_V1(sm_session_factory);
+PG_FUNCTION_INFO_V1(sm_invalidate);
+PG_FUNCTION_INFO_V1(sm_prepare_models);
+PG_FUNCTION_INFO_V1(sm_prepared);
+PG_FUNCTION_INFO_V1(sm_is_forked);
+PG_FUNCTION_INFO_V1(sm_dispose);
+PG_FUNCTION_INFO_V1(sm_open);
+PG_FUNCTION_INFO_V1(sm_reset_all);
+
+/* No argument of these functions may be NULL. */
+static void
+check_not_null(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	if (PG_ARGISNULL(arg))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be null", name)));
+}
+
+static SmEngine *
+engine_from_dburi(FunctionCallInfo fcinfo, Jsonb *options, bool for_session)
+{
+	text	   *dburi = PG_GETARG_TEXT_PP(0);
+
+	return sm_engine_get(VARDATA_ANY(dburi), VARSIZE_ANY_EXHDR(dburi), options,
+						 for_session);
+}
+
+static SmEngine *
+engine_from_arg(FunctionCallInfo fcinfo)
+{
+	sm_enter();
+	check_not_null(fcinfo, 0, "engine");
+	return sm_engine_from_handle((uint64) PG_GETARG_INT64(0));
+}
+
+/* get_engine(dburi text, options jsonb) returns engine */
+Datum
+sm_get_engine(PG_FUNCTION_ARGS)
+{
+	sm_enter();
+	check_not_null(fcinfo, 0, "dburi");
+	check_not_null(fcinfo, 1, "options");
+	return UInt64GetDatum(engine_from_dburi(fcinfo, PG_GETARG_JSONB_P(1), false)->id);
+}
+
+/*
+ * create_session(dburi text, short_lived_sessions boolean, options jsonb,
+ *				  OUT engine engine, OUT factory sessionmaker)
+ */
+Datum
+sm_create_session(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+	Jsonb	   *options;
+	SmEngine   *engine;
+	bool		short_lived;
+
+	sm_enter();
+	check_not_null(fcinfo, 0, "dburi");
+	check_not_null(fcinfo, 1, "short_lived_sessions");
+	check_not_null(fcinfo, 2, "options");
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	options = PG_GETARG_JSONB_P(2);
+	engine = engine_from_dburi(fcinfo, options, true);
+	short_lived = PG_GETARG_BOOL(1) || engine->transient;
+	values[0] = UInt64GetDatum(engine->id);
+	values[1] = UInt64GetDatum(sm_factory_get(engine, options, short_lived)->id);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+/* session_factory(dburi text, options jsonb) returns session */
+Datum
+sm_session_factory(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *options;
+	SmEngine   *engine;
+	SmFactory  *factory;
+
+	sm_enter();
+	check_not_null(fcinfo, 0, "dburi");
+	check_not_null(fcinfo, 1, "options");
+	options = PG_GETARG_JSONB_P(1);
+	engine = engine_from_dburi(fcinfo, options, true);
+	factory = sm_factory_get(engine, options, engine->transient);
+	(void) sm_models_prepare(engine, "default");
+	return UInt64GetDatum(sm_session_open(factory->engine, &factory->options)->id);
+}
+
+/* open(sessionmaker) returns session */
+Datum
+sm_open(PG_FUNCTION_ARGS)
+{
+	SmFactory  *factory;
+
+	sm_enter();
+	check_not_null(fcinfo, 0, "factory");
+	factory = sm_factory_from_handle((uint64) PG_GETARG_INT64(0));
+	return UInt64GetDatum(sm_session_open(factory->engine, &factory->options)->id);
+}
+
+/* invalidate(dburi text) returns boolean */
+Datum
+sm_invalidate(PG_FUNCTION_ARGS)
+{
+	text	   *dburi;
+
+	sm_enter();
+	check_not_null(fcinfo, 0, "dburi");
+	dburi = PG_GETARG_TEXT_PP(0);
+	PG_RETURN_BOOL(sm_engine_invalidate(VARDATA_ANY(dburi), VARSIZE_ANY_EXHDR(dburi)));
+}
+
+/* prepare_models(engine, metadata name) returns integer */
+Datum
+sm_prepare_models(PG_FUNCTION_ARGS)
+{
+	SmEngine   *engine = engine_from_arg(fcinfo);
+
+	check_not_null(fcinfo, 1, "metadata");
+	PG_RETURN_INT32(sm_models_prepare(engine, NameStr(*PG_GETARG_NAME(1))));
+}
+
+/* prepared(engine, metadata name) returns boolean */
+Datum
+sm_prepared(PG_FUNCTION_ARGS)
+{
+	SmEngine   *engine = engine_from_arg(fcinfo);
+
+	check_not_null(fcinfo, 1, "metadata");
+	PG_RETURN_BOOL(sm_models_prepared(engine, NameStr(*PG_GETARG_NAME(1))));
+}
+
+/* forked() returns boolean */
+Datum
+sm_is_forked(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_BOOL(sm_forked());
+}
+
+/* dispose(engine) returns integer */
+Datum
+sm_dispose(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(sm_pool_dispose(engine_from_arg(fcinfo)));
+}
+
+/* reset() returns void */
+Datum
+sm_reset_all(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	sm_enter();
+	sm_reset();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,242 @@
+/*-------------------------------------------------------------------------
+ *
+ * handle.c
+ *		The handles that SQL holds: engine, sessionmaker, session.
+ *
+ * A handle is 64 bits: the upper half is a random stamp of this backend, the
+ * lower half a serial number.  It is a claim, not a pointer: whoever gets one
+ * looks it up here, and a handle of another backend, of another kind, a made
+ * up one, or one whose object is gone is told apart and refused.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "libpq/pqformat.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+typedef struct HandleEntry
+{
+	uint64		id;				/* hash key */
+	SmHandleKind kind;
+	void	   *object;
+} HandleEntry;
+
+static const char *const kind_names[] = {"engine", "sessionmaker", "session"};
+
+static HTAB *handles = NULL;
+static uint32 stamp = 0;
+static uint32 last_serial = 0;
+
+/*
+ * Forget all handles and take a new stamp, so that none given out before is
+ * ever valid again.
+ */
+void
+sm_handle_reset(void)
+{
+	HASHCTL		ctl;
+
+	if (!pg_strong_random(&stamp, sizeof(stamp)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate a random handle stamp")));
+
+	if (handles != NULL)
+		hash_destroy(handles);
+	handles = NULL;
+	last_serial = 0;
+
+	ctl.keysize = sizeof(uint64);
+	ctl.entrysize = sizeof(HandleEntry);
+	ctl.hcxt = TopMemoryContext;
+	handles = hash_create("sessmgr handles", 64, &ctl,
+						  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+/* Register an object; throws only for lack of memory, and then did nothing. */
+uint64
+sm_handle_new(SmHandleKind kind, void *object)
+{
+	HandleEntry *entry;
+	uint64		id;
+	bool		found;
+
+	do
+	{
+		if (++last_serial == 0)
+			last_serial = 1;
+		id = ((uint64) stamp << 32) | last_serial;
+		entry = hash_search(handles, &id, HASH_ENTER, &found);
+	} while (found);
+
+	entry->kind = kind;
+	entry->object = object;
+	return id;
+}
+
+static void
+format_handle(uint64 id, SmHandleKind kind, char *buf, size_t size)
+{
+	snprintf(buf, size, "%s/%08x/%u", kind_names[kind],
+			 (uint32) (id >> 32), (uint32) id);
+}
+
+static void
+report_gone(uint64 id, SmHandleKind kind)
+{
+	char		name[64];
+
+	format_handle(id, kind, name, sizeof(name));
+	if (kind == SM_HANDLE_SESSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("session \"%s\" is closed", name),
+				 errhint("A session ends with the transaction that opened it, unless it was opened with the option \"hold\".")));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("%s \"%s\" no longer exists", kind_names[kind], name),
+			 kind == SM_HANDLE_ENGINE ?
+			 errdetail("Its target was invalidated, or everything was reset.") :
+			 errdetail("Its target was invalidated, or it was short-lived and its transaction has ended."),
+			 errhint("Get a new one with sessmgr.%s().",
+					 kind == SM_HANDLE_ENGINE ? "get_engine" : "create_session")));
+}
+
+/*
+ * The object behind a handle, or NULL if it was one of this kind and is gone
+ * and missing_ok is given.  Everything else that is not a valid handle is an
+ * error.
+ */
+void *
+sm_handle_get(uint64 id, SmHandleKind kind, bool missing_ok)
+{
+	HandleEntry *entry;
+	char		name[64];
+
+	entry = hash_search(handles, &id, HASH_FIND, NULL);
+	if (likely(entry != NULL && entry->kind == kind))
+		return entry->object;
+
+	if (entry == NULL && (uint32) (id >> 32) == stamp &&
+		(uint32) id != 0 && (uint32) id <= last_serial)
+	{
+		if (!missing_ok)
+			report_gone(id, kind);
+		return NULL;
+	}
+
+	format_handle(id, kind, name, sizeof(name));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s \"%s\" was not made by this backend", kind_names[kind], name),
+			 errdetail("A handle is valid only in the backend that made it, and cannot be stored or made up.")));
+	return NULL;				/* keep compiler quiet */
+}
+
+void
+sm_handle_forget(uint64 id)
+{
+	hash_search(handles, &id, HASH_REMOVE, NULL);
+}
+
+/*
+ * Input and output.  Input checks only the form: whether the handle means
+ * anything is for its use to find out.
+ */
+static Datum
+handle_in(const char *str, SmHandleKind kind)
+{
+	size_t		namelen = strlen(kind_names[kind]);
+	unsigned int in_stamp;
+	unsigned int in_serial;
+	int			used = 0;
+
+	if (strncmp(str, kind_names[kind], namelen) != 0 ||
+		strspn(str + namelen, "/0123456789abcdef") != strlen(str + namelen) ||
+		sscanf(str + namelen, "/%8x/%10u%n", &in_stamp, &in_serial, &used) != 2 ||
+		str[namelen + used] != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("invalid input syntax for type %s: \"%s\"",
+						kind_names[kind], str)));
+
+	return UInt64GetDatum(((uint64) in_stamp << 32) | in_serial);
+}
+
+static Datum
+handle_out(uint64 id, SmHandleKind kind)
+{
+	char		name[64];
+
+	format_handle(id, kind, name, sizeof(name));
+	return CStringGetDatum(pstrdup(name));
+}
+
+PG_FUNCTION_INFO_V1(sm_engine_in);
+PG_FUNCTION_INFO_V1(sm_engine_out);
+PG_FUNCTION_INFO_V1(sm_sessionmaker_in);
+PG_FUNCTION_INFO_V1(sm_sessionmaker_out);
+PG_FUNCTION_INFO_V1(sm_session_in);
+PG_FUNCTION_INFO_V1(sm_session_out);
+PG_FUNCTION_INFO_V1(sm_handle_recv);
+PG_FUNCTION_INFO_V1(sm_handle_send);
+
+Datum
+sm_engine_in(PG_FUNCTION_ARGS)
+{
+	return handle_in(PG_GETARG_CSTRING(0), SM_HANDLE_ENGINE);
+}
+
+Datum
+sm_engine_out(PG_FUNCTION_ARGS)
+{
+	return handle_out((uint64) PG_GETARG_INT64(0), SM_HANDLE_ENGINE);
+}
+
+Datum
+sm_sessionmaker_in(PG_FUNCTION_ARGS)
+{
+	return handle_in(PG_GETARG_CSTRING(0), SM_HANDLE_FACTORY);
+}
+
+Datum
+sm_sessionmaker_out(PG_FUNCTION_ARGS)
+{
+	return handle_out((uint64) PG_GETARG_INT64(0), SM_HANDLE_FACTORY);
+}
+
+Datum
+sm_session_in(PG_FUNCTION_ARGS)
+{
+	return handle_in(PG_GETARG_CSTRING(0), SM_HANDLE_SESSION);
+}
+
+Datum
+sm_session_out(PG_FUNCTION_ARGS)
+{
+	return handle_out((uint64) PG_GETARG_INT64(0), SM_HANDLE_SESSION);
+}
+
+/* One binary form for all three: drivers that speak binary need it. */
+Datum
+sm_handle_recv(PG_FUNCTION_ARGS)
+{
+	StringInfo	buf = (StringInfo) PG_GETARG_POINTER(0);
+
+	PG_RETURN_INT64(pq_getmsgint64(buf));
+}
+
+Datum
+sm_handle_send(PG_FUNCTION_ARGS)
+{
+	StringInfoData buf;
+
+	pq_begintypsend(&buf);
+	pq_sendint64(&buf, PG_GETARG_INT64(0));
+	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
+}

@@ -1,0 +1,531 @@
+/*-------------------------------------------------------------------------
+ *
+ * model_attempt.c
+ *		One attempt to make on a target what is missing there.
+ *
+ * An attempt is one transaction on a connection of its own.  It first looks
+ * without locking anything, as most find that all is there; only one that has
+ * something to make takes the lock by which those who call prepare_models()
+ * wait for each other, and looks again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+/*
+ * The key of the advisory lock on the target: "sess" and "mgr" in ASCII.  Part
+ * of the documentation, so that it can be recognised in pg_locks.  One for all
+ * metadata, as they may share schemas and sequences.
+ */
+#define LOCK_COMMAND	"SELECT pg_catalog.pg_advisory_xact_lock(1936028531, 7169906)"
+
+/* What is where on the target.  The names arrive as two arrays. */
+#define LOOK_QUERY \
+	"SELECT o.i::int4, n.oid IS NOT NULL, c.relkind " \
+	"FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS o(s, r, i) " \
+	"LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = o.s " \
+	"LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = o.r"
+
+/* The first type that the target does not have. */
+#define TYPES_QUERY \
+	"SELECT o.i::int4 FROM unnest($1::text[]) WITH ORDINALITY AS o(t, i) " \
+	"WHERE pg_catalog.to_regtype(o.t) IS NULL ORDER BY 1 LIMIT 1"
+
+typedef struct Attempt
+{
+	SmEngine   *engine;
+	SmConn	   *conn;
+	const char *metadata;
+	List	   *tables;			/* of SmModel *, in the order of their making */
+	List	   *sequences;		/* of SmModel * */
+	List	   *names;			/* of SmModelName *: all there is to look for */
+	List	   *schemas;		/* of char *: made in this attempt */
+} Attempt;
+
+/* ----------
+ * Talking to the target
+ * ----------
+ */
+
+static void
+model_context(void *arg)
+{
+	errcontext("model %s", ((SmModel *) arg)->label);
+}
+
+/* Errors name the model. */
+static void
+run_statements(Attempt *a, SmModel *model, List *statements)
+{
+	ErrorContextCallback callback;
+	ListCell   *lc;
+
+	callback.callback = model_context;
+	callback.arg = model;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	foreach(lc, statements)
+		a->engine->driver->command(a->conn, lfirst(lc), SM_COMMAND_PLAIN);
+	error_context_stack = callback.previous;
+}
+
+static Datum
+text_array(List *strings)
+{
+	Datum	   *elements = palloc(Max(list_length(strings), 1) * sizeof(Datum));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, strings)
+		elements[n++] = CStringGetTextDatum(lfirst(lc));
+	return PointerGetDatum(construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* A query whose parameters are "nargs" arrays of text. */
+static void
+query(Attempt *a, const char *sql, int nargs, List **lists, SmSink *sink)
+{
+	Oid			types[2] = {TEXTARRAYOID, TEXTARRAYOID};
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+	FmgrInfo	outputs[2];
+	SmParams	params = {.n = nargs, .types = types, .values = values, .nulls = nulls, .outputs = outputs};
+	SmStatement statement = {.sql = sql, .params = &params};
+	SmOdd		odd;
+
+	Assert(nargs <= 2);
+	for (int i = 0; i < nargs; i++)
+	{
+		Oid			output;
+		bool		varlena;
+
+		values[i] = text_array(lists[i]);
+		getTypeOutputInfo(types[i], &output, &varlena);
+		fmgr_info(output, &outputs[i]);
+	}
+	(void) a->engine->driver->execute(a->conn, &statement, sink, &odd);
+}
+
+typedef struct LookSink
+{
+	SmSink		sink;
+	List	   *names;
+} LookSink;
+
+static bool
+look_row(SmSink *sink, Datum *values, bool *nulls)
+{
+	SmModelName *name = list_nth(((LookSink *) sink)->names, DatumGetInt32(values[0]) - 1);
+
+	name->schema_exists = DatumGetBool(values[1]);
+	name->relkind = nulls[2] ? '\0' : DatumGetChar(values[2]);
+	return true;
+}
+
+/* Learn for each name what stands under it on the target. */
+static void
+look(Attempt *a)
+{
+	LookSink	sink = {.sink.row = look_row, .names = a->names};
+	List	   *lists[2] = {NIL, NIL};
+	ListCell   *lc;
+
+	foreach(lc, a->names)
+	{
+		SmModelName *name = lfirst(lc);
+
+		lists[0] = lappend(lists[0], unconstify(char *, name->schema));
+		lists[1] = lappend(lists[1], unconstify(char *, name->name));
+	}
+	sink.sink.desc = CreateTemplateTupleDesc(3);
+	TupleDescInitEntry(sink.sink.desc, 1, "i", INT4OID, -1, 0);
+	TupleDescInitEntry(sink.sink.desc, 2, "schema_exists", BOOLOID, -1, 0);
+	TupleDescInitEntry(sink.sink.desc, 3, "relkind", CHAROID, -1, 0);
+	query(a, LOOK_QUERY, 2, lists, &sink.sink);
+}
+
+/* ----------
+ * What is missing
+ * ----------
+ */
+
+static const char *
+qualified(const SmModelName *name)
+{
+	return quote_qualified_identifier(name->schema, name->name);
+}
+
+static bool
+is_table(char relkind)
+{
+	return relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE;
+}
+
+static const char *
+relkind_name(char relkind)
+{
+	switch (relkind)
+	{
+		case RELKIND_RELATION:
+		case RELKIND_PARTITIONED_TABLE:
+			return "a table";
+		case RELKIND_INDEX:
+		case RELKIND_PARTITIONED_INDEX:
+			return "an index";
+		case RELKIND_SEQUENCE:
+			return "a sequence";
+		case RELKIND_VIEW:
+			return "a view";
+		case RELKIND_MATVIEW:
+			return "a materialized view";
+		case RELKIND_COMPOSITE_TYPE:
+			return "a composite type";
+		case RELKIND_FOREIGN_TABLE:
+			return "a foreign table";
+		default:
+			return "something else";
+	}
+}
+
+static void
+report_taken(Attempt *a, const SmModel *model, const SmModelName *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("model %s cannot be made on \"%s\"", model->label, a->engine->label),
+			 errdetail("%s is %s there.", qualified(name), relkind_name(name->relkind))));
+}
+
+/*
+ * Mark what is to be made; was there anything?  What stands there under the
+ * name of a model and is of its kind is taken for it, whatever it looks like.
+ */
+static bool
+mark_wanted(Attempt *a)
+{
+	bool		any = false;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, a->sequences)
+	{
+		SmModel    *sequence = lfirst(lc);
+
+		sequence->wanted = sequence->registered;
+	}
+	foreach(lc, a->tables)
+	{
+		SmModel    *table = lfirst(lc);
+
+		if (table->self.relkind != '\0' && !is_table(table->self.relkind))
+			report_taken(a, table, &table->self);
+		table->wanted = (table->self.relkind == '\0');
+		if (!table->wanted)
+			continue;
+		any = true;
+		foreach(lc2, table->sequences)
+			((SmModel *) lfirst(lc2))->wanted = true;
+	}
+	foreach(lc, a->sequences)
+	{
+		SmModel    *sequence = lfirst(lc);
+
+		if (!sequence->wanted)
+			continue;
+		if (sequence->self.relkind != '\0' && sequence->self.relkind != RELKIND_SEQUENCE)
+			report_taken(a, sequence, &sequence->self);
+		sequence->wanted = (sequence->self.relkind == '\0');
+		any |= sequence->wanted;
+	}
+	return any;
+}
+
+/* The table of this name among the models, or NULL. */
+static SmModel *
+find_table(Attempt *a, const SmModelName *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, a->tables)
+	{
+		SmModel    *table = lfirst(lc);
+
+		if (strcmp(table->self.schema, name->schema) == 0 &&
+			strcmp(table->self.name, name->name) == 0)
+			return table;
+	}
+	return NULL;
+}
+
+static bool
+is_row_type_of_model(Attempt *a, const SmModelType *type)
+{
+	ListCell   *lc;
+
+	foreach(lc, a->tables)
+	{
+		if (((SmModel *) lfirst(lc))->relid == type->row_of)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The names that a table's indexes and identity sequences will have must be
+ * free, and the tables that it refers to must be there or be models.  The
+ * server would find that too, but with an error that also a race could give,
+ * or one that does not say what can be done.
+ */
+static void
+check_names_of(Attempt *a, SmModel *table)
+{
+	ListCell   *lc;
+
+	foreach(lc, table->names)
+	{
+		SmModelName *name = lfirst(lc);
+
+		if (name->relkind != '\0')
+			report_taken(a, table, name);
+	}
+	foreach(lc, table->references)
+	{
+		SmModelName *name = lfirst(lc);
+
+		if (is_table(name->relkind) || find_table(a, name) != NULL)
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("model %s cannot be made on \"%s\"", table->label, a->engine->label),
+				 errdetail("It has a foreign key to %s, which is not there and is not a model of \"%s\".",
+						   qualified(name), a->metadata),
+				 errhint("Add it with sessmgr.add_model().")));
+	}
+}
+
+static void
+check_names(Attempt *a)
+{
+	ListCell   *lc;
+
+	foreach(lc, a->tables)
+	{
+		if (((SmModel *) lfirst(lc))->wanted)
+			check_names_of(a, lfirst(lc));
+	}
+}
+
+typedef struct TypeSink
+{
+	SmSink		sink;
+	int			missing;		/* counted from 1, or 0 */
+} TypeSink;
+
+static bool
+type_row(SmSink *sink, Datum *values, bool *nulls)
+{
+	(void) nulls;
+	((TypeSink *) sink)->missing = DatumGetInt32(values[0]);
+	return true;
+}
+
+/* The target must have the types of all columns that are to be made. */
+static void
+check_types(Attempt *a)
+{
+	TypeSink	sink = {.sink.row = type_row};
+	List	   *names = NIL;
+	List	   *types = NIL;
+	List	   *models = NIL;
+	SmModelType *type;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, a->tables)
+	{
+		SmModel    *table = lfirst(lc);
+
+		if (!table->wanted)
+			continue;
+		foreach(lc2, table->types)
+		{
+			type = lfirst(lc2);
+			if (is_row_type_of_model(a, type))
+				continue;
+			names = lappend(names, unconstify(char *, type->type));
+			types = lappend(types, type);
+			models = lappend(models, table);
+		}
+	}
+	sink.sink.desc = CreateTemplateTupleDesc(1);
+	TupleDescInitEntry(sink.sink.desc, 1, "i", INT4OID, -1, 0);
+	query(a, TYPES_QUERY, 1, &names, &sink.sink);
+	if (sink.missing == 0)
+		return;
+
+	type = list_nth(types, sink.missing - 1);
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("model %s cannot be made on \"%s\"",
+					((SmModel *) list_nth(models, sink.missing - 1))->label,
+					a->engine->label),
+			 errdetail("Column %s is of type %s, which is not there.",
+					   quote_identifier(type->column), type->type),
+			 errhint("Types, functions and extensions must be created on the target beforehand.")));
+}
+
+/* ----------
+ * Making it
+ * ----------
+ */
+
+static void
+make_schema(Attempt *a, SmModel *model, SmModelName *name)
+{
+	ListCell   *lc;
+
+	if (name->schema_exists)
+		return;
+	foreach(lc, a->schemas)
+	{
+		if (strcmp(lfirst(lc), name->schema) == 0)
+			return;
+	}
+	run_statements(a, model, list_make1(psprintf("CREATE SCHEMA IF NOT EXISTS %s",
+												 quote_identifier(name->schema))));
+	a->schemas = lappend(a->schemas, unconstify(char *, name->schema));
+}
+
+static void
+make(Attempt *a, SmModel *model)
+{
+	ListCell   *lc;
+
+	make_schema(a, model, &model->self);
+	foreach(lc, model->names)
+		make_schema(a, model, lfirst(lc));
+	run_statements(a, model, model->create);
+}
+
+/* Is this the table of a sequence, made in this attempt? */
+static bool
+owner_is_made(Attempt *a, const SmModel *sequence)
+{
+	ListCell   *lc;
+
+	foreach(lc, a->tables)
+	{
+		SmModel    *table = lfirst(lc);
+
+		if (table->wanted && table->relid == sequence->owned_by)
+			return true;
+	}
+	return false;
+}
+
+/* Make all that is marked; returns the number of tables. */
+static int
+make_wanted(Attempt *a)
+{
+	int			made = 0;
+	ListCell   *lc;
+
+	a->schemas = NIL;
+	foreach(lc, a->sequences)
+	{
+		if (((SmModel *) lfirst(lc))->wanted)
+			make(a, lfirst(lc));
+	}
+	foreach(lc, a->tables)
+	{
+		if (((SmModel *) lfirst(lc))->wanted)
+		{
+			make(a, lfirst(lc));
+			made++;
+		}
+	}
+	foreach(lc, a->sequences)
+	{
+		SmModel    *sequence = lfirst(lc);
+
+		if (sequence->wanted && owner_is_made(a, sequence))
+			run_statements(a, sequence, sequence->finish);
+	}
+	foreach(lc, a->tables)
+	{
+		SmModel    *table = lfirst(lc);
+
+		if (table->wanted)
+			run_statements(a, table, table->finish);
+	}
+	return made;
+}
+
+/* All names to look for. */
+static List *
+collect_names(const List *tables, const List *sequences)
+{
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, tables)
+	{
+		SmModel    *table = lfirst(lc);
+
+		names = lappend(names, &table->self);
+		names = list_concat(names, table->names);
+		names = list_concat(names, table->references);
+	}
+	foreach(lc, sequences)
+		names = lappend(names, &((SmModel *) lfirst(lc))->self);
+	return names;
+}
+
+static bool
+look_for_missing(Attempt *a)
+{
+	look(a);
+	return mark_wanted(a);
+}
+
+/*
+ * Make those of the tables and sequences that the engine's target lacks;
+ * returns the number of tables made.  From checkout to check-in: when it
+ * throws, the end of the subtransaction settles the connection, and nothing
+ * remains.  READ COMMITTED, since each look must see what is there at that
+ * moment.
+ */
+int
+sm_models_attempt(SmEngine *engine, const char *metadata, List *tables, List *sequences)
+{
+	Attempt		a = {.engine = engine, .metadata = metadata, .tables = tables, .sequences = sequences};
+	const SmDriver *driver = engine->driver;
+	SmSessionOptions options = {.isolation_level = SM_ISOLATION_READ_COMMITTED};
+	int			made = 0;
+
+	a.names = collect_names(tables, sequences);
+	a.conn = sm_pool_checkout(engine);
+	driver->begin(a.conn, &options);
+	driver->command(a.conn, sm_model_remote_settings(), SM_COMMAND_PLAIN);
+	if (look_for_missing(&a))
+	{
+		driver->command(a.conn, LOCK_COMMAND, SM_COMMAND_PLAIN);
+		if (look_for_missing(&a))
+		{
+			check_names(&a);
+			check_types(&a);
+			made = make_wanted(&a);
+		}
+	}
+	driver->command(a.conn, "COMMIT", SM_COMMAND_COMMIT);
+	sm_pool_checkin(a.conn);
+	return made;
+}

@@ -1,0 +1,155 @@
+/*-------------------------------------------------------------------------
+ *
+ * params.c
+ *		Bind parameters from a call's VARIADIC "any" arguments.
+ *
+ * What a call site's parameters are does not change from call to call, so it
+ * is looked up once and kept in the call site's fn_extra.  A call written with
+ * the keyword VARIADIC passes one array whose elements are the parameters;
+ * there only the element type is fixed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+/* Does the text form of this type's values depend on search_path? */
+static bool
+type_names_objects(Oid type)
+{
+	Oid			element = get_element_type(type);
+
+	switch (OidIsValid(element) ? element : type)
+	{
+		case REGPROCOID:
+		case REGPROCEDUREOID:
+		case REGOPEROID:
+		case REGOPERATOROID:
+		case REGCLASSOID:
+		case REGTYPEOID:
+		case REGCONFIGOID:
+		case REGDICTIONARYOID:
+		case REGCOLLATIONOID:
+			return true;
+		default:
+			return false;
+	}
+}
+
+static void
+learn_type(SmParams *params, int i, Oid type, MemoryContext cxt)
+{
+	Oid			output;
+	bool		is_varlena;
+
+	params->types[i] = type;
+	if (type == UNKNOWNOID)
+		return;
+	getTypeOutputInfo(type, &output, &is_varlena);
+	fmgr_info_cxt(output, &params->outputs[i], cxt);
+	if (type_names_objects(type))
+		params->names_objects = true;
+}
+
+static SmParams *
+make_params(int n, MemoryContext cxt)
+{
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	SmParams   *params = palloc0(sizeof(SmParams));
+
+	params->n = n;
+	params->types = palloc0(Max(n, 1) * sizeof(Oid));
+	params->values = palloc0(Max(n, 1) * sizeof(Datum));
+	params->nulls = palloc0(Max(n, 1) * sizeof(bool));
+	params->outputs = palloc0(Max(n, 1) * sizeof(FmgrInfo));
+	MemoryContextSwitchTo(old);
+	return params;
+}
+
+/* One argument for each parameter. */
+static SmParams *
+params_from_args(FunctionCallInfo fcinfo, int first, SmParams **kept)
+{
+	SmParams   *params = *kept;
+
+	if (params == NULL)
+	{
+		MemoryContext cxt = fcinfo->flinfo->fn_mcxt;
+
+		params = make_params(PG_NARGS() - first, cxt);
+		for (int i = 0; i < params->n; i++)
+		{
+			Oid			type = get_fn_expr_argtype(fcinfo->flinfo, first + i);
+
+			if (!OidIsValid(type))
+				ereport(ERROR,
+						(errcode(ERRCODE_INDETERMINATE_DATATYPE),
+						 errmsg("could not determine the type of parameter %d", i + 1)));
+			learn_type(params, i, type, cxt);
+		}
+		*kept = params;
+	}
+
+	for (int i = 0; i < params->n; i++)
+	{
+		params->nulls[i] = PG_ARGISNULL(first + i);
+		params->values[i] = PG_GETARG_DATUM(first + i);
+	}
+	return params;
+}
+
+/* VARIADIC array: its elements are the parameters; a NULL array has none. */
+static SmParams *
+params_from_array(FunctionCallInfo fcinfo, int first)
+{
+	SmParams   *params;
+	ArrayType  *array;
+	Oid			type;
+	int16		typlen;
+	bool		typbyval;
+	char		typalign;
+	Datum	   *values;
+	bool	   *nulls;
+	int			n;
+
+	if (PG_ARGISNULL(first))
+		return NULL;
+	array = PG_GETARG_ARRAYTYPE_P(first);
+	type = ARR_ELEMTYPE(array);
+	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
+	deconstruct_array(array, type, typlen, typbyval, typalign, &values, &nulls, &n);
+	if (n == 0)
+		return NULL;
+
+	params = make_params(n, CurrentMemoryContext);
+	params->values = values;
+	params->nulls = nulls;
+	learn_type(params, 0, type, CurrentMemoryContext);
+	for (int i = 1; i < n; i++)
+	{
+		params->types[i] = type;
+		params->outputs[i] = params->outputs[0];
+	}
+	return params;
+}
+
+/*
+ * The parameters of the call in fcinfo, which begin at argument "first"; NULL
+ * if there are none.  *kept is the call site's memory of them, NULL at first.
+ * The result is good until the next call from the same site.
+ */
+SmParams *
+sm_params_from_call(FunctionCallInfo fcinfo, int first, SmParams **kept)
+{
+	if (PG_NARGS() <= first)
+		return NULL;
+	if (get_fn_expr_variadic(fcinfo->flinfo))
+		return params_from_array(fcinfo, first);
+	return params_from_args(fcinfo, first, kept);
+}

@@ -1,0 +1,217 @@
+/*-------------------------------------------------------------------------
+ *
+ * pool.c
+ *		An engine's open connections: checkout, check-in, ageing.
+ *
+ * A connection is either idle in its engine's pool, most recently used first,
+ * or checked out and then in the list sm_checked_out of all engines, which the
+ * transaction callbacks go through.  It returns by sm_pool_checkin() alone,
+ * which never throws and decides whether it is kept.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+#include "src/compat.h"
+
+#include "pgstat.h"
+
+dlist_head	sm_checked_out = DLIST_STATIC_INIT(sm_checked_out);
+
+void
+sm_pool_init(SmPool *pool)
+{
+	memset(pool, 0, sizeof(*pool));
+	dlist_init(&pool->idle);
+}
+
+/* Close an idle connection. */
+static void
+close_idle(SmEngine *engine, SmConn *conn)
+{
+	dlist_delete(&conn->node);
+	engine->pool.nidle--;
+	engine->driver->close(conn);
+}
+
+/*
+ * A connection was found dead.  What killed it may have killed its siblings
+ * that are as old, and they would each cost a look: discard them too.
+ */
+static void
+discard_older(SmEngine *engine, TimestampTz connected_at)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &engine->pool.idle)
+	{
+		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
+
+		if (conn->connected_at <= connected_at)
+			close_idle(engine, conn);
+	}
+}
+
+static bool
+may_be_reused(const SmConn *conn)
+{
+	const SmEngine *engine = conn->engine;
+
+	return engine->state != SM_ENGINE_INVALIDATED && !engine->transient &&
+		conn->generation == engine->pool.generation &&
+		(conn->recycle_at == SM_NO_DEADLINE ||
+		 conn->recycle_at > GetCurrentTimestamp());
+}
+
+static void
+check_out(SmEngine *engine, SmConn *conn)
+{
+	conn->session = NULL;
+	conn->subid = GetCurrentSubTransactionId();
+	conn->since = GetCurrentTimestamp();
+	dlist_push_head(&sm_checked_out, &conn->node);
+	engine->pool.nbusy++;
+	engine->pool.checkouts++;
+}
+
+/* An idle connection that can be used, checked out, or NULL. */
+static SmConn *
+take_idle(SmEngine *engine)
+{
+	SmPool	   *pool = &engine->pool;
+
+	while (!dlist_is_empty(&pool->idle))
+	{
+		SmConn	   *conn = engine->options.pool_use_lifo ?
+			dlist_head_element(SmConn, node, &pool->idle) :
+			dlist_tail_element(SmConn, node, &pool->idle);
+		bool		reuse = may_be_reused(conn);
+		bool		alive = reuse && engine->driver->alive(conn);
+
+		dlist_delete(&conn->node);
+		pool->nidle--;
+		sm_conn_set_state(conn, SM_CONN_READY);
+		check_out(engine, conn);
+		if (alive && engine->options.pool_pre_ping)
+			alive = engine->driver->ping(conn);
+		if (alive)
+			return conn;
+
+		if (reuse)
+			discard_older(engine, conn->connected_at);
+		sm_conn_set_state(conn, SM_CONN_DEAD);
+		sm_pool_checkin(conn);
+	}
+	return NULL;
+}
+
+/*
+ * Wait for a place in the pool.  The connections that fill it are all this
+ * backend's, so only an interrupt can end the wait early.
+ */
+static void
+wait_for_place(SmEngine *engine)
+{
+	const SmEngineOptions *options = &engine->options;
+	TimestampTz deadline;
+
+	if (options->poolclass == SM_POOL_NULL || options->max_overflow < 0 ||
+		!engine->driver->remote || engine->transient)
+		return;
+	if (engine->pool.nbusy + engine->pool.nidle < options->pool_size + options->max_overflow)
+		return;
+
+	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), options->pool_timeout);
+	for (;;)
+	{
+		long		timeout = sm_remaining(deadline);
+
+		if (timeout <= 0)
+			break;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 timeout, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_TOO_MANY_CONNECTIONS),
+			 errmsg("connection limit of \"%s\" reached", engine->label),
+			 errdetail("pool_size is %d, max_overflow is %d, and %d connections are checked out; waited %d ms (pool_timeout).",
+					   options->pool_size, options->max_overflow, engine->pool.nbusy,
+					   options->pool_timeout),
+			 errhint("Commit, roll back or close sessions that are no longer needed, or raise the limits.")));
+}
+
+/*
+ * A connection of the engine, READY and checked out by the current
+ * subtransaction.  It must be given back with sm_pool_checkin(); if an error
+ * prevents that, the transaction callbacks do it.
+ *
+ * Throws 53300 when the pool's limit is reached, and what connecting throws.
+ */
+SmConn *
+sm_pool_checkout(SmEngine *engine)
+{
+	SmConn	   *conn = take_idle(engine);
+
+	if (conn != NULL)
+		return conn;
+
+	wait_for_place(engine);
+	conn = engine->driver->connect(engine);
+	engine->pool.connects++;
+	check_out(engine, conn);
+	return conn;
+}
+
+static bool
+may_be_kept(const SmConn *conn)
+{
+	const SmEngine *engine = conn->engine;
+
+	return conn->state == SM_CONN_READY && engine->driver->remote &&
+		engine->options.poolclass == SM_POOL_QUEUE &&
+		engine->pool.nidle < engine->options.pool_size && may_be_reused(conn);
+}
+
+/*
+ * Give a connection back: it is kept for reuse or closed.  Any transaction in
+ * it is rolled back.  Never throws.
+ */
+void
+sm_pool_checkin(SmConn *conn)
+{
+	SmEngine   *engine = conn->engine;
+	bool		keep;
+
+	keep = may_be_kept(conn) &&
+		engine->driver->reset(conn, engine->options.pool_reset_on_return);
+
+	dlist_delete(&conn->node);
+	engine->pool.nbusy--;
+	conn->session = NULL;
+	if (!keep)
+	{
+		engine->driver->close(conn);
+		return;
+	}
+	conn->since = GetCurrentTimestamp();
+	sm_conn_set_state(conn, SM_CONN_IDLE);
+	dlist_push_head(&engine->pool.idle, &conn->node);
+	engine->pool.nidle++;
+}
+
+/* Close all idle connections; returns how many there were. */
+int
+sm_pool_dispose(SmEngine *engine)
+{
+	int			n = 0;
+
+	while (!dlist_is_empty(&engine->pool.idle))
+	{
+		close_idle(engine, dlist_head_element(SmConn, node, &engine->pool.idle));
+		n++;
+	}
+	return n;
+}

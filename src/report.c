@@ -1,0 +1,339 @@
+/*-------------------------------------------------------------------------
+ *
+ * report.c
+ *		What the other side says, as ereport: errors and notices.
+ *
+ * Errors keep their SQLSTATE, message, detail, hint, context and object names;
+ * the context adds which engine it was and, unless the engine has
+ * hide_parameters, which statement.  Notices arrive in the middle of libpq,
+ * which an ereport could leave by longjmp: they are queued there, without any
+ * palloc, and raised after libpq has returned.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+
+/* a statement's notices beyond this are counted, not kept */
+#define MAX_NOTICES		1000
+
+/* of a statement in a context line, in bytes */
+#define MAX_STATEMENT_SHOWN 1000
+
+typedef struct SmNotice
+{
+	struct SmNotice *next;
+	int			elevel;
+	int			sqlstate;
+	char	   *message;
+	char	   *detail;
+	char	   *hint;
+	char	   *context;
+} SmNotice;
+
+/* The fields of an error, copied so that the PGresult can be freed first. */
+typedef struct RemoteError
+{
+	int			sqlstate;
+	char	   *message;
+	char	   *detail;
+	char	   *hint;
+	char	   *context;
+	char	   *schema;
+	char	   *table;
+	char	   *column;
+	char	   *datatype;
+	char	   *constraint;
+} RemoteError;
+
+static int
+sqlstate_of(const char *code, int otherwise)
+{
+	if (code == NULL || strlen(code) != 5)
+		return otherwise;
+	return MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]);
+}
+
+/*
+ * A palloc'd copy in which nothing offends the local encoding: before
+ * client_encoding is agreed on, a server speaks in its own.
+ */
+static char *
+clean_copy(const char *str)
+{
+	char	   *copy;
+
+	if (str == NULL)
+		return NULL;
+	copy = pchomp(str);
+	if (!pg_verifymbstr(copy, strlen(copy), true))
+	{
+		for (char *p = copy; *p; p++)
+		{
+			if (IS_HIGHBIT_SET(*p))
+				*p = '?';
+		}
+	}
+	return copy;
+}
+
+static int
+remote_context(const SmConn *conn, const char *sql, const char *remote)
+{
+	const SmEngine *engine = conn->engine;
+
+	if (remote != NULL)
+		errcontext("%s", remote);
+	if (sql == NULL || engine->options.hide_parameters)
+		errcontext("statement on \"%s\"", engine->label);
+	else
+	{
+		int			len = strlen(sql);
+		int			shown = pg_mbcliplen(sql, len, MAX_STATEMENT_SHOWN);
+
+		errcontext("statement on \"%s\": %.*s%s", engine->label, shown, sql,
+				   shown < len ? "..." : "");
+	}
+	return 0;
+}
+
+/*
+ * Raise the error in res, which must be an error result of the server (with an
+ * SQLSTATE).  Frees res, also if it is the connection's current one.
+ */
+void
+sm_report_result(SmConn *conn, PGresult *res, const char *sql)
+{
+	RemoteError err;
+
+	err.sqlstate = sqlstate_of(PQresultErrorField(res, PG_DIAG_SQLSTATE),
+							   ERRCODE_CONNECTION_FAILURE);
+	err.message = clean_copy(PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
+	if (err.message == NULL)
+		err.message = clean_copy(PQresultErrorMessage(res));
+	err.detail = clean_copy(PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL));
+	err.hint = clean_copy(PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
+	err.context = clean_copy(PQresultErrorField(res, PG_DIAG_CONTEXT));
+	err.schema = clean_copy(PQresultErrorField(res, PG_DIAG_SCHEMA_NAME));
+	err.table = clean_copy(PQresultErrorField(res, PG_DIAG_TABLE_NAME));
+	err.column = clean_copy(PQresultErrorField(res, PG_DIAG_COLUMN_NAME));
+	err.datatype = clean_copy(PQresultErrorField(res, PG_DIAG_DATATYPE_NAME));
+	err.constraint = clean_copy(PQresultErrorField(res, PG_DIAG_CONSTRAINT_NAME));
+
+	if (conn->result == res)
+		conn->result = NULL;
+	PQclear(res);
+
+	ereport(ERROR,
+			(errcode(err.sqlstate),
+			 errmsg_internal("%s", err.message),
+			 err.detail ? errdetail_internal("%s", err.detail) : 0,
+			 err.hint ? errhint("%s", err.hint) : 0,
+			 err.schema ? err_generic_string(PG_DIAG_SCHEMA_NAME, err.schema) : 0,
+			 err.table ? err_generic_string(PG_DIAG_TABLE_NAME, err.table) : 0,
+			 err.column ? err_generic_string(PG_DIAG_COLUMN_NAME, err.column) : 0,
+			 err.datatype ? err_generic_string(PG_DIAG_DATATYPE_NAME, err.datatype) : 0,
+			 err.constraint ? err_generic_string(PG_DIAG_CONSTRAINT_NAME, err.constraint) : 0,
+			 remote_context(conn, sql, err.context)));
+}
+
+/* The connection is gone, and what was under way surely had no effect. */
+void
+sm_report_lost(SmConn *conn, const char *sql)
+{
+	char	   *why = clean_copy(PQerrorMessage(conn->pg));
+
+	ereport(ERROR,
+			(errcode(ERRCODE_CONNECTION_FAILURE),
+			 errmsg("connection to \"%s\" was lost", conn->engine->label),
+			 why[0] ? errdetail_internal("%s", why) : 0,
+			 remote_context(conn, sql, NULL)));
+}
+
+/* What was under way may have had its effect, or has had it: why says which. */
+void
+sm_report_unknown(SmConn *conn, const char *sql, const char *why)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
+			 errmsg("the outcome of a statement on \"%s\" is not known",
+					conn->engine->label),
+			 errdetail_internal("%s", why),
+			 errhint("Look at the target before you repeat it."),
+			 remote_context(conn, sql, NULL)));
+}
+
+/* Text from libpq, fit for an error message. */
+char *
+sm_report_text(const char *message)
+{
+	return clean_copy(message);
+}
+
+/* ----------
+ * Notices
+ * ----------
+ */
+static int
+notice_level(const char *severity)
+{
+	if (severity == NULL)
+		return NOTICE;
+	if (strcmp(severity, "WARNING") == 0)
+		return WARNING;
+	if (strcmp(severity, "INFO") == 0)
+		return INFO;
+	if (strncmp(severity, "DEBUG", 5) == 0)
+		return DEBUG1;
+	return NOTICE;
+}
+
+static void
+free_notice(SmNotice *notice)
+{
+	free(notice->message);
+	free(notice->detail);
+	free(notice->hint);
+	free(notice->context);
+	free(notice);
+}
+
+/* strdup, but NULL for NULL; *ok becomes false when memory is out */
+static char *
+copy_field(const PGresult *res, int field, bool *ok)
+{
+	const char *value = PQresultErrorField(res, field);
+	char	   *copy;
+
+	if (value == NULL)
+		return NULL;
+	copy = strdup(value);
+	if (copy == NULL)
+		*ok = false;
+	return copy;
+}
+
+/*
+ * libpq calls this with each notice.  It runs inside libpq: no palloc, no
+ * ereport.
+ */
+void
+sm_notice_receiver(void *arg, const PGresult *res)
+{
+	SmConn	   *conn = (SmConn *) arg;
+	SmNotice   *notice;
+	bool		ok = true;
+
+	if (conn->nnotices >= MAX_NOTICES ||
+		(notice = calloc(1, sizeof(SmNotice))) == NULL)
+	{
+		conn->dropped_notices++;
+		return;
+	}
+	notice->elevel = notice_level(PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED));
+	notice->sqlstate = sqlstate_of(PQresultErrorField(res, PG_DIAG_SQLSTATE), 0);
+	notice->message = copy_field(res, PG_DIAG_MESSAGE_PRIMARY, &ok);
+	notice->detail = copy_field(res, PG_DIAG_MESSAGE_DETAIL, &ok);
+	notice->hint = copy_field(res, PG_DIAG_MESSAGE_HINT, &ok);
+	notice->context = copy_field(res, PG_DIAG_CONTEXT, &ok);
+	if (!ok || notice->message == NULL)
+	{
+		free_notice(notice);
+		conn->dropped_notices++;
+		return;
+	}
+	notice->next = conn->notices;
+	conn->notices = notice;
+	conn->nnotices++;
+}
+
+/* Take the queue, oldest first. */
+static SmNotice *
+take_notices(SmConn *conn)
+{
+	SmNotice   *list = NULL;
+
+	while (conn->notices != NULL)
+	{
+		SmNotice   *notice = conn->notices;
+
+		conn->notices = notice->next;
+		notice->next = list;
+		list = notice;
+	}
+	conn->nnotices = 0;
+	return list;
+}
+
+static void
+raise_notice(const SmConn *conn, const SmNotice *notice)
+{
+	char	   *message = clean_copy(notice->message);
+	char	   *detail = clean_copy(notice->detail);
+	char	   *hint = clean_copy(notice->hint);
+	char	   *context = clean_copy(notice->context);
+
+	ereport(notice->elevel,
+			(notice->sqlstate ? errcode(notice->sqlstate) : 0,
+			 errmsg_internal("%s", message),
+			 detail ? errdetail_internal("%s", detail) : 0,
+			 hint ? errhint("%s", hint) : 0,
+			 remote_context(conn, NULL, context)));
+}
+
+static void
+free_notices(SmNotice *list)
+{
+	while (list != NULL)
+	{
+		SmNotice   *next = list->next;
+
+		free_notice(list);
+		list = next;
+	}
+}
+
+/*
+ * Raise the queued notices; to be called when nothing is on the wire.  The
+ * queue is empty afterwards even if raising one throws.
+ */
+void
+sm_notices_report(SmConn *conn)
+{
+	SmNotice   *list;
+	uint64		dropped = conn->dropped_notices;
+
+	if (likely(conn->notices == NULL && dropped == 0))
+		return;
+
+	list = take_notices(conn);
+	conn->dropped_notices = 0;
+	PG_TRY();
+	{
+		for (const SmNotice *notice = list; notice != NULL; notice = notice->next)
+			raise_notice(conn, notice);
+	}
+	PG_CATCH();
+	{
+		free_notices(list);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	free_notices(list);
+	if (dropped > 0)
+		ereport(NOTICE,
+				(errmsg("%llu more notices from \"%s\" were not kept",
+						(unsigned long long) dropped, conn->engine->label)));
+}
+
+/* Drop the queue unseen. */
+void
+sm_notices_forget(SmConn *conn)
+{
+	free_notices(take_notices(conn));
+	conn->dropped_notices = 0;
+}

@@ -1,0 +1,753 @@
+/*-------------------------------------------------------------------------
+ *
+ * statement.c
+ *		Statements on a libpq connection: prepared-statement cache, parameters,
+ *		results.
+ *
+ * A statement that is seen on a connection for the second time is prepared
+ * there and from then on costs one round trip and no parsing.  The first time
+ * it goes out unprepared, also in one round trip; but where the caller declared
+ * the shape of the rows and the statement would commit by itself, its shape is
+ * asked for and compared first: a mismatch must not be found after the fact.
+ *
+ * The cache is keyed by text and parameter types, bounded by the option
+ * statement_cache_size, and lives as long as its connection.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+typedef struct StatementKey
+{
+	const char *sql;
+	size_t		len;
+	int			nparams;
+	const Oid  *types;			/* as declared to the server */
+	uint32		hash;
+} StatementKey;
+
+typedef struct StatementEntry
+{
+	StatementKey key;			/* hash key; what it points to is owned here */
+	dlist_node	node;			/* most recently used first */
+	bool		prepared;
+	bool		described;		/* nfields is known */
+	int			nfields;
+	char		name[32];
+} StatementEntry;
+
+struct SmStatementCache
+{
+	MemoryContext cxt;
+	HTAB	   *entries;
+	dlist_head	lru;
+	int			n;
+	uint64		last_name;
+};
+
+/* A statement on its way: what the steps below hand to each other. */
+typedef struct Run
+{
+	SmConn	   *conn;
+	const SmStatement *statement;
+	SmSink	   *sink;
+	StatementEntry *entry;		/* or NULL: not cached */
+	TimestampTz deadline;
+	int			nparams;
+	Oid		   *types;
+	const char **values;
+	/* reading */
+	AttInMetadata *input;
+	MemoryContext rowcxt;
+	Datum	   *row;
+	bool	   *nulls;
+	int			column;			/* being converted, for the error context */
+	bool		full;			/* the sink wants no more rows */
+	uint64		count;
+	PGresult   *error;
+	SmOdd		odd;
+} Run;
+
+/* ----------
+ * The cache
+ * ----------
+ */
+static uint32
+key_hash(const void *key, Size keysize)
+{
+	(void) keysize;
+	return ((const StatementKey *) key)->hash;
+}
+
+static int
+key_match(const void *key1, const void *key2, Size keysize)
+{
+	const StatementKey *a = key1;
+	const StatementKey *b = key2;
+
+	(void) keysize;
+	return !(a->hash == b->hash && a->len == b->len && a->nparams == b->nparams &&
+			 memcmp(a->sql, b->sql, a->len) == 0 &&
+			 memcmp(a->types, b->types, a->nparams * sizeof(Oid)) == 0);
+}
+
+static void *
+key_copy(void *dest, const void *src, Size keysize)
+{
+	return memcpy(dest, src, keysize);
+}
+
+static SmStatementCache *
+make_cache(void)
+{
+	MemoryContext cxt = AllocSetContextCreate(TopMemoryContext,
+											  "sessmgr statements",
+											  ALLOCSET_SMALL_SIZES);
+	SmStatementCache *cache = MemoryContextAllocZero(cxt, sizeof(SmStatementCache));
+	HASHCTL		ctl;
+
+	ctl.keysize = sizeof(StatementKey);
+	ctl.entrysize = sizeof(StatementEntry);
+	ctl.hash = key_hash;
+	ctl.match = key_match;
+	ctl.keycopy = key_copy;
+	ctl.hcxt = cxt;
+	cache->cxt = cxt;
+	cache->entries = hash_create("sessmgr statements", 32, &ctl,
+								 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE |
+								 HASH_KEYCOPY | HASH_CONTEXT);
+	dlist_init(&cache->lru);
+	return cache;
+}
+
+/* Forget all statements of a connection, without telling the server. */
+void
+sm_statement_forget_all(SmConn *conn)
+{
+	if (conn->cache == NULL)
+		return;
+	MemoryContextDelete(conn->cache->cxt);
+	conn->cache = NULL;
+}
+
+static void
+forget_entry(SmStatementCache *cache, StatementEntry *entry)
+{
+	const char *sql = entry->key.sql;
+	const Oid  *types = entry->key.types;
+
+	dlist_delete(&entry->node);
+	cache->n--;
+	hash_search(cache->entries, &entry->key, HASH_REMOVE, NULL);
+	pfree(unconstify(char *, sql));
+	pfree(unconstify(Oid *, types));
+}
+
+/*
+ * Make room for one more statement.  The server forgets it first: when that
+ * fails, the entry is still true.
+ */
+static void
+evict(SmConn *conn, int limit, TimestampTz deadline)
+{
+	SmStatementCache *cache = conn->cache;
+
+	while (cache->n >= limit)
+	{
+		StatementEntry *entry = dlist_tail_element(StatementEntry, node, &cache->lru);
+
+		if (entry->prepared)
+		{
+			/* a failed transaction takes no DEALLOCATE; the next one will */
+			if (PQtransactionStatus(conn->pg) == PQTRANS_INERROR)
+				return;
+			sm_remote_command(conn, psprintf("DEALLOCATE %s", entry->name), false,
+							  deadline);
+		}
+		forget_entry(cache, entry);
+	}
+}
+
+/*
+ * The statement's entry, or NULL if the connection keeps none.  *seen tells
+ * whether it was there before.
+ */
+static StatementEntry *
+find_entry(Run *run, bool *seen)
+{
+	SmConn	   *conn = run->conn;
+	int			limit = conn->engine->options.statement_cache_size;
+	SmStatementCache *cache;
+	StatementEntry *entry;
+	StatementKey key;
+
+	*seen = false;
+	if (limit <= 0)
+		return NULL;
+	if (conn->cache == NULL)
+		conn->cache = make_cache();
+	cache = conn->cache;
+
+	key.sql = run->statement->sql;
+	key.len = strlen(key.sql);
+	key.nparams = run->nparams;
+	key.types = run->types;
+	key.hash = hash_bytes((const unsigned char *) key.sql, key.len) ^
+		hash_bytes((const unsigned char *) key.types, key.nparams * sizeof(Oid));
+
+	entry = hash_search(cache->entries, &key, HASH_FIND, NULL);
+	if (entry != NULL)
+	{
+		*seen = true;
+		dlist_move_head(&cache->lru, &entry->node);
+		return entry;
+	}
+
+	evict(conn, limit, run->deadline);
+	key.sql = MemoryContextStrdup(cache->cxt, key.sql);
+	key.types = memcpy(MemoryContextAlloc(cache->cxt, Max(key.nparams, 1) * sizeof(Oid)),
+					   key.types, key.nparams * sizeof(Oid));
+	entry = hash_search(cache->entries, &key, HASH_ENTER, NULL);
+	entry->prepared = entry->described = false;
+	entry->nfields = 0;
+	entry->name[0] = '\0';
+	dlist_push_head(&cache->lru, &entry->node);
+	cache->n++;
+	return entry;
+}
+
+/* ----------
+ * Parameters
+ * ----------
+ */
+
+/*
+ * The type to declare to the server: only types with a fixed id mean the same
+ * on both sides; for the others, as for literals, the server infers it.
+ */
+static Oid
+wire_type(Oid type)
+{
+	if (type == UNKNOWNOID || type >= FirstGenbkiObjectId)
+		return InvalidOid;
+	return type;
+}
+
+static void
+encode_params(Run *run)
+{
+	const SmParams *params = run->statement->params;
+
+	run->nparams = params ? params->n : 0;
+	if (run->nparams > 65535)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_ARGUMENTS),
+				 errmsg("a statement can have at most 65535 parameters")));
+	run->types = palloc(Max(run->nparams, 1) * sizeof(Oid));
+	run->values = palloc(Max(run->nparams, 1) * sizeof(char *));
+	for (int i = 0; i < run->nparams; i++)
+		run->types[i] = wire_type(params->types[i]);
+	if (run->nparams > 0)
+		sm_textmode_params(params, run->values);
+}
+
+static void
+echo(const Run *run)
+{
+	const SmEngine *engine = run->conn->engine;
+	StringInfoData buf;
+
+	if (likely(!engine->options.echo))
+		return;
+	initStringInfo(&buf);
+	if (!engine->options.hide_parameters)
+	{
+		for (int i = 0; i < run->nparams; i++)
+		{
+			const char *value = run->values[i];
+
+			appendStringInfo(&buf, "%s$%d = ", i > 0 ? ", " : "", i + 1);
+			if (value == NULL)
+				appendStringInfoString(&buf, "NULL");
+			else
+				appendStringInfo(&buf, "'%.*s'%s",
+								 pg_mbcliplen(value, strlen(value), 100), value,
+								 strlen(value) > 100 ? "..." : "");
+		}
+	}
+	ereport(INFO,
+			(errmsg_internal("%s: %s", engine->label, run->statement->sql),
+			 buf.len > 0 ? errdetail_internal("%s", buf.data) : 0));
+}
+
+/* ----------
+ * Preparing
+ * ----------
+ */
+
+/* Read a command's results to the end; the last good one decides nothing. */
+static void
+finish_or_raise(Run *run, StatementEntry *entry)
+{
+	PGresult   *res;
+
+	while ((res = sm_remote_next(run->conn, run->statement->sql, run->deadline)) != NULL)
+	{
+		if (PQresultStatus(res) == PGRES_COMMAND_OK)
+		{
+			if (entry != NULL)
+				entry->nfields = PQnfields(res);
+		}
+		else
+			sm_remote_keep_error(run->conn, &run->error);
+	}
+	sm_notices_report(run->conn);
+	if (run->error != NULL)
+	{
+		PGresult   *error = run->error;
+
+		run->error = NULL;
+		sm_remote_raise(run->conn, error, run->statement->sql, false);
+	}
+}
+
+static void
+prepare(Run *run, StatementEntry *entry)
+{
+	PGconn	   *pg = run->conn->pg;
+
+	if (entry->name[0] == '\0' && run->entry != NULL)
+		snprintf(entry->name, sizeof(entry->name), "sessmgr_%llu",
+				 (unsigned long long) ++run->conn->cache->last_name);
+	sm_remote_begin(run->conn, false);
+	sm_remote_sent(run->conn,
+				   PQsendPrepare(pg, entry->name, run->statement->sql, run->nparams,
+								 run->types),
+				   run->statement->sql, run->deadline);
+	finish_or_raise(run, NULL);
+	entry->prepared = true;
+}
+
+static void
+describe(Run *run, StatementEntry *entry)
+{
+	sm_remote_begin(run->conn, false);
+	sm_remote_sent(run->conn, PQsendDescribePrepared(run->conn->pg, entry->name),
+				   run->statement->sql, run->deadline);
+	finish_or_raise(run, entry);
+	entry->described = true;
+}
+
+static void
+check_shape(const Run *run, int nfields)
+{
+	int			wanted = run->sink->desc->natts;
+
+	if (nfields == wanted)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("statement on \"%s\" returns %d columns, but %d were declared",
+					run->conn->engine->label, nfields, wanted),
+			 run->conn->engine->options.hide_parameters ? 0 :
+			 errcontext("statement on \"%s\": %s", run->conn->engine->label,
+						run->statement->sql)));
+}
+
+/*
+ * Prepare the statement if that is worth it, or needed because its shape must
+ * be known before it takes effect.
+ */
+static void
+prepare_if_useful(Run *run, StatementEntry *unnamed)
+{
+	SmSink	   *sink = run->sink;
+	bool		shape = run->statement->autocommit && sink != NULL &&
+		sink->desc != NULL && !sink->first_column;
+	bool		seen;
+
+	run->entry = find_entry(run, &seen);
+	if (run->entry == NULL && shape)
+	{
+		memset(unnamed, 0, sizeof(*unnamed));
+		prepare(run, unnamed);
+		describe(run, unnamed);
+		check_shape(run, unnamed->nfields);
+		return;
+	}
+	if (run->entry == NULL)
+		return;
+	if (!run->entry->prepared && (seen || shape))
+		prepare(run, run->entry);
+	if (shape)
+	{
+		if (!run->entry->described)
+			describe(run, run->entry);
+		check_shape(run, run->entry->nfields);
+	}
+}
+
+/* ----------
+ * Results
+ * ----------
+ */
+
+/*
+ * The local type to read a column as when the caller declared none: its own if
+ * it surely is the same here, text otherwise.
+ */
+static Oid
+shared_type(Oid type)
+{
+	Oid			element;
+
+	if (type >= FirstGenbkiObjectId)
+		return TEXTOID;
+	element = get_element_type(type);
+	switch (OidIsValid(element) ? element : type)
+	{
+			/* ids and names of objects over there */
+		case REGPROCOID:
+		case REGPROCEDUREOID:
+		case REGOPEROID:
+		case REGOPERATOROID:
+		case REGCLASSOID:
+		case REGTYPEOID:
+		case REGROLEOID:
+		case REGNAMESPACEOID:
+		case REGCONFIGOID:
+		case REGDICTIONARYOID:
+		case REGCOLLATIONOID:
+			/* no input function that takes anything */
+		case PG_NODE_TREEOID:
+			return TEXTOID;
+		default:
+			break;
+	}
+	if (get_typtype(type) != TYPTYPE_BASE && get_typtype(type) != TYPTYPE_RANGE &&
+		get_typtype(type) != TYPTYPE_MULTIRANGE)
+		return TEXTOID;
+	if (strncmp(format_type_be(type), "pg_", 3) == 0)
+		return TEXTOID;
+	return type;
+}
+
+static TupleDesc
+describe_result(const PGresult *res)
+{
+	int			n = PQnfields(res);
+	TupleDesc	desc;
+
+	if (n > MaxTupleAttributeNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("a row can have at most %d columns", MaxTupleAttributeNumber)));
+	desc = CreateTemplateTupleDesc(n);
+	for (int i = 0; i < n; i++)
+	{
+		Oid			type = shared_type(PQftype(res, i));
+
+		TupleDescInitEntry(desc, i + 1, PQfname(res, i), type,
+						   type == TEXTOID ? -1 : PQfmod(res, i), 0);
+	}
+	return BlessTupleDesc(desc);
+}
+
+/* The first result with rows, or with the news that there are none. */
+static void
+begin_rows(Run *run, const PGresult *res)
+{
+	SmSink	   *sink = run->sink;
+	int			nfields = PQnfields(res);
+
+	if (sink->desc == NULL)
+		sink->describe(sink, describe_result(res));
+	if (!sink->first_column)
+		check_shape(run, nfields);
+
+	run->input = sink->input;
+	if (run->input == NULL)
+		run->input = TupleDescGetAttInMetadata(sink->desc);
+	run->row = palloc0(Max(sink->desc->natts, 1) * sizeof(Datum));
+	run->nulls = palloc0(Max(sink->desc->natts, 1) * sizeof(bool));
+	run->rowcxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr row",
+										ALLOCSET_DEFAULT_SIZES);
+	/* a first column that is not there has no rows either */
+	if (nfields == 0 && sink->desc->natts > 0)
+		run->full = true;
+}
+
+static void
+convert_row(Run *run, const PGresult *res)
+{
+	AttInMetadata *input = run->input;
+	MemoryContext old;
+
+	MemoryContextReset(run->rowcxt);
+	old = MemoryContextSwitchTo(run->rowcxt);
+	for (int i = 0; i < run->sink->desc->natts; i++)
+	{
+		char	   *value = PQgetisnull(res, 0, i) ? NULL : PQgetvalue(res, 0, i);
+
+		run->column = i;
+		if (value != NULL && run->conn->verify)
+			(void) pg_verifymbstr(value, strlen(value), false);
+		run->nulls[i] = (value == NULL);
+		run->row[i] = InputFunctionCall(&input->attinfuncs[i], value,
+										input->attioparams[i], input->atttypmods[i]);
+	}
+	run->column = -1;
+	if (!run->sink->row(run->sink, run->row, run->nulls))
+		run->full = true;
+	MemoryContextSwitchTo(old);
+}
+
+static void
+row_context(void *arg)
+{
+	Run		   *run = (Run *) arg;
+
+	if (run->column < 0)
+		return;
+	errcontext("column %d of a statement on \"%s\" read as %s", run->column + 1,
+			   run->conn->engine->label,
+			   format_type_be(TupleDescAttr(run->sink->desc, run->column)->atttypid));
+}
+
+/* Transaction control cannot be given as text: its command tag tells. */
+static bool
+is_transaction_control(const char *tag)
+{
+	static const char *const tags[] = {
+		"BEGIN", "START TRANSACTION", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE",
+		"PREPARE TRANSACTION"
+	};
+
+	for (size_t i = 0; i < lengthof(tags); i++)
+	{
+		if (strcmp(tag, tags[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+take_end(Run *run, PGresult *res)
+{
+	const char *affected = PQcmdTuples(res);
+
+	run->conn->completed = true;
+	run->count = (affected[0] != '\0') ? strtoull(affected, NULL, 10) : 0;
+	if (is_transaction_control(PQcmdStatus(res)))
+		run->odd = SM_ODD_TRANSACTION_CONTROL;
+}
+
+static void
+take_result(Run *run, PGresult *res)
+{
+	switch (PQresultStatus(res))
+	{
+		case PGRES_SINGLE_TUPLE:
+		case PGRES_TUPLES_OK:
+			if (run->sink != NULL && run->input == NULL)
+				begin_rows(run, res);
+			if (PQresultStatus(res) == PGRES_TUPLES_OK)
+				take_end(run, res);
+			else if (run->sink != NULL && !run->full)
+				convert_row(run, res);
+			break;
+		case PGRES_COMMAND_OK:
+			take_end(run, res);
+			/* it returns no rows at all: for a declared shape a mismatch */
+			if (run->sink != NULL && run->sink->desc != NULL && !run->sink->first_column)
+				check_shape(run, 0);
+			break;
+		case PGRES_EMPTY_QUERY:
+			run->odd = SM_ODD_EMPTY;
+			break;
+		case PGRES_COPY_IN:
+		case PGRES_COPY_OUT:
+		case PGRES_COPY_BOTH:
+			run->odd = SM_ODD_COPY;
+			(void) sm_remote_settle(run->conn,
+									sm_deadline(run->conn->engine->options.cleanup_timeout));
+			break;
+		default:
+			sm_remote_keep_error(run->conn, &run->error);
+			break;
+	}
+}
+
+static void
+read_results(Run *run)
+{
+	ErrorContextCallback callback;
+
+	callback.callback = row_context;
+	callback.arg = run;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	run->column = -1;
+
+	while (run->conn->state == SM_CONN_BUSY)
+	{
+		PGresult   *res = sm_remote_next(run->conn, run->statement->sql, run->deadline);
+
+		if (res != NULL)
+			take_result(run, res);
+	}
+	error_context_stack = callback.previous;
+}
+
+/* ----------
+ * Running
+ * ----------
+ */
+static void
+send(Run *run)
+{
+	PGconn	   *pg = run->conn->pg;
+	const char *sql = run->statement->sql;
+	int			sent;
+
+	sm_remote_begin(run->conn, run->statement->autocommit);
+	if (run->entry != NULL && run->entry->prepared)
+		sent = PQsendQueryPrepared(pg, run->entry->name, run->nparams, run->values,
+								   NULL, NULL, 0);
+	else
+		sent = PQsendQueryParams(pg, sql, run->nparams, run->types, run->values,
+								 NULL, NULL, 0);
+	if (sent && run->sink != NULL)
+		(void) PQsetSingleRowMode(pg);
+	sm_remote_sent(run->conn, sent, sql, run->deadline);
+}
+
+/*
+ * Does the error say that the server no longer takes the prepared statement,
+ * before it has done anything?
+ */
+static bool
+must_prepare_again(const Run *run)
+{
+	const char *code;
+	const char *function;
+
+	if (run->entry == NULL || !run->entry->prepared || run->error == NULL)
+		return false;
+	code = PQresultErrorField(run->error, PG_DIAG_SQLSTATE);
+	function = PQresultErrorField(run->error, PG_DIAG_SOURCE_FUNCTION);
+	if (code == NULL)
+		return false;
+	return strcmp(code, "26000") == 0 ||
+		(strcmp(code, "0A000") == 0 && function != NULL &&
+		 strcmp(function, "RevalidateCachedQuery") == 0);
+}
+
+static void
+run_once(Run *run)
+{
+	StatementEntry unnamed;
+
+	PG_TRY();
+	{
+		prepare_if_useful(run, &unnamed);
+		send(run);
+		read_results(run);
+	}
+	PG_CATCH();
+	{
+		PQclear(run->error);
+		run->error = NULL;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+static void
+raise_odd(const Run *run)
+{
+	switch (run->odd)
+	{
+		case SM_ODD_EMPTY:
+			ereport(ERROR,
+					(errcode(ERRCODE_SYNTAX_ERROR),
+					 errmsg("statement for \"%s\" is empty", run->conn->engine->label)));
+			break;
+		case SM_ODD_COPY:
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("COPY from or to the client cannot be used on \"%s\"",
+							run->conn->engine->label)));
+			break;
+		case SM_ODD_NONE:
+		case SM_ODD_TRANSACTION_CONTROL:
+			break;
+	}
+}
+
+/*
+ * Run a statement and feed its rows, if it has any and sink is not NULL, to
+ * sink.  Returns the number of rows it affected or returned.  Throws what the
+ * server says, 42804 for a shape that is not the declared one, 42601 for an
+ * empty statement, 0A000 for COPY, and what sm_remote_next() throws.  *odd
+ * tells the caller, who knows about transactions, about transaction control.
+ */
+uint64
+sm_statement_execute(SmConn *conn, const SmStatement *statement, SmSink *sink,
+					 SmOdd *odd)
+{
+	Run			run = {0};
+	bool		retried = false;
+	int			level;
+
+	run.conn = conn;
+	run.statement = statement;
+	run.sink = sink;
+	run.deadline = sm_deadline(conn->engine->options.statement_timeout);
+	encode_params(&run);
+	echo(&run);
+
+	level = sm_textmode_begin(false);
+	for (;;)
+	{
+		run_once(&run);
+		if (retried || !statement->autocommit || !must_prepare_again(&run))
+			break;
+
+		/* the server has done nothing but refuse: prepare it once more */
+		PQclear(run.error);
+		run.error = NULL;
+		forget_entry(conn->cache, run.entry);
+		retried = true;
+	}
+	sm_textmode_end(level);
+
+	sm_notices_report(conn);
+	if (run.error != NULL && run.odd != SM_ODD_COPY)
+	{
+		/* in a transaction it is too late for this time, not for the next */
+		if (must_prepare_again(&run))
+			forget_entry(conn->cache, run.entry);
+		sm_remote_raise(conn, run.error, statement->sql, false);
+	}
+	PQclear(run.error);
+	raise_odd(&run);
+	if (run.rowcxt != NULL)
+		MemoryContextDelete(run.rowcxt);
+	*odd = run.odd;
+	return run.count;
+}

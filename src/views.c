@@ -1,0 +1,249 @@
+/*-------------------------------------------------------------------------
+ *
+ * views.c
+ *		What this backend keeps, as rows: engines, sessions, connections.
+ *
+ * A role sees what was made by roles whose privileges it has.  No column holds
+ * a secret: targets appear in their redacted form.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(sm_engines_list);
+PG_FUNCTION_INFO_V1(sm_sessions_list);
+PG_FUNCTION_INFO_V1(sm_connections_list);
+
+#define MAX_COLUMNS		16
+
+/* A row being put together, column by column. */
+typedef struct Row
+{
+	Datum		values[MAX_COLUMNS];
+	bool		nulls[MAX_COLUMNS];
+	int			n;
+} Row;
+
+static void
+add(Row *row, Datum value)
+{
+	Assert(row->n < MAX_COLUMNS);
+	row->values[row->n] = value;
+	row->nulls[row->n++] = false;
+}
+
+static void
+add_null(Row *row)
+{
+	Assert(row->n < MAX_COLUMNS);
+	row->values[row->n] = (Datum) 0;
+	row->nulls[row->n++] = true;
+}
+
+static void
+add_text(Row *row, const char *value)
+{
+	if (value == NULL)
+		add_null(row);
+	else
+		add(row, CStringGetTextDatum(value));
+}
+
+static void
+add_role(Row *row, Oid roleid)
+{
+	const char *name = GetUserNameFromId(roleid, true);
+
+	if (name == NULL)
+		add_null(row);
+	else
+		add(row, DirectFunctionCall1(namein, CStringGetDatum(name)));
+}
+
+static void
+put(FunctionCallInfo fcinfo, Row *row)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	Assert(row->n == rsinfo->setDesc->natts);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
+						 row->values, row->nulls);
+}
+
+static const char *
+txn_mode_name(int mode)
+{
+	return mode == SM_TXN_AUTOCOMMIT ? "autocommit" : "manual";
+}
+
+static Datum
+name_array(const List *names)
+{
+	Datum	   *elems = palloc(Max(list_length(names), 1) * sizeof(Datum));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, names)
+		elems[n++] = CStringGetTextDatum(lfirst(lc));
+	return PointerGetDatum(construct_array(elems, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* the engines of this backend */
+Datum
+sm_engines_list(PG_FUNCTION_ARGS)
+{
+	dlist_iter	iter;
+
+	sm_enter();
+	InitMaterializedSRF(fcinfo, 0);
+	dlist_foreach(iter, &sm_engines)
+	{
+		const SmEngine *engine = dlist_container(SmEngine, node, iter.cur);
+		Row			row = {.n = 0};
+
+		if (!sm_role_entitled(engine->key.roleid))
+			continue;
+		add(&row, UInt64GetDatum(engine->id));
+		add_text(&row, engine->label);
+		add_role(&row, engine->key.roleid);
+		add_text(&row, engine->driver->name);
+		add(&row, TimestampTzGetDatum(engine->created_at));
+		add(&row, Int64GetDatum((int64) engine->hits));
+		add(&row, Int64GetDatum((int64) engine->pool.connects));
+		add(&row, Int64GetDatum((int64) engine->pool.checkouts));
+		add(&row, Int32GetDatum(engine->pool.nidle));
+		add(&row, Int32GetDatum(engine->pool.nbusy));
+		add(&row, Int32GetDatum(engine->options.pool_size));
+		add(&row, Int32GetDatum(engine->options.max_overflow));
+		add(&row, name_array(engine->prepared));
+		put(fcinfo, &row);
+	}
+	return (Datum) 0;
+}
+
+static const char *
+session_state_name(SmSessionState state)
+{
+	switch (state)
+	{
+		case SM_SESSION_IDLE:
+			return "idle";
+		case SM_SESSION_ACTIVE:
+			return "in transaction";
+		case SM_SESSION_LOST:
+			return "lost";
+	}
+	return NULL;
+}
+
+/* the sessions of this backend */
+Datum
+sm_sessions_list(PG_FUNCTION_ARGS)
+{
+	dlist_iter	iter;
+
+	sm_enter();
+	InitMaterializedSRF(fcinfo, 0);
+	dlist_foreach(iter, &sm_sessions)
+	{
+		const SmSession *session = dlist_container(SmSession, node, iter.cur);
+		const SmEngine *engine = session->engine;
+		const char *state = session_state_name(session->state);
+		Row			row = {.n = 0};
+
+		if (!sm_role_entitled(engine->key.roleid))
+			continue;
+		if (session->conn != NULL &&
+			engine->driver->status(session->conn) == PQTRANS_INERROR)
+			state = "in failed transaction";
+		add(&row, UInt64GetDatum(session->id));
+		add_text(&row, engine->label);
+		add_role(&row, engine->key.roleid);
+		add_text(&row, state);
+		add_text(&row, txn_mode_name(session->options.transaction));
+		add(&row, BoolGetDatum(session->options.hold));
+		add(&row, Int32GetDatum(list_length(session->savepoints)));
+		add(&row, Int64GetDatum((int64) session->statements));
+		if (session->conn != NULL)
+			add(&row, Int32GetDatum(engine->driver->pid(session->conn)));
+		else
+			add_null(&row);
+		add(&row, TimestampTzGetDatum(session->opened_at));
+		put(fcinfo, &row);
+	}
+	return (Datum) 0;
+}
+
+static const char *
+connection_state_name(const SmConn *conn)
+{
+	switch (conn->state)
+	{
+		case SM_CONN_IDLE:
+			return "idle";
+		case SM_CONN_BUSY:
+			return "active";
+		case SM_CONN_READY:
+			return conn->session != NULL ? "in transaction" : "checked out";
+		case SM_CONN_DEAD:
+			return "dead";
+		case SM_CONN_CONNECTING:
+			return "connecting";
+	}
+	return NULL;
+}
+
+static void
+put_connection(FunctionCallInfo fcinfo, SmConn *conn)
+{
+	const SmEngine *engine = conn->engine;
+	Row			row = {.n = 0};
+
+	if (!sm_role_entitled(engine->key.roleid))
+		return;
+	add_text(&row, engine->label);
+	add_role(&row, engine->key.roleid);
+	add_text(&row, connection_state_name(conn));
+	add(&row, Int32GetDatum(engine->driver->pid(conn)));
+	if (conn->session != NULL)
+		add(&row, UInt64GetDatum(conn->session->id));
+	else
+		add_null(&row);
+	add(&row, TimestampTzGetDatum(conn->connected_at));
+	add(&row, TimestampTzGetDatum(conn->since));
+	if (conn->recycle_at == SM_NO_DEADLINE)
+		add_null(&row);
+	else
+		add(&row, TimestampTzGetDatum(conn->recycle_at));
+	add(&row, Int64GetDatum((int64) conn->statements));
+	put(fcinfo, &row);
+}
+
+/* the connections of this backend */
+Datum
+sm_connections_list(PG_FUNCTION_ARGS)
+{
+	dlist_iter	i;
+	dlist_iter	j;
+
+	sm_enter();
+	InitMaterializedSRF(fcinfo, 0);
+	dlist_foreach(i, &sm_engines)
+	{
+		SmEngine   *engine = dlist_container(SmEngine, node, i.cur);
+
+		dlist_foreach(j, &engine->pool.idle)
+			put_connection(fcinfo, dlist_container(SmConn, node, j.cur));
+	}
+	dlist_foreach(j, &sm_checked_out)
+		put_connection(fcinfo, dlist_container(SmConn, node, j.cur));
+	return (Datum) 0;
+}
