@@ -579,6 +579,70 @@ COMMENT ON FUNCTION scalar_as(anyelement, text, text, VARIADIC "any") IS
 
 
 --
+-- Models
+--
+
+-- Written only by the functions below, which run as its owner.  Relations that
+-- are gone have no place in a dump: their numbers would mean another one there.
+CREATE TABLE model_registry (
+    relation pg_catalog.regclass NOT NULL,
+    metadata pg_catalog.name NOT NULL,
+    PRIMARY KEY (relation, metadata)
+);
+COMMENT ON TABLE model_registry IS
+    'The registered models; written by sessmgr.add_model() and drop_model(), read through view sessmgr.models';
+COMMENT ON COLUMN model_registry.relation IS 'The table or sequence';
+COMMENT ON COLUMN model_registry.metadata IS 'The name under which it is prepared';
+REVOKE ALL ON TABLE model_registry FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('model_registry',
+    'WHERE EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = relation)');
+
+CREATE VIEW models WITH (security_barrier) AS
+    SELECT m.relation,
+           m.metadata,
+           pg_catalog.pg_get_userbyid(c.relowner) AS owner,
+           CASE c.relkind WHEN 'r' THEN 'table'
+                          WHEN 'S' THEN 'sequence'
+                          WHEN 'p' THEN 'partitioned table'
+                          WHEN 'f' THEN 'foreign table'
+                          ELSE 'other' END AS kind,
+           pg_catalog.obj_description(c.oid, 'pg_class') AS description
+      FROM model_registry AS m
+      JOIN pg_catalog.pg_class AS c ON c.oid = m.relation
+     WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
+COMMENT ON VIEW models IS
+    'The registered models that belong to roles whose privileges the current role has';
+COMMENT ON COLUMN models.relation IS 'The table or sequence';
+COMMENT ON COLUMN models.metadata IS 'The name under which sessmgr.prepare_models() makes it';
+COMMENT ON COLUMN models.owner IS 'Its owner: only roles with the owner''s privileges prepare it';
+COMMENT ON COLUMN models.kind IS 'table or sequence';
+COMMENT ON COLUMN models.description IS 'Its comment';
+GRANT SELECT ON models TO PUBLIC;
+
+CREATE FUNCTION add_model(relation regclass, metadata name DEFAULT 'default')
+    RETURNS void AS 'MODULE_PATHNAME', 'sm_add_model'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION add_model(regclass, name) IS
+    'Registers a table or sequence of the current role as a model, which prepare_models() then makes where it is missing';
+
+CREATE FUNCTION drop_model(relation regclass)
+    RETURNS boolean AS 'MODULE_PATHNAME', 'sm_drop_model'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION drop_model(regclass) IS
+    'Takes a model out of the registry, whatever its metadata; true if it was there. Targets keep what they have';
+
+CREATE FUNCTION models_dropped()
+    RETURNS event_trigger AS 'MODULE_PATHNAME', 'sm_models_dropped'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION models_dropped() IS
+    'Takes dropped tables and sequences out of the registry of models';
+
+CREATE EVENT TRIGGER sessmgr_models_dropped ON sql_drop
+    EXECUTE FUNCTION models_dropped();
+COMMENT ON EVENT TRIGGER sessmgr_models_dropped IS
+    'Takes dropped tables and sequences out of the registry of models';
+
+--
 -- Views of this backend
 --
 CREATE FUNCTION engines_list(
@@ -615,6 +679,38 @@ COMMENT ON VIEW sessions IS
     'The sessions of this backend that belong to roles whose privileges the current role has';
 COMMENT ON VIEW connections IS
     'The connections of this backend that belong to roles whose privileges the current role has';
+COMMENT ON COLUMN engines.engine IS 'Its handle';
+COMMENT ON COLUMN engines.dburi IS 'The target, without secrets';
+COMMENT ON COLUMN engines.role IS 'The role that made it and may use it';
+COMMENT ON COLUMN engines.driver IS 'How the target is reached: libpq (a connection) or spi (this backend)';
+COMMENT ON COLUMN engines.created_at IS 'When it was made';
+COMMENT ON COLUMN engines.hits IS 'How often get_engine() or a one-liner found it';
+COMMENT ON COLUMN engines.connects IS 'Connections made so far';
+COMMENT ON COLUMN engines.checkouts IS 'Connections taken out of the pool so far, new ones included';
+COMMENT ON COLUMN engines.idle IS 'Connections waiting in the pool now';
+COMMENT ON COLUMN engines.checked_out IS 'Connections in use now';
+COMMENT ON COLUMN engines.pool_size IS 'Idle connections kept at most';
+COMMENT ON COLUMN engines.max_overflow IS 'Connections beyond pool_size in use at most; -1: no limit';
+COMMENT ON COLUMN engines.prepared IS 'Metadata whose models have been prepared';
+COMMENT ON COLUMN sessions.session IS 'Its handle';
+COMMENT ON COLUMN sessions.dburi IS 'The target, without secrets';
+COMMENT ON COLUMN sessions.role IS 'The role that opened it and may use it';
+COMMENT ON COLUMN sessions.state IS 'idle, in transaction, in failed transaction, or lost';
+COMMENT ON COLUMN sessions.transaction IS 'Its mode: manual or autocommit';
+COMMENT ON COLUMN sessions.hold IS 'Does it survive the commit of the transaction that opened it?';
+COMMENT ON COLUMN sessions.savepoints IS 'Savepoints that are set now';
+COMMENT ON COLUMN sessions.statements IS 'Statements run so far';
+COMMENT ON COLUMN sessions.remote_pid IS 'Process on the target while in a transaction';
+COMMENT ON COLUMN sessions.opened_at IS 'When it was opened';
+COMMENT ON COLUMN connections.dburi IS 'The target, without secrets';
+COMMENT ON COLUMN connections.role IS 'The role that it was made for';
+COMMENT ON COLUMN connections.state IS 'idle (in the pool), checked out, in transaction, active or dead';
+COMMENT ON COLUMN connections.remote_pid IS 'Process on the target';
+COMMENT ON COLUMN connections.session IS 'The session that holds it';
+COMMENT ON COLUMN connections.connected_at IS 'When it was made';
+COMMENT ON COLUMN connections.state_change IS 'When it was last checked out or given back';
+COMMENT ON COLUMN connections.recycle_at IS 'When it will be too old to be reused; null: never';
+COMMENT ON COLUMN connections.statements IS 'Commands sent so far';
 GRANT SELECT ON engines, sessions, connections TO PUBLIC;
 
 --
@@ -663,4 +759,6 @@ REVOKE EXECUTE ON FUNCTION scalar_as(anyelement, session, text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION scalar_as(anyelement, session, text, VARIADIC "any") FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION scalar_as(anyelement, text, text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION scalar_as(anyelement, text, text, VARIADIC "any") FROM PUBLIC;
-
+REVOKE EXECUTE ON FUNCTION add_model(regclass, name) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION drop_model(regclass) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION models_dropped() FROM PUBLIC;

@@ -23,6 +23,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lib/ilist.h"
+#include "lib/stringinfo.h"
 #include "libpq-fe.h"
 #include "utils/jsonb.h"
 #include "utils/relcache.h"
@@ -165,6 +166,28 @@ typedef enum SmKeywordClass
 	SM_KEYWORD_ANY				/* everybody */
 } SmKeywordClass;
 
+/* What is shown in place of a secret. */
+#define SM_HIDDEN		"***"
+
+/*
+ * The state of a walk over a connection URI or keyword string.  The first
+ * problem ends it.
+ */
+typedef struct SmWalk
+{
+	const char *start;			/* the dburi */
+	const char *rest;			/* of a URI: behind the "://" */
+	StringInfoData shown;		/* what was read, without secrets */
+	bool		secret;			/* a secret has been read */
+	bool		doubtful;		/* well-formed, but was it meant so? */
+	List	   *seen;			/* names of query parameters */
+
+	const char *problem;		/* NULL: none */
+	const char *at;				/* where it is, or NULL */
+	char	   *name;			/* that it is about, or NULL */
+	const char *hint;
+} SmWalk;
+
 /* A parsed dburi (see src/dburi.c). */
 typedef struct SmDburi
 {
@@ -305,6 +328,7 @@ typedef struct SmStatement
 	const char *sql;
 	const SmParams *params;
 	bool		autocommit;		/* not inside a transaction of a session */
+	bool		first;			/* nothing has been done in that transaction */
 	const SmSessionOptions *defaults;	/* of an autocommit statement */
 } SmStatement;
 
@@ -314,7 +338,9 @@ typedef enum SmOdd
 	SM_ODD_NONE,
 	SM_ODD_EMPTY,
 	SM_ODD_COPY,
-	SM_ODD_TRANSACTION_CONTROL
+	SM_ODD_TRANSACTION_CONTROL,
+	SM_ODD_STALE				/* prepared no longer; the entry is gone, and the
+								 * same statement will be prepared anew */
 } SmOdd;
 
 /* What a transaction command does, for the truth of its errors. */
@@ -352,7 +378,8 @@ typedef struct SmDriver
 	void		(*command) (SmConn *conn, const char *sql, SmCommand kind);
 	/*
 	 * run a statement; returns the number of rows affected or returned.  *odd
-	 * is SM_ODD_TRANSACTION_CONTROL if it was that, and is up to the caller
+	 * is up to the caller: SM_ODD_TRANSACTION_CONTROL if it was that,
+	 * SM_ODD_STALE if a "first" one has to be run again in a new transaction
 	 */
 	uint64		(*execute) (SmConn *conn, const SmStatement *statement, SmSink *sink,
 							SmOdd *odd);
@@ -556,7 +583,10 @@ extern void sm_options_apply_session(Jsonb *call, SmSessionOptions *session);
 extern void sm_options_check_same(Jsonb *call, const SmEngineOptions *engine,
 								  const SmSessionOptions *session,
 								  const Jsonb *made_with, const char *label);
-extern void sm_options_check_spi(const SmSessionOptions *session);
+
+/* in src/conninfo.c */
+extern bool sm_walk_uri(SmWalk *walk);
+extern bool sm_walk_keywords(SmWalk *walk);
 
 /* in src/dburi.c */
 extern SmDburi *sm_dburi_parse(const char *dburi);
@@ -571,6 +601,7 @@ extern void sm_check_before_connect(const SmTarget *target, const char *label);
 extern bool sm_password_must_be_used(const SmTarget *target);
 
 /* in src/target.c */
+extern void sm_options_check_spi(const SmSessionOptions *session);
 extern SmTarget *sm_target_resolve(Oid roleid, const char *dburi, Jsonb *call);
 
 /* in src/textmode.c */
@@ -583,6 +614,7 @@ extern void sm_notice_receiver(void *arg, const PGresult *res);
 extern void sm_notices_report(SmConn *conn);
 extern void sm_notices_forget(SmConn *conn);
 extern char *sm_report_text(const char *message);
+extern int	sm_report_context(const SmConn *conn, const char *sql);
 extern void sm_report_result(SmConn *conn, PGresult *res, const char *sql) pg_attribute_noreturn();
 extern void sm_report_lost(SmConn *conn, const char *sql) pg_attribute_noreturn();
 extern void sm_report_unknown(SmConn *conn, const char *sql, const char *why) pg_attribute_noreturn();
@@ -644,6 +676,7 @@ extern dlist_head sm_engines;	/* but for those invalidated */
 extern void sm_engine_init(void);
 extern bool sm_engine_owned(void);
 extern bool sm_engine_take_over(void);
+extern bool sm_engine_creating(void);
 extern bool sm_forked(void);
 extern SmEngine *sm_engine_get(const char *dburi, int len, Jsonb *options, bool for_session);
 extern SmEngine *sm_engine_from_handle(uint64 id);

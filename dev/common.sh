@@ -11,14 +11,14 @@ umask 022
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 me=${0##*/}
-supported='15 16 17 18'		# newest last
+supported='18 17 16 15'		# newest first
 warnings='-Wall -Wextra -Werror'
 
 given_pg_config=${PG_CONFIG:-}
 unset PG_CONFIG
 unset ${!PG@}				# PGHOST and the like are not for private servers
 export LC_ALL=C.UTF-8 TMPDIR=/tmp	# a socket's path must be short
-export MAKEFLAGS= PAGER=cat
+export MAKEFLAGS='' PAGER=cat
 
 say() { printf '%s\n' "$@"; }
 die() { printf '%s: %s\n' "$me" "$*" >&2; exit 1; }
@@ -55,7 +55,7 @@ find_pg_config() {
 		config=$(command -v "$given_pg_config") && real_pg_config "$config"
 		return
 	fi
-	for major in $(printf '%s\n' $supported | tac); do
+	for major in $supported; do
 		config=/usr/lib/postgresql/$major/bin/pg_config
 		if pg_usable "$config"; then say "$config"; return; fi
 	done

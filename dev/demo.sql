@@ -138,7 +138,7 @@ CREATE TABLE celery_tasksetmeta (
     PRIMARY KEY (id),
     UNIQUE (taskset_id)
 );
-SELECT sessmgr.add_model(relation) FROM unnest(ARRAY['task_id_sequence', 'celery_taskmeta',
+SELECT count(sessmgr.add_model(relation)) AS models FROM unnest(ARRAY['task_id_sequence', 'celery_taskmeta',
     'taskset_id_sequence', 'celery_tasksetmeta']::regclass[]) AS relation;
 SELECT sessmgr.prepare_models(sessmgr.get_engine('reports')) AS tables_made,
        sessmgr.prepared(sessmgr.get_engine('reports'));
@@ -190,5 +190,4 @@ SELECT sessmgr.invalidate('reports') AS was_cached;
 SELECT count(*) AS connections FROM sessmgr.connections WHERE dburi = 'reports';
 SELECT sessmgr.scalar('reports', 'SELECT current_user') AS connected_again_as;
 
-\echo 'Shown: typed reads with parameters, a transaction committed and one rolled back, a log line that outlived a'
-\echo 'rollback, two models made on another server, a killed connection replaced, and an engine invalidated.'
+\echo 'Shown: typed reads with parameters, a transaction committed and one rolled back, a log line that outlived a rollback, two models made on another server, a killed connection replaced, and an engine invalidated.'

@@ -170,12 +170,27 @@ set_defaults(SmConn *conn, const SmSessionOptions *wanted)
 	*have = *wanted;
 }
 
+/*
+ * Put right what statements have changed of the remote session.  Before a
+ * transaction rather than in it, whose end might undo it.
+ */
+static void
+ensure_set_up(SmConn *conn)
+{
+	if (likely(conn->set_up && !sm_remote_drifted(conn)) ||
+		libpq_status(conn) == PQTRANS_INERROR)
+		return;
+	sm_remote_setup(conn, sm_deadline(conn->engine->options.statement_timeout));
+	conn->set_up = true;
+}
+
 static void
 libpq_begin(SmConn *conn, const SmSessionOptions *options)
 {
 	static const SmSessionOptions none = {0};
 	StringInfoData buf;
 
+	ensure_set_up(conn);
 	set_defaults(conn, &none);
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "BEGIN");
@@ -205,14 +220,7 @@ libpq_command(SmConn *conn, const char *sql, SmCommand kind)
 static uint64
 libpq_execute(SmConn *conn, const SmStatement *statement, SmSink *sink, SmOdd *odd)
 {
-	if (unlikely(!conn->set_up || sm_remote_drifted(conn)))
-	{
-		if (libpq_status(conn) != PQTRANS_INERROR)
-		{
-			sm_remote_setup(conn, sm_deadline(conn->engine->options.statement_timeout));
-			conn->set_up = true;
-		}
-	}
+	ensure_set_up(conn);
 	if (statement->autocommit)
 		set_defaults(conn, statement->defaults);
 	return sm_statement_execute(conn, statement, sink, odd);

@@ -320,6 +320,20 @@ make_engine(const SmEngineKey *key, Jsonb *options)
 	return engine;
 }
 
+/* Whatever the callback returns, even NULL, is of no interest. */
+static void
+call_callback(Oid callback, const SmEngine *engine)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+	FmgrInfo	flinfo;
+
+	fmgr_info(callback, &flinfo);
+	InitFunctionCallInfoData(*fcinfo, &flinfo, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = UInt64GetDatum(engine->id);
+	fcinfo->args[0].isnull = false;
+	(void) FunctionCallInvoke(fcinfo);
+}
+
 /* Show a new engine to the callback, if there is one, then to everybody. */
 static void
 introduce(SmEngine *engine, Oid callback)
@@ -331,7 +345,7 @@ introduce(SmEngine *engine, Oid callback)
 		if (OidIsValid(callback))
 		{
 			creating = true;
-			OidFunctionCall1(callback, UInt64GetDatum(engine->id));
+			call_callback(callback, engine);
 			creating = false;
 		}
 		if (!engine->transient)
@@ -437,7 +451,7 @@ sm_engine_get(const char *dburi, int len, Jsonb *options, bool for_session)
 
 	engine = entry->engine;
 	sm_engine_check(engine);
-	if (options != NULL && JB_ROOT_COUNT(options) > 0)
+	if (options != NULL)
 		sm_options_check_same(options, &engine->options, &engine->session,
 							  engine->call_options, engine->label);
 	engine->hits++;
@@ -554,6 +568,13 @@ sm_engine_forget_prepared(const char *metadata)
 			}
 		}
 	}
+}
+
+/* Is an engine_callback running?  Its engine must stay until it returns. */
+bool
+sm_engine_creating(void)
+{
+	return creating;
 }
 
 /* Is this process one that keeps what it makes? */

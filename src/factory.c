@@ -38,6 +38,8 @@ sm_factory_get(SmEngine *engine, Jsonb *options, bool short_lived)
 
 	if (options != NULL)
 		sm_options_apply_session(options, &wanted);
+	if (!engine->driver->remote)
+		sm_options_check_spi(&wanted);
 
 	if (!short_lived)
 	{

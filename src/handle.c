@@ -152,20 +152,25 @@ static Datum
 handle_in(const char *str, SmHandleKind kind)
 {
 	size_t		namelen = strlen(kind_names[kind]);
-	unsigned int in_stamp;
-	unsigned int in_serial;
-	int			used = 0;
+	unsigned int in_stamp = 0;
+	unsigned int in_serial = 0;
+	uint64		id = 0;
+	char		name[64] = "";
 
-	if (strncmp(str, kind_names[kind], namelen) != 0 ||
-		strspn(str + namelen, "/0123456789abcdef") != strlen(str + namelen) ||
-		sscanf(str + namelen, "/%8x/%10u%n", &in_stamp, &in_serial, &used) != 2 ||
-		str[namelen + used] != '\0')
+	if (strncmp(str, kind_names[kind], namelen) == 0 &&
+		sscanf(str + namelen, "/%8x/%10u", &in_stamp, &in_serial) == 2)
+	{
+		id = ((uint64) in_stamp << 32) | in_serial;
+		format_handle(id, kind, name, sizeof(name));
+	}
+	/* there is one way to write a handle */
+	if (strcmp(str, name) != 0 || name[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("invalid input syntax for type %s: \"%s\"",
 						kind_names[kind], str)));
 
-	return UInt64GetDatum(((uint64) in_stamp << 32) | in_serial);
+	return UInt64GetDatum(id);
 }
 
 static Datum

@@ -230,6 +230,10 @@ sm_keyword_names(int context)
 
 		if (sm_keyword_class(name, NULL) == SM_KEYWORD_NEVER)
 			continue;
+
+		/* outside of URIs this one is an option of ours */
+		if (context != SM_IN_CALL && strcmp(name, "connect_timeout") == 0)
+			continue;
 		if (context == SM_IN_CALL || (sm_keyword_contexts(name) & context) != 0)
 			names = lappend(names, keywords[i].name);
 	}

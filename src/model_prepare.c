@@ -183,9 +183,8 @@ mark_prepared(SmEngine *engine, const char *metadata)
 /*
  * Make the models of this metadata that the engine's target lacks; returns how
  * many tables that were.  Only models whose owner's privileges the engine's
- * role has: they are the others' way to run something as that role.  The
- * caller has checked that the current role may use the engine, and keeps it
- * from being freed.
+ * role has: nobody else's table may say what that role's connection runs.  The
+ * caller has checked that the current role may use the engine.
  *
  * Throws 0A000 for a model that cannot be reproduced, before anything is sent
  * if that can be seen here, and errors of the target.
@@ -200,7 +199,7 @@ sm_models_prepare(SmEngine *engine, const char *metadata)
 	if (metadata[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("metadata must not be empty")));
+				 errmsg("argument \"%s\" must not be empty", "metadata")));
 	if (sm_models_prepared(engine, metadata))
 		return 0;
 

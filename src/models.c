@@ -352,7 +352,7 @@ relation_argument(FunctionCallInfo fcinfo)
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("relation must not be null")));
+				 errmsg("argument \"%s\" must not be null", "relation")));
 	return PG_GETARG_OID(0);
 }
 
@@ -362,11 +362,11 @@ metadata_argument(FunctionCallInfo fcinfo)
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("metadata must not be null")));
+				 errmsg("argument \"%s\" must not be null", "metadata")));
 	if (NameStr(*PG_GETARG_NAME(1))[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("metadata must not be empty")));
+				 errmsg("argument \"%s\" must not be empty", "metadata")));
 	return PG_GETARG_NAME(1);
 }
 
@@ -406,7 +406,11 @@ write_registry(const char *sql, int nargs, Oid *types, Datum *values)
 	AtEOXact_GUC(true, level);
 	SetUserIdAndSecContext(userid, context);
 	if (written > 0)
+	{
 		CacheInvalidateRelcacheByRelid(registry);
+		/* so that the rest of this statement knows it too */
+		CommandCounterIncrement();
+	}
 	return written;
 }
 

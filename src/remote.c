@@ -428,8 +428,7 @@ report_timeout(SmConn *conn, const char *sql)
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("canceling statement on \"%s\" due to its timeout",
 						conn->engine->label),
-				 conn->engine->options.hide_parameters ? 0 :
-				 errcontext("statement on \"%s\": %s", conn->engine->label, sql)));
+				 sm_report_context(conn, sql)));
 	}
 	PG_CATCH();
 	{

@@ -81,13 +81,15 @@ clean_copy(const char *str)
 	return copy;
 }
 
-static int
-remote_context(const SmConn *conn, const char *sql, const char *remote)
+/*
+ * For an ereport: the context that tells which engine it was and, unless that
+ * has hide_parameters or it is not known, which statement.
+ */
+int
+sm_report_context(const SmConn *conn, const char *sql)
 {
 	const SmEngine *engine = conn->engine;
 
-	if (remote != NULL)
-		errcontext("%s", remote);
 	if (sql == NULL || engine->options.hide_parameters)
 		errcontext("statement on \"%s\"", engine->label);
 	else
@@ -99,6 +101,14 @@ remote_context(const SmConn *conn, const char *sql, const char *remote)
 				   shown < len ? "..." : "");
 	}
 	return 0;
+}
+
+static int
+remote_context(const SmConn *conn, const char *sql, const char *remote)
+{
+	if (remote != NULL)
+		errcontext("%s", remote);
+	return sm_report_context(conn, sql);
 }
 
 /*

@@ -381,6 +381,7 @@ execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql
 	statement.sql = sql;
 	statement.params = params;
 	statement.autocommit = true;
+	statement.first = false;
 	statement.defaults = options;
 	count = engine->driver->execute(conn, &statement, sink, &odd);
 	if (odd == SM_ODD_NONE && engine->driver->remote &&
@@ -407,8 +408,16 @@ execute_in_transaction(SmSession *session, const char *sql, const SmParams *para
 	statement.params = params;
 	statement.autocommit = false;
 	statement.defaults = NULL;
-	session->in_this++;
+	statement.first = (session->in_this++ == 0 && session->savepoints == NIL);
 	count = engine->driver->execute(session->conn, &statement, sink, &odd);
+	if (odd == SM_ODD_STALE)
+	{
+		/* no transaction is lost by beginning it once more */
+		engine->driver->cleanup(session->conn, true, cleanup_deadline(session));
+		engine->driver->begin(session->conn, &session->options);
+		statement.first = false;
+		count = engine->driver->execute(session->conn, &statement, sink, &odd);
+	}
 	if (odd == SM_ODD_TRANSACTION_CONTROL ||
 		engine->driver->status(session->conn) == PQTRANS_IDLE)
 	{

@@ -6,9 +6,9 @@
  *
  * A statement that is seen on a connection for the second time is prepared
  * there and from then on costs one round trip and no parsing.  The first time
- * it goes out unprepared, also in one round trip; but where the caller declared
- * the shape of the rows and the statement would commit by itself, its shape is
- * asked for and compared first: a mismatch must not be found after the fact.
+ * it goes out unprepared, also in one round trip; but where not every shape of
+ * the rows will do and the statement would commit by itself, its shape is
+ * asked for and looked at first: a mismatch must not be found after the fact.
  *
  * The cache is keyed by text and parameter types, bounded by the option
  * statement_cache_size, and lives as long as its connection.
@@ -47,6 +47,7 @@ typedef struct StatementEntry
 	bool		prepared;
 	bool		described;		/* nfields is known */
 	int			nfields;
+	bool		accepted;		/* a sink's describe() has taken the shape */
 	char		name[32];
 } StatementEntry;
 
@@ -71,12 +72,14 @@ typedef struct Run
 	Oid		   *types;
 	const char **values;
 	/* reading */
+	TupleDesc	shape;			/* as the server describes it */
 	AttInMetadata *input;
 	MemoryContext rowcxt;
 	Datum	   *row;
 	bool	   *nulls;
 	int			column;			/* being converted, for the error context */
 	bool		full;			/* the sink wants no more rows */
+	bool		forget_all;		/* the server has forgotten all statements */
 	uint64		count;
 	PGresult   *error;
 	SmOdd		odd;
@@ -222,7 +225,7 @@ find_entry(Run *run, bool *seen)
 	key.types = memcpy(MemoryContextAlloc(cache->cxt, Max(key.nparams, 1) * sizeof(Oid)),
 					   key.types, key.nparams * sizeof(Oid));
 	entry = hash_search(cache->entries, &key, HASH_ENTER, NULL);
-	entry->prepared = entry->described = false;
+	entry->prepared = entry->described = entry->accepted = false;
 	entry->nfields = 0;
 	entry->name[0] = '\0';
 	dlist_push_head(&cache->lru, &entry->node);
@@ -299,6 +302,8 @@ echo(const Run *run)
  * ----------
  */
 
+static TupleDesc describe_result(const PGresult *res);
+
 /* Read a command's results to the end; the last good one decides nothing. */
 static void
 finish_or_raise(Run *run, StatementEntry *entry)
@@ -310,7 +315,11 @@ finish_or_raise(Run *run, StatementEntry *entry)
 		if (PQresultStatus(res) == PGRES_COMMAND_OK)
 		{
 			if (entry != NULL)
+			{
 				entry->nfields = PQnfields(res);
+				if (run->sink->desc == NULL)
+					run->shape = describe_result(res);
+			}
 		}
 		else
 			sm_remote_keep_error(run->conn, &run->error);
@@ -342,14 +351,22 @@ prepare(Run *run, StatementEntry *entry)
 	entry->prepared = true;
 }
 
+/* Ask for the statement's shape, and show it to a sink that wants to see it. */
 static void
 describe(Run *run, StatementEntry *entry)
 {
+	SmSink	   *sink = run->sink;
+
 	sm_remote_begin(run->conn, false);
 	sm_remote_sent(run->conn, PQsendDescribePrepared(run->conn->pg, entry->name),
 				   run->statement->sql, run->deadline);
 	finish_or_raise(run, entry);
 	entry->described = true;
+	if (sink->desc == NULL)
+	{
+		sink->describe(sink, run->shape);
+		entry->accepted = true;
+	}
 }
 
 static void
@@ -363,9 +380,7 @@ check_shape(const Run *run, int nfields)
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("statement on \"%s\" returns %d columns, but %d were declared",
 					run->conn->engine->label, nfields, wanted),
-			 run->conn->engine->options.hide_parameters ? 0 :
-			 errcontext("statement on \"%s\": %s", run->conn->engine->label,
-						run->statement->sql)));
+			 sm_report_context(run->conn, run->statement->sql)));
 }
 
 /*
@@ -377,7 +392,7 @@ prepare_if_useful(Run *run, StatementEntry *unnamed)
 {
 	SmSink	   *sink = run->sink;
 	bool		shape = run->statement->autocommit && sink != NULL &&
-		sink->desc != NULL && !sink->first_column;
+		!sink->first_column;
 	bool		seen;
 
 	run->entry = find_entry(run, &seen);
@@ -395,9 +410,10 @@ prepare_if_useful(Run *run, StatementEntry *unnamed)
 		prepare(run, run->entry);
 	if (shape)
 	{
-		if (!run->entry->described)
+		if (!run->entry->described || (sink->desc == NULL && !run->entry->accepted))
 			describe(run, run->entry);
-		check_shape(run, run->entry->nfields);
+		if (sink->desc != NULL)
+			check_shape(run, run->entry->nfields);
 	}
 }
 
@@ -545,12 +561,30 @@ is_transaction_control(const char *tag)
 	return false;
 }
 
+/*
+ * Does the command change what is known of the remote session?  A prepared
+ * statement that is gone would cost some later transaction, a setting would
+ * change values on their way.
+ */
+static void
+note_reset(Run *run, const char *tag)
+{
+	if (strcmp(tag, "DISCARD ALL") == 0 || strcmp(tag, "DEALLOCATE ALL") == 0)
+		run->forget_all = true;
+	if (strcmp(tag, "DISCARD ALL") == 0)
+		memset(&run->conn->defaults, 0, sizeof(run->conn->defaults));
+	if (strcmp(tag, "DISCARD ALL") == 0 || strcmp(tag, "SET") == 0 ||
+		strcmp(tag, "RESET") == 0)
+		run->conn->set_up = false;
+}
+
 static void
 take_end(Run *run, PGresult *res)
 {
 	const char *affected = PQcmdTuples(res);
 
 	run->conn->completed = true;
+	note_reset(run, PQcmdStatus(res));
 	run->count = (affected[0] != '\0') ? strtoull(affected, NULL, 10) : 0;
 	if (is_transaction_control(PQcmdStatus(res)))
 		run->odd = SM_ODD_TRANSACTION_CONTROL;
@@ -695,6 +729,7 @@ raise_odd(const Run *run)
 			break;
 		case SM_ODD_NONE:
 		case SM_ODD_TRANSACTION_CONTROL:
+		case SM_ODD_STALE:
 			break;
 	}
 }
@@ -735,13 +770,26 @@ sm_statement_execute(SmConn *conn, const SmStatement *statement, SmSink *sink,
 		retried = true;
 	}
 	sm_textmode_end(level);
+	if (run.forget_all)
+	{
+		run.entry = NULL;
+		sm_statement_forget_all(conn);
+	}
 
 	sm_notices_report(conn);
 	if (run.error != NULL && run.odd != SM_ODD_COPY)
 	{
 		/* in a transaction it is too late for this time, not for the next */
 		if (must_prepare_again(&run))
+		{
 			forget_entry(conn->cache, run.entry);
+			if (statement->first && conn->state == SM_CONN_READY)
+			{
+				PQclear(run.error);
+				*odd = SM_ODD_STALE;
+				return 0;
+			}
+		}
 		sm_remote_raise(conn, run.error, statement->sql, false);
 	}
 	PQclear(run.error);

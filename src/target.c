@@ -198,6 +198,27 @@ resolve_conninfo(SmTarget *target, const char *conninfo)
 	PG_END_TRY();
 }
 
+/*
+ * spi: runs inside the caller's transaction, whose properties are fixed.
+ */
+void
+sm_options_check_spi(const SmSessionOptions *session)
+{
+	const char *option = NULL;
+
+	if (session->isolation_level != SM_ISOLATION_DEFAULT)
+		option = "isolation_level";
+	else if (session->read_only != SM_UNSET)
+		option = "read_only";
+	else if (session->deferrable != SM_UNSET)
+		option = "deferrable";
+	if (option != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("option \"%s\" cannot be used with \"spi:\"", option),
+				 errdetail("This target runs inside the caller's transaction.")));
+}
+
 /* ----------
  * Everything together
  * ----------

@@ -292,7 +292,8 @@ sm_enter(void)
 
 /*
  * Close all sessions and forget all engines, as at the start of the backend.
- * Throws 55006, and does nothing, while a statement is running.
+ * Throws 55006, and does nothing, while a statement or an engine callback is
+ * running.
  */
 void
 sm_reset(void)
@@ -302,6 +303,10 @@ sm_reset(void)
 
 	if (nothing_to_do())
 		return;
+	if (sm_engine_creating())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot reset while an engine callback is running")));
 	dlist_foreach(iter, &sm_checked_out)
 	{
 		if (dlist_container(SmConn, node, iter.cur)->session == NULL)
