@@ -226,8 +226,10 @@ bind_params(const SmParams *params, const ParamTypes *types)
 }
 
 static void
-check_result(int result, const SmSink *sink, const char *label, SmOdd *odd)
+check_result(int result, const SinkReceiver *receiver, SmOdd *odd)
 {
+	const SmSink *sink = receiver->sink;
+
 	switch (result)
 	{
 		case SPI_ERROR_TRANSACTION:
@@ -236,7 +238,8 @@ check_result(int result, const SmSink *sink, const char *label, SmOdd *odd)
 		case SPI_ERROR_COPY:
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("COPY from or to the client cannot be used on \"%s\"", label)));
+					 errmsg("COPY from or to the client cannot be used on \"%s\"",
+							receiver->label)));
 			break;
 		default:
 			if (result < 0)
@@ -246,13 +249,27 @@ check_result(int result, const SmSink *sink, const char *label, SmOdd *odd)
 	}
 	/* it returns no rows at all: for a declared shape a mismatch */
 	if (sink != NULL && sink->desc != NULL && !sink->first_column &&
-		sink->desc->natts > 0 &&
-		(result == SPI_OK_UTILITY || result == SPI_OK_INSERT ||
-		 result == SPI_OK_UPDATE || result == SPI_OK_DELETE))
+		sink->desc->natts > 0 && !receiver->started)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("statement on \"%s\" returns %d columns, but %d were declared",
-						label, 0, sink->desc->natts)));
+						receiver->label, 0, sink->desc->natts)));
+}
+
+/* The text must be one statement, as on a connection. */
+static void
+check_single(SPIPlanPtr plan, const char *label)
+{
+	int			n = list_length(SPI_plan_get_plan_sources(plan));
+
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("statement for \"%s\" is empty", label)));
+	if (n > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("statement for \"%s\" is more than one", label)));
 }
 
 static void
@@ -263,7 +280,8 @@ init_receiver(SinkReceiver *receiver, SmSink *sink, const char *label)
 	receiver->pub.receiveSlot = sink ? receiver_slot : receiver_drop_slot;
 	receiver->pub.rShutdown = receiver_ignore;
 	receiver->pub.rDestroy = receiver_ignore;
-	receiver->pub.mydest = DestNone;
+	/* not DestNone, for which SPI takes a SELECT for something else */
+	receiver->pub.mydest = DestTuplestore;
 	receiver->sink = sink;
 	receiver->label = label;
 }
@@ -302,14 +320,11 @@ spi_execute(SmConn *conn, const SmStatement *statement, SmSink *sink, SmOdd *odd
 			 SPI_result_code_string(SPI_result));
 	if (*odd == SM_ODD_NONE)
 	{
-		if (SPI_plan_get_plan_sources(plan) == NIL)
-			ereport(ERROR,
-					(errcode(ERRCODE_SYNTAX_ERROR),
-					 errmsg("statement for \"%s\" is empty", conn->engine->label)));
+		check_single(plan, conn->engine->label);
 		execute.params = bind_params(params, &types);
 		execute.dest = &receiver.pub;
 		result = SPI_execute_plan_extended(plan, &execute);
-		check_result(result, sink, conn->engine->label, odd);
+		check_result(result, &receiver, odd);
 	}
 	count = SPI_processed;
 	SPI_finish();
