@@ -134,6 +134,9 @@ classify(SmWalk *walk, const char *dburi)
 		return FORM_KEYWORDS;
 	else if (strpbrk(dburi, ":/") == NULL)
 		return FORM_SERVER;
+	else if (strncmp(dburi, "session/", 8) == 0)
+		refuse(walk, "It looks like the text of a session", NULL,
+			   "Cast it to sessmgr.session.");
 	else
 		refuse(walk, "It has none of the known forms", NULL, HINT_FORMS);
 	return FORM_WRONG;

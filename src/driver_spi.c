@@ -208,9 +208,11 @@ bind_params(const SmParams *params, const ParamTypes *types)
 		if (params->types[i] != UNKNOWNOID)
 			continue;
 
-		/* a literal: read it as what the statement wants, or as text */
+		/* a literal: read it as what the statement wants */
 		if (!OidIsValid(type) || type == UNKNOWNOID)
-			type = TEXTOID;
+			ereport(ERROR,
+					(errcode(ERRCODE_INDETERMINATE_DATATYPE),
+					 errmsg("could not determine data type of parameter $%d", i + 1)));
 		prm->ptype = type;
 		if (!prm->isnull)
 		{

@@ -97,7 +97,9 @@ query(Attempt *a, const char *sql, int nargs, List **lists, SmSink *sink)
 	Datum		values[2];
 	bool		nulls[2] = {false, false};
 	FmgrInfo	outputs[2];
-	SmParams	params = {.n = nargs, .types = types, .values = values, .nulls = nulls, .outputs = outputs};
+	SmParams	params = {
+		.n = nargs, .types = types, .values = values, .nulls = nulls, .outputs = outputs
+	};
 	SmStatement statement = {.sql = sql, .params = &params};
 	SmOdd		odd;
 
@@ -270,6 +272,8 @@ is_row_type_of_model(Attempt *a, const SmModelType *type)
 {
 	ListCell   *lc;
 
+	if (!OidIsValid(type->row_of))
+		return false;
 	foreach(lc, a->tables)
 	{
 		if (((SmModel *) lfirst(lc))->relid == type->row_of)
@@ -506,7 +510,9 @@ look_for_missing(Attempt *a)
 int
 sm_models_attempt(SmEngine *engine, const char *metadata, List *tables, List *sequences)
 {
-	Attempt		a = {.engine = engine, .metadata = metadata, .tables = tables, .sequences = sequences};
+	Attempt		a = {
+		.engine = engine, .metadata = metadata, .tables = tables, .sequences = sequences
+	};
 	const SmDriver *driver = engine->driver;
 	SmSessionOptions options = {.isolation_level = SM_ISOLATION_READ_COMMITTED};
 	int			made = 0;

@@ -291,26 +291,32 @@ sm_model_sequence_options(Oid relid, Oid *type)
 	return result;
 }
 
+static char *
+set_owner(const SmModel *model, Oid table, AttrNumber column)
+{
+	const char *schema = get_namespace_name(get_rel_namespace(table));
+
+	return psprintf("ALTER SEQUENCE %s OWNED BY %s.%s", model->label,
+					quote_qualified_identifier(schema, get_rel_name(table)),
+					quote_identifier(get_attname(table, column, false)));
+}
+
 static SmModel *
 describe_sequence(Relation rel)
 {
 	SmModel    *model = sm_model_new(rel);
+	bool		unlogged = rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED;
 	Oid			type;
 	char	   *options = sm_model_sequence_options(model->relid, &type);
 	int32		column;
 
 	sm_model_add_create(model, psprintf("CREATE %sSEQUENCE %s AS %s %s",
-										rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED ?
-										"UNLOGGED " : "",
-										model->label, format_type_be(type), options));
+										unlogged ? "UNLOGGED " : "", model->label,
+										format_type_be(type), options));
 	sm_model_add_comment(&model->create, psprintf("SEQUENCE %s", model->label),
-				RelationRelationId, model->relid, 0);
-
+						 RelationRelationId, model->relid, 0);
 	if (sequenceIsOwned(model->relid, DEPENDENCY_AUTO, &model->owned_by, &column))
-		model->finish = list_make1(psprintf("ALTER SEQUENCE %s OWNED BY %s.%s", model->label,
-											quote_qualified_identifier(get_namespace_name(get_rel_namespace(model->owned_by)),
-																	   get_rel_name(model->owned_by)),
-											quote_identifier(get_attname(model->owned_by, column, false))));
+		model->finish = list_make1(set_owner(model, model->owned_by, column));
 	return model;
 }
 

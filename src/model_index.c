@@ -82,10 +82,11 @@ sm_model_read_constraints(SmModel *model)
 static void
 note_reference(SmModel *model, Oid relid)
 {
+	const char *schema = get_namespace_name(get_rel_namespace(relid));
+
 	if (relid != model->relid)
 		model->references = lappend(model->references,
-									   sm_model_name(get_namespace_name(get_rel_namespace(relid)),
-													 get_rel_name(relid)));
+									sm_model_name(schema, get_rel_name(relid)));
 }
 
 /*
@@ -208,9 +209,11 @@ sm_model_add_indexes(SmModel *model, Relation rel)
 		add_index(model, lfirst_oid(lc));
 
 	if (rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL)
-		sm_model_add_create(model, psprintf("ALTER TABLE %s REPLICA IDENTITY FULL", model->label));
+		sm_model_add_create(model, psprintf("ALTER TABLE %s REPLICA IDENTITY FULL",
+											model->label));
 	else if (rel->rd_rel->relreplident == REPLICA_IDENTITY_NOTHING)
-		sm_model_add_create(model, psprintf("ALTER TABLE %s REPLICA IDENTITY NOTHING", model->label));
+		sm_model_add_create(model, psprintf("ALTER TABLE %s REPLICA IDENTITY NOTHING",
+											model->label));
 }
 
 /* An extended statistics object, which may stand in another schema. */

@@ -36,6 +36,7 @@
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "rewrite/prs2lock.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -319,6 +320,7 @@ sm_models_describe(List *relids, List **sequences)
 		const char *obstacle;
 		SmModel    *model;
 
+		CHECK_FOR_INTERRUPTS();
 		if (rel == NULL)
 			continue;
 		obstacle = find_obstacle(rel);

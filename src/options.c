@@ -125,7 +125,7 @@ const SmOption sm_option_table[] = {
 	"How many prepared statements a connection keeps."},
 	{"echo", SM_EVERYWHERE, ENGINE(echo),
 		SM_TYPE_BOOL, 0, 1, false, NULL, false,
-	"Write every statement that is sent to the server log."},
+	"Show every statement with its parameters, as a message of level INFO, before it is sent."},
 	{"hide_parameters", SM_EVERYWHERE, ENGINE(hide_parameters),
 		SM_TYPE_BOOL, 0, 1, false, NULL, false,
 	"Leave statements and their parameters out of error contexts and of what echo writes."},
@@ -152,7 +152,7 @@ const SmOption sm_option_table[] = {
 	"The server is this same cluster, reached through its own socket."},
 	{"password_required", SM_IN_MAPPING, TARGET,
 		SM_TYPE_BOOL, 0, 1, true, NULL, true,
-	"Roles that are not superuser must connect with a password; only a superuser may switch it off."},
+	"Roles that are not superuser must connect with a password; switching it off is for superusers."},
 };
 
 const int	sm_option_count = lengthof(sm_option_table);

@@ -458,6 +458,24 @@ check_connect_arg(const Pair *pair, const char *value, const SmTarget *target)
 				 errdetail("Only superusers may set it for a foreign server or a loopback connection.")));
 }
 
+/* Nothing of what an engine's options are about exists in this very backend. */
+static void
+refuse_engine_options(const Given *given)
+{
+	const char *option = given->connect_args != NIL ? "connect_args" : NULL;
+
+	for (int i = 0; i < sm_option_count; i++)
+	{
+		if (given->set[i] && sm_option_table[i].owner == SM_OPTION_ENGINE)
+			option = sm_option_table[i].name;
+	}
+	if (option != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("option \"%s\" cannot be used with \"spi:\"", option),
+				 errdetail("This target has no connection.")));
+}
+
 /*
  * Apply the options of a call to the target.  Its kind and role decide what
  * is allowed in connect_args.
@@ -479,13 +497,10 @@ sm_options_apply_call(Jsonb *call, SmTarget *target)
 					 errmsg("permission denied to set option \"%s\"",
 							sm_option_table[i].name)));
 	}
+	if (target->kind == SM_TARGET_SPI)
+		refuse_engine_options(&given);
 	apply_given(&given, &target->engine, &target->session);
 
-	if (given.connect_args != NIL && target->kind == SM_TARGET_SPI)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("\"%s\" cannot be used with \"spi:\"", "connect_args"),
-				 errdetail("This target has no connection.")));
 	foreach(lc, given.connect_args)
 	{
 		const Pair *pair = lfirst(lc);

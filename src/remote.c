@@ -102,6 +102,14 @@ report_connect_failure(SmConn *conn, const char *message)
 			 errdetail_internal("%s", sm_report_text(message))));
 }
 
+static void
+report_connect_timeout(SmConn *conn)
+{
+	report_connect_failure(conn,
+						   psprintf("No answer within connect_timeout (%d ms).",
+									conn->engine->options.connect_timeout));
+}
+
 /* Drive the connection to its end or throw. */
 static void
 poll_connection(SmConn *conn, TimestampTz deadline)
@@ -114,9 +122,7 @@ poll_connection(SmConn *conn, TimestampTz deadline)
 		int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 
 		if (timeout == 0)
-			report_connect_failure(conn,
-								   psprintf("No answer within connect_timeout (%d ms).",
-											conn->engine->options.connect_timeout));
+			report_connect_timeout(conn);
 		if (timeout > 0)
 			events |= WL_TIMEOUT;
 		events |= (poll == PGRES_POLLING_READING) ?
@@ -168,7 +174,8 @@ make_waitset(SmConn *conn)
 	conn->waitset_events = WL_SOCKET_READABLE;
 	AddWaitEventToSet(conn->waitset, WL_SOCKET_READABLE, PQsocket(conn->pg), NULL, NULL);
 	AddWaitEventToSet(conn->waitset, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-	AddWaitEventToSet(conn->waitset, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	if (IsUnderPostmaster)
+		AddWaitEventToSet(conn->waitset, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 }
 
 /* What sessmgr relies on in the remote session while values travel as text. */
@@ -371,22 +378,22 @@ outcome_words(SmOutcome outcome)
 }
 
 /*
- * Give up the command on the wire, and then raise the error that says so
- * truly: that in edata, or 08007 if the command commits by itself and cannot
- * be shown to have had no effect.
+ * Give up the command on the wire for the reason given.  Raises 08007 if it
+ * commits by itself and cannot be shown to have had no effect; otherwise the
+ * caller is to raise what made it give up.
  */
 static void
-give_up(SmConn *conn, const char *sql, ErrorData *edata)
+give_up(SmConn *conn, const char *sql, const char *reason)
 {
 	SmOutcome	outcome;
 
+	/* a connection that is only being set up is simply closed */
+	if (conn->connected_at == 0)
+		return;
 	outcome = sm_remote_settle(conn,
 							   sm_deadline(conn->engine->options.cleanup_timeout));
 	if (conn->commits && outcome != SM_OUTCOME_NONE)
-		sm_report_unknown(conn, sql,
-						  psprintf("%s %s", edata->message ? edata->message : "",
-								   outcome_words(outcome)));
-	ReThrowError(edata);
+		sm_report_unknown(conn, sql, psprintf("%s %s", reason, outcome_words(outcome)));
 }
 
 /*
@@ -413,31 +420,23 @@ check_interrupts(SmConn *conn, const char *sql)
 	PG_END_TRY();
 
 	if (edata != NULL)
-		give_up(conn, sql, edata);
+	{
+		give_up(conn, sql, psprintf("%s.", edata->message ? edata->message : "interrupted"));
+		ReThrowError(edata);
+	}
 }
 
 static void
 report_timeout(SmConn *conn, const char *sql)
 {
-	MemoryContext cxt = CurrentMemoryContext;
-	ErrorData  *edata;
-
-	PG_TRY();
-	{
-		ereport(ERROR,
-				(errcode(ERRCODE_QUERY_CANCELED),
-				 errmsg("canceling statement on \"%s\" due to its timeout",
-						conn->engine->label),
-				 sm_report_context(conn, sql)));
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(cxt);
-		edata = CopyErrorData();
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	give_up(conn, sql, edata);
+	if (conn->connected_at == 0)
+		report_connect_timeout(conn);
+	give_up(conn, sql, "Its timeout came.");
+	ereport(ERROR,
+			(errcode(ERRCODE_QUERY_CANCELED),
+			 errmsg("canceling statement on \"%s\" due to its timeout",
+					conn->engine->label),
+			 sm_report_context(conn, sql)));
 }
 
 static void

@@ -450,14 +450,17 @@ shared_type(Oid type)
 		case REGCOLLATIONOID:
 			/* no input function that takes anything */
 		case PG_NODE_TREEOID:
+		case PG_NDISTINCTOID:
+		case PG_DEPENDENCIESOID:
+		case PG_MCV_LISTOID:
+		case PG_BRIN_BLOOM_SUMMARYOID:
+		case PG_BRIN_MINMAX_MULTI_SUMMARYOID:
 			return TEXTOID;
 		default:
 			break;
 	}
 	if (get_typtype(type) != TYPTYPE_BASE && get_typtype(type) != TYPTYPE_RANGE &&
 		get_typtype(type) != TYPTYPE_MULTIRANGE)
-		return TEXTOID;
-	if (strncmp(format_type_be(type), "pg_", 3) == 0)
 		return TEXTOID;
 	return type;
 }

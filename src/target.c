@@ -315,6 +315,8 @@ sm_target_resolve(Oid roleid, const char *dburi, Jsonb *call)
 		sm_options_check_spi(&target->session);
 	else
 		set_common_keywords(target);
-	target->fingerprint = keywords_hash(target);
+
+	/* a connection made without a password is none for who now needs one */
+	target->fingerprint = keywords_hash(target) + sm_password_must_be_used(target);
 	return target;
 }
