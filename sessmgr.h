@@ -35,6 +35,8 @@
 #endif
 
 #define SM_NO_DEADLINE		DT_NOEND
+#define SM_FROM_NOW			((TimestampTz) 0)	/* the engine's cleanup_timeout,
+												 * counted from when it is needed */
 
 /* ----------
  * Options
@@ -266,10 +268,13 @@ typedef struct SmConn
 	bool		commits;		/* what is on its way commits by itself */
 	bool		completed;		/* a CommandComplete of it was seen */
 	bool		unsent;			/* not all of it has left this process */
+	bool		failed;			/* an error of the server was read for it */
 	bool		set_up;			/* sm_remote_setup() holds */
+	bool		no_client_check;	/* it cannot look after its client */
 	int			encoding;		/* what it was connected with */
 	bool		verify;			/* values may not be valid in our encoding */
 	SmSessionOptions defaults;	/* the default_transaction_* set on it */
+	bool		defaults_unknown;	/* a statement may have changed them */
 	SmStatementCache *cache;
 	struct SmNotice *notices;	/* queued by libpq, newest first */
 	int			nnotices;
@@ -290,6 +295,27 @@ typedef enum SmOutcome
 	SM_OUTCOME_UNKNOWN			/* one or the other */
 } SmOutcome;
 
+/* A statement that a connection has seen (see src/statement_cache.c). */
+typedef struct SmStatementKey
+{
+	const char *sql;
+	size_t		len;
+	int			nparams;
+	const Oid  *types;			/* as declared to the server */
+	uint32		hash;
+} SmStatementKey;
+
+typedef struct SmStatementEntry
+{
+	SmStatementKey key;			/* hash key; what it points to is owned here */
+	dlist_node	node;			/* most recently used first */
+	bool		prepared;
+	bool		described;		/* nfields is known */
+	int			nfields;
+	bool		accepted;		/* a sink's describe() has taken the shape */
+	char		name[32];
+} SmStatementEntry;
+
 /* Bind parameters of one call, as the caller's datums. */
 typedef struct SmParams
 {
@@ -299,6 +325,7 @@ typedef struct SmParams
 	bool	   *nulls;
 	FmgrInfo   *outputs;		/* the types' output functions */
 	bool		names_objects;	/* some type's output depends on search_path */
+	bool		has_money;		/* and some on lc_monetary */
 } SmParams;
 
 /*
@@ -347,6 +374,7 @@ typedef enum SmOdd
 typedef enum SmCommand
 {
 	SM_COMMAND_PLAIN,			/* nothing lasts if it fails */
+	SM_COMMAND_ROLLBACK_TO,		/* a savepoint: settings go back, too */
 	SM_COMMAND_COMMIT			/* something lasts, perhaps also if it fails */
 } SmCommand;
 
@@ -367,7 +395,7 @@ typedef struct SmDriver
 	/* the same with a round trip; throws only for interrupts */
 	bool		(*ping) (SmConn *conn);
 	/* bring it back to a fresh state for reuse; false if it must be closed */
-	bool		(*reset) (SmConn *conn, SmResetMode mode);
+	bool		(*reset) (SmConn *conn, SmResetMode mode, TimestampTz deadline);
 	/* release everything; never throws, idempotent */
 	void		(*close) (SmConn *conn);
 	/* in a process forked from the one that made it: give up our copy */
@@ -445,8 +473,8 @@ struct SmEngine
 	SmSessionOptions session;	/* defaults of its sessions */
 	Oid			serverid;
 	uint64		fingerprint;
-	uint64		checked;		/* sm_catalog_generation it was checked at */
-	int			users;			/* sessions, factories and calls under way */
+	uint64		checked;		/* sm_generation that it was checked at */
+	int			users;			/* sessions */
 	bool		transient;		/* ends with the local transaction */
 	TimestampTz created_at;
 	uint64		hits;
@@ -605,7 +633,7 @@ extern void sm_options_check_spi(const SmSessionOptions *session);
 extern SmTarget *sm_target_resolve(Oid roleid, const char *dburi, Jsonb *call);
 
 /* in src/textmode.c */
-extern int	sm_textmode_begin(bool names_objects);
+extern int	sm_textmode_begin(bool names_objects, bool has_money);
 extern void sm_textmode_end(int level);
 extern void sm_textmode_params(const SmParams *params, const char **values);
 
@@ -614,41 +642,65 @@ extern void sm_notice_receiver(void *arg, const PGresult *res);
 extern void sm_notices_report(SmConn *conn);
 extern void sm_notices_forget(SmConn *conn);
 extern char *sm_report_text(const char *message);
-extern int	sm_report_context(const SmConn *conn, const char *sql);
+extern int	sm_report_context(const SmEngine *engine, const char *sql);
+extern void sm_report_shape(const SmEngine *engine, const char *sql, int returned,
+							int declared) pg_attribute_noreturn();
 extern void sm_report_result(SmConn *conn, PGresult *res, const char *sql) pg_attribute_noreturn();
 extern void sm_report_lost(SmConn *conn, const char *sql) pg_attribute_noreturn();
 extern void sm_report_unknown(SmConn *conn, const char *sql, const char *why) pg_attribute_noreturn();
 
-/* in src/remote.c */
+/* in src/remote_settle.c */
+extern uint32 sm_wait_connect;
+extern uint32 sm_wait_command;
+extern uint32 sm_wait_cleanup;
+extern uint32 sm_wait_pool;
+extern void sm_name_waits(void);
 extern TimestampTz sm_deadline(int timeout_ms);
 extern long sm_remaining(TimestampTz deadline);
 extern void sm_conn_set_state(SmConn *conn, SmConnState state);
-extern SmConn *sm_remote_connect(SmEngine *engine, const SmTarget *target);
-extern void sm_remote_setup(SmConn *conn, TimestampTz deadline);
-extern bool sm_remote_drifted(const SmConn *conn);
-extern void sm_remote_close(SmConn *conn);
-extern void sm_remote_abandon(SmConn *conn);
-extern bool sm_remote_alive(SmConn *conn);
-extern void sm_remote_begin(SmConn *conn, bool commits);
-extern void sm_remote_sent(SmConn *conn, int sent, const char *sql, TimestampTz deadline);
-extern PGresult *sm_remote_next(SmConn *conn, const char *sql, TimestampTz deadline);
-extern void sm_remote_keep_error(SmConn *conn, PGresult **error);
-extern void sm_remote_raise(SmConn *conn, PGresult *error, const char *sql,
-							bool is_commit) pg_attribute_noreturn();
-extern void sm_remote_command(SmConn *conn, const char *sql, bool commits, TimestampTz deadline);
+extern void sm_set_wait_events(SmConn *conn, uint32 events);
 extern SmOutcome sm_remote_settle(SmConn *conn, TimestampTz deadline);
 extern bool sm_remote_quiet_command(SmConn *conn, const char *sql, TimestampTz deadline);
-extern bool sm_wait_raw_quiet(pgsocket sock, int events, TimestampTz deadline);
+extern bool sm_wait_raw_quiet(pgsocket sock, bool writing, TimestampTz deadline);
 
 /* in src/remote_cancel.c */
 extern void sm_cancel_learn_start(SmConn *conn);
 extern void sm_cancel_learn_end(SmConn *conn);
 extern bool sm_cancel_send(SmConn *conn, TimestampTz deadline);
 
+/* in src/remote.c */
+extern void sm_report_connect_failure(SmConn *conn, const char *message);
+extern void sm_report_connect_timeout(SmConn *conn);
+extern void sm_remote_begin(SmConn *conn, bool commits);
+extern void sm_remote_sent(SmConn *conn, int sent, const char *sql, TimestampTz deadline);
+extern PGresult *sm_remote_next(SmConn *conn, const char *sql, TimestampTz deadline);
+extern void sm_remote_keep_error(SmConn *conn, PGresult **error);
+extern void sm_remote_raise(SmConn *conn, PGresult *error, const char *sql,
+							bool is_commit) pg_attribute_noreturn();
+extern PGresult *sm_remote_run(SmConn *conn, const char *sql, bool commits,
+							   TimestampTz deadline);
+extern void sm_remote_command(SmConn *conn, const char *sql, bool commits, TimestampTz deadline);
+extern bool sm_remote_ping(SmConn *conn, TimestampTz deadline);
+
+/* in src/remote_connect.c */
+extern SmConn *sm_remote_connect(SmEngine *engine, const SmTarget *target);
+extern void sm_remote_setup(SmConn *conn, TimestampTz deadline);
+extern bool sm_remote_drifted(const SmConn *conn);
+extern void sm_remote_close(SmConn *conn);
+extern void sm_remote_abandon(SmConn *conn);
+extern bool sm_remote_alive(SmConn *conn);
+
+/* in src/statement_cache.c */
+extern SmStatementEntry *sm_statement_find(SmConn *conn, const char *sql, int nparams,
+										   const Oid *types, TimestampTz deadline,
+										   bool *seen);
+extern void sm_statement_name(SmConn *conn, SmStatementEntry *entry);
+extern void sm_statement_forget(SmConn *conn, SmStatementEntry *entry);
+extern void sm_statement_forget_all(SmConn *conn);
+
 /* in src/statement.c */
 extern uint64 sm_statement_execute(SmConn *conn, const SmStatement *statement,
 								   SmSink *sink, SmOdd *odd);
-extern void sm_statement_forget_all(SmConn *conn);
 
 /* in src/params.c */
 extern SmParams *sm_params_from_call(FunctionCallInfo fcinfo, int first, SmParams **kept);
@@ -661,7 +713,7 @@ extern const SmDriver sm_driver_spi;
 extern dlist_head sm_checked_out;	/* of SmConn, of all engines */
 extern void sm_pool_init(SmPool *pool);
 extern SmConn *sm_pool_checkout(SmEngine *engine);
-extern void sm_pool_checkin(SmConn *conn);
+extern void sm_pool_checkin(SmConn *conn, TimestampTz deadline);
 extern int	sm_pool_dispose(SmEngine *engine);
 
 /* in src/factory.c */

@@ -40,35 +40,17 @@ libpq_status(SmConn *conn)
 	return PQtransactionStatus(conn->pg);
 }
 
-/*
- * An empty statement there and back.  A connection that turns out to be lost
- * is the answer, not an error; an interrupt or a timeout is one.
- */
 static bool
 libpq_ping(SmConn *conn)
 {
-	MemoryContext cxt = CurrentMemoryContext;
-
-	PG_TRY();
-	{
-		sm_remote_command(conn, "", false,
-						  sm_deadline(conn->engine->options.connect_timeout));
-	}
-	PG_CATCH();
-	{
-		if (conn->state != SM_CONN_DEAD || geterrcode() == ERRCODE_QUERY_CANCELED)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(cxt);
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	return conn->state == SM_CONN_READY;
+	return sm_remote_ping(conn, sm_deadline(conn->engine->options.connect_timeout));
 }
 
-static TimestampTz
-cleanup_deadline(const SmConn *conn)
+static void
+libpq_close(SmConn *conn)
 {
-	return sm_deadline(conn->engine->options.cleanup_timeout);
+	sm_statement_forget_all(conn);
+	sm_remote_close(conn);
 }
 
 /* End any transaction; the connection is READY and out of it, or DEAD. */
@@ -83,20 +65,23 @@ roll_back(SmConn *conn, TimestampTz deadline)
 }
 
 static bool
-libpq_reset(SmConn *conn, SmResetMode mode)
+libpq_reset(SmConn *conn, SmResetMode mode, TimestampTz deadline)
 {
-	TimestampTz deadline = cleanup_deadline(conn);
-
 	if (conn->state != SM_CONN_READY)
 		return false;
+	if (mode != SM_RESET_DISCARD && libpq_status(conn) == PQTRANS_IDLE)
+		return true;
 	if (mode == SM_RESET_NONE)
-		return libpq_status(conn) == PQTRANS_IDLE;
+		return false;
 
+	if (deadline == SM_FROM_NOW)
+		deadline = sm_deadline(conn->engine->options.cleanup_timeout);
 	roll_back(conn, deadline);
 	if (mode == SM_RESET_DISCARD && conn->state == SM_CONN_READY)
 	{
 		sm_statement_forget_all(conn);
 		memset(&conn->defaults, 0, sizeof(conn->defaults));
+		conn->defaults_unknown = false;
 		conn->set_up = false;
 		if (!sm_remote_quiet_command(conn, "DISCARD ALL", deadline))
 			return false;
@@ -151,6 +136,8 @@ set_defaults(SmConn *conn, const SmSessionOptions *wanted)
 	SmSessionOptions *have = &conn->defaults;
 	StringInfoData buf;
 
+	if (unlikely(conn->defaults_unknown))
+		memset(have, -1, sizeof(*have));
 	if (likely(have->isolation_level == wanted->isolation_level &&
 			   have->read_only == wanted->read_only &&
 			   have->deferrable == wanted->deferrable))
@@ -168,6 +155,7 @@ set_defaults(SmConn *conn, const SmSessionOptions *wanted)
 	sm_remote_command(conn, buf.data, false,
 					  sm_deadline(conn->engine->options.statement_timeout));
 	*have = *wanted;
+	conn->defaults_unknown = false;
 }
 
 /*
@@ -212,6 +200,10 @@ libpq_command(SmConn *conn, const char *sql, SmCommand kind)
 {
 	bool		commit = (kind == SM_COMMAND_COMMIT);
 
+	/* it may undo what put the session's settings right */
+	if (kind == SM_COMMAND_ROLLBACK_TO)
+		conn->set_up = false;
+
 	sm_remote_command(conn, sql, commit,
 					  sm_deadline(commit ? conn->engine->options.commit_timeout :
 								  conn->engine->options.statement_timeout));
@@ -233,7 +225,7 @@ const SmDriver sm_driver_libpq = {
 	.alive = sm_remote_alive,
 	.ping = libpq_ping,
 	.reset = libpq_reset,
-	.close = sm_remote_close,
+	.close = libpq_close,
 	.abandon = sm_remote_abandon,
 	.begin = libpq_begin,
 	.command = libpq_command,

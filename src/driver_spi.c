@@ -37,7 +37,7 @@ typedef struct SinkReceiver
 {
 	DestReceiver pub;
 	SmSink	   *sink;
-	const char *label;
+	const SmEngine *engine;
 	bool		started;
 	bool		full;
 	bool		same;			/* row types agree: no conversion */
@@ -90,10 +90,7 @@ start_rows(SinkReceiver *self, TupleDesc have)
 		/* a first column that is not there has no rows either */
 		self->full = true;
 		if (!sink->first_column)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("statement on \"%s\" returns %d columns, but %d were declared",
-							self->label, have->natts, natts)));
+			sm_report_shape(self->engine, NULL, have->natts, natts);
 	}
 	self->started = true;
 	if (self->full)
@@ -241,7 +238,7 @@ check_result(int result, const SinkReceiver *receiver, SmOdd *odd)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("COPY from or to the client cannot be used on \"%s\"",
-							receiver->label)));
+							receiver->engine->label)));
 			break;
 		default:
 			if (result < 0)
@@ -252,10 +249,7 @@ check_result(int result, const SinkReceiver *receiver, SmOdd *odd)
 	/* it returns no rows at all: for a declared shape a mismatch */
 	if (sink != NULL && sink->desc != NULL && !sink->first_column &&
 		sink->desc->natts > 0 && !receiver->started)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("statement on \"%s\" returns %d columns, but %d were declared",
-						receiver->label, 0, sink->desc->natts)));
+		sm_report_shape(receiver->engine, NULL, 0, sink->desc->natts);
 }
 
 /* The text must be one statement, as on a connection. */
@@ -275,7 +269,7 @@ check_single(SPIPlanPtr plan, const char *label)
 }
 
 static void
-init_receiver(SinkReceiver *receiver, SmSink *sink, const char *label)
+init_receiver(SinkReceiver *receiver, SmSink *sink, const SmEngine *engine)
 {
 	memset(receiver, 0, sizeof(*receiver));
 	receiver->pub.rStartup = sink ? receiver_startup : receiver_drop_startup;
@@ -285,7 +279,7 @@ init_receiver(SinkReceiver *receiver, SmSink *sink, const char *label)
 	/* not DestNone, for which SPI takes a SELECT for something else */
 	receiver->pub.mydest = DestTuplestore;
 	receiver->sink = sink;
-	receiver->label = label;
+	receiver->engine = engine;
 }
 
 static uint64
@@ -306,7 +300,7 @@ spi_execute(SmConn *conn, const SmStatement *statement, SmSink *sink, SmOdd *odd
 		types.types = palloc(params->n * sizeof(Oid));
 		memcpy(types.types, params->types, params->n * sizeof(Oid));
 	}
-	init_receiver(&receiver, sink, conn->engine->label);
+	init_receiver(&receiver, sink, conn->engine);
 	conn->statements++;
 	*odd = SM_ODD_NONE;
 
@@ -359,8 +353,9 @@ spi_alive(SmConn *conn)
 }
 
 static bool
-spi_reset(SmConn *conn, SmResetMode mode)
+spi_reset(SmConn *conn, SmResetMode mode, TimestampTz deadline)
 {
+	(void) deadline;
 	(void) conn;
 	(void) mode;
 	return true;

@@ -532,6 +532,6 @@ sm_models_attempt(SmEngine *engine, const char *metadata, List *tables, List *se
 		}
 	}
 	driver->command(a.conn, "COMMIT", SM_COMMAND_COMMIT);
-	sm_pool_checkin(a.conn);
+	sm_pool_checkin(a.conn, SM_FROM_NOW);
 	return made;
 }

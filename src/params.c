@@ -55,6 +55,8 @@ learn_type(SmParams *params, int i, Oid type, MemoryContext cxt)
 	fmgr_info_cxt(output, &params->outputs[i], cxt);
 	if (type_names_objects(type))
 		params->names_objects = true;
+	if (type == CASHOID)
+		params->has_money = true;
 }
 
 static SmParams *

@@ -101,7 +101,7 @@ take_idle(SmEngine *engine)
 		if (reuse)
 			discard_older(engine, conn->connected_at);
 		sm_conn_set_state(conn, SM_CONN_DEAD);
-		sm_pool_checkin(conn);
+		sm_pool_checkin(conn, SM_NO_DEADLINE);
 	}
 	return NULL;
 }
@@ -122,6 +122,7 @@ wait_for_place(SmEngine *engine)
 	if (engine->pool.nbusy + engine->pool.nidle < options->pool_size + options->max_overflow)
 		return;
 
+	sm_name_waits();
 	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), options->pool_timeout);
 	for (;;)
 	{
@@ -130,7 +131,7 @@ wait_for_place(SmEngine *engine)
 		if (timeout <= 0)
 			break;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 timeout, PG_WAIT_EXTENSION);
+						 timeout, sm_wait_pool);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -177,16 +178,16 @@ may_be_kept(const SmConn *conn)
 
 /*
  * Give a connection back: it is kept for reuse or closed.  Any transaction in
- * it is rolled back.  Never throws.
+ * it is rolled back, by the deadline.  Never throws.
  */
 void
-sm_pool_checkin(SmConn *conn)
+sm_pool_checkin(SmConn *conn, TimestampTz deadline)
 {
 	SmEngine   *engine = conn->engine;
 	bool		keep;
 
 	keep = may_be_kept(conn) &&
-		engine->driver->reset(conn, engine->options.pool_reset_on_return);
+		engine->driver->reset(conn, engine->options.pool_reset_on_return, deadline);
 
 	dlist_delete(&conn->node);
 	engine->pool.nbusy--;

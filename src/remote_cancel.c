@@ -49,9 +49,7 @@ sm_cancel_send(SmConn *conn, TimestampTz deadline)
 		while (poll == PGRES_POLLING_READING || poll == PGRES_POLLING_WRITING)
 		{
 			if (!sm_wait_raw_quiet(PQcancelSocket(cancel),
-								   poll == PGRES_POLLING_READING ?
-								   WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE,
-								   deadline))
+								   poll == PGRES_POLLING_WRITING, deadline))
 				break;
 			poll = PQcancelPoll(cancel);
 		}
@@ -62,7 +60,6 @@ sm_cancel_send(SmConn *conn, TimestampTz deadline)
 
 #else							/* !SM_ASYNC_CANCEL */
 
-#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -89,8 +86,8 @@ sm_cancel_learn_start(SmConn *conn)
 void
 sm_cancel_learn_end(SmConn *conn)
 {
-	static const char tag[] = "BackendKeyData";
-	char	   *at;
+	static const char tag[] = "\tBackendKeyData\t";
+	char	   *at = NULL;
 
 	if (conn->trace == NULL)
 		return;
@@ -100,7 +97,9 @@ sm_cancel_learn_end(SmConn *conn)
 	if (conn->trace_text == NULL)
 		return;
 
-	at = strstr(conn->trace_text, tag);
+	/* the last one: what comes before may quote anything */
+	for (char *p = conn->trace_text; (p = strstr(p, tag)) != NULL; p++)
+		at = p;
 	if (at == NULL ||
 		sscanf(at + strlen(tag), "%d %d", &conn->cancel_pid, &conn->cancel_key) != 2)
 		conn->cancel_pid = 0;
@@ -121,11 +120,12 @@ connect_alike(PGconn *pg)
 
 	if (getpeername(PQsocket(pg), (struct sockaddr *) &addr, &len) != 0)
 		return PGINVALID_SOCKET;
-	sock = socket(addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	sock = socket(addr.ss_family, SOCK_STREAM, 0);
 	if (sock == PGINVALID_SOCKET)
 		return PGINVALID_SOCKET;
-	if (connect(sock, (struct sockaddr *) &addr, len) != 0 &&
-		errno != EINPROGRESS && errno != EINTR)
+	if (!pg_set_noblock(sock) ||
+		(connect(sock, (struct sockaddr *) &addr, len) != 0 &&
+		 errno != EINPROGRESS && errno != EINTR))
 	{
 		close(sock);
 		return PGINVALID_SOCKET;
@@ -153,9 +153,9 @@ sm_cancel_send(SmConn *conn, TimestampTz deadline)
 	packet[3] = pg_hton32((uint32) conn->cancel_key);
 
 	/* the server closes the connection when the request has been carried out */
-	if (sm_wait_raw_quiet(sock, WL_SOCKET_WRITEABLE, deadline) &&
+	if (sm_wait_raw_quiet(sock, true, deadline) &&
 		send(sock, packet, sizeof(packet), MSG_NOSIGNAL) == sizeof(packet) &&
-		sm_wait_raw_quiet(sock, WL_SOCKET_READABLE, deadline))
+		sm_wait_raw_quiet(sock, false, deadline))
 		taken = recv(sock, &byte, 1, MSG_DONTWAIT) == 0;
 	close(sock);
 	return taken;

@@ -86,10 +86,8 @@ clean_copy(const char *str)
  * has hide_parameters or it is not known, which statement.
  */
 int
-sm_report_context(const SmConn *conn, const char *sql)
+sm_report_context(const SmEngine *engine, const char *sql)
 {
-	const SmEngine *engine = conn->engine;
-
 	if (sql == NULL || engine->options.hide_parameters)
 		errcontext("statement on \"%s\"", engine->label);
 	else
@@ -108,7 +106,7 @@ remote_context(const SmConn *conn, const char *sql, const char *remote)
 {
 	if (remote != NULL)
 		errcontext("%s", remote);
-	return sm_report_context(conn, sql);
+	return sm_report_context(conn->engine, sql);
 }
 
 /*
@@ -175,6 +173,18 @@ sm_report_unknown(SmConn *conn, const char *sql, const char *why)
 			 errdetail_internal("%s", why),
 			 errhint("Look at the target before you repeat it."),
 			 remote_context(conn, sql, NULL)));
+}
+
+/* A statement does not return the columns that its caller declared. */
+void
+sm_report_shape(const SmEngine *engine, const char *sql, int returned, int declared)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg_plural("statement on \"%s\" returns %d column, not the declared %d",
+						   "statement on \"%s\" returns %d columns, not the declared %d",
+						   returned, engine->label, returned, declared),
+			 sm_report_context(engine, sql)));
 }
 
 /* Text from libpq, fit for an error message. */
@@ -307,9 +317,31 @@ free_notices(SmNotice *list)
 	}
 }
 
+/* False if the notice cannot be shown. */
+static bool
+try_notice(const SmConn *conn, const SmNotice *notice)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	volatile bool shown = true;
+
+	PG_TRY();
+	{
+		raise_notice(conn, notice);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(cxt);
+		FlushErrorState();
+		shown = false;
+	}
+	PG_END_TRY();
+	return shown;
+}
+
 /*
- * Raise the queued notices; to be called when nothing is on the wire.  The
- * queue is empty afterwards even if raising one throws.
+ * Raise the queued notices; to be called when nothing is on the wire.  Never
+ * throws, as what the notices belong to is done: one that cannot be shown, for
+ * want of a character in the client's encoding say, is counted instead.
  */
 void
 sm_notices_report(SmConn *conn)
@@ -322,17 +354,11 @@ sm_notices_report(SmConn *conn)
 
 	list = take_notices(conn);
 	conn->dropped_notices = 0;
-	PG_TRY();
+	for (const SmNotice *notice = list; notice != NULL; notice = notice->next)
 	{
-		for (const SmNotice *notice = list; notice != NULL; notice = notice->next)
-			raise_notice(conn, notice);
+		if (!try_notice(conn, notice))
+			dropped++;
 	}
-	PG_CATCH();
-	{
-		free_notices(list);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
 	free_notices(list);
 	if (dropped > 0)
 		ereport(NOTICE,

@@ -8,7 +8,8 @@
  *
  *	IDLE -> ACTIVE		begin, or the first statement
  *	ACTIVE -> IDLE		commit, rollback, close, the end of the local transaction
- *	ACTIVE -> LOST		the connection broke, or was dropped by a clean-up
+ *	ACTIVE -> LOST		the connection broke, was dropped by a clean-up, or has
+ *						no transaction any more
  *	LOST -> IDLE		rollback, or commit (which says that it was none)
  *
  * A session in mode autocommit leaves IDLE only by an explicit begin or
@@ -89,7 +90,7 @@ truncate_savepoints(SmSession *session, int n)
 
 /* The transaction is over, one way or the other: give the connection back. */
 static void
-end_transaction(SmSession *session)
+end_transaction(SmSession *session, TimestampTz deadline)
 {
 	SmConn	   *conn = session->conn;
 
@@ -99,19 +100,25 @@ end_transaction(SmSession *session)
 	session->next_savepoint = 0;
 	session->in_this = 0;
 	if (conn != NULL)
-		sm_pool_checkin(conn);
+		sm_pool_checkin(conn, deadline);
 }
 
 /*
- * After an error: if the session's connection did not survive it, its
- * transaction is lost.
+ * After an error: is the session's transaction still there?  It is lost if its
+ * connection did not survive, or if a statement ended it and then failed, as a
+ * COMMIT given as text does when a deferred constraint is violated.
  */
 void
 sm_session_note_loss(SmSession *session)
 {
-	if (session->state == SM_SESSION_ACTIVE && session->conn->state == SM_CONN_DEAD)
+	SmConn	   *conn = session->conn;
+
+	if (session->state == SM_SESSION_ACTIVE &&
+		(conn->state == SM_CONN_DEAD ||
+		 (conn->state == SM_CONN_READY &&
+		  session->engine->driver->status(conn) == PQTRANS_IDLE)))
 	{
-		end_transaction(session);
+		end_transaction(session, SM_FROM_NOW);
 		session->state = SM_SESSION_LOST;
 	}
 }
@@ -122,7 +129,7 @@ sm_session_abandon_transaction(SmSession *session, TimestampTz deadline)
 {
 	if (session->conn != NULL)
 		session->engine->driver->cleanup(session->conn, true, deadline);
-	end_transaction(session);
+	end_transaction(session, deadline);
 }
 
 static TimestampTz
@@ -162,7 +169,7 @@ check_not_lost(const SmSession *session)
 				(errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
 				 errmsg("the transaction of this session on \"%s\" is lost",
 						session->engine->label),
-				 errdetail("Its connection broke or was dropped, and the target has rolled it back."),
+				 errdetail("Its connection broke, or one of its statements ended it."),
 				 errhint("Call sessmgr.rollback() before the session is used again.")));
 }
 
@@ -221,11 +228,11 @@ send_commit(SmSession *session)
 	PG_CATCH();
 	{
 		if (session->conn->state != SM_CONN_BUSY)
-			end_transaction(session);
+			end_transaction(session, SM_FROM_NOW);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	end_transaction(session);
+	end_transaction(session, SM_FROM_NOW);
 }
 
 void
@@ -274,12 +281,12 @@ sm_session_in_transaction(SmSession *session)
  * ----------
  */
 static void
-savepoint_command(SmSession *session, const char *verb, int savepoint)
+savepoint_command(SmSession *session, const char *verb, int savepoint, SmCommand kind)
 {
 	char		sql[64];
 
 	snprintf(sql, sizeof(sql), "%s sessmgr_%d", verb, savepoint);
-	session->engine->driver->command(session->conn, sql, SM_COMMAND_PLAIN);
+	session->engine->driver->command(session->conn, sql, kind);
 }
 
 int
@@ -290,7 +297,7 @@ sm_session_begin_nested(SmSession *session)
 
 	check_usable(session);
 	if (!session->engine->driver->remote)
-		savepoint_command(session, "SAVEPOINT", savepoint);
+		savepoint_command(session, "SAVEPOINT", savepoint, SM_COMMAND_PLAIN);
 	if (session->state == SM_SESSION_IDLE)
 		start_transaction(session);
 
@@ -302,7 +309,7 @@ sm_session_begin_nested(SmSession *session)
 	session->savepoints = lappend_int(session->savepoints, savepoint);
 	MemoryContextSwitchTo(old);
 	session->next_savepoint = savepoint;
-	savepoint_command(session, "SAVEPOINT", savepoint);
+	savepoint_command(session, "SAVEPOINT", savepoint, SM_COMMAND_PLAIN);
 	return savepoint;
 }
 
@@ -332,9 +339,9 @@ sm_session_release(SmSession *session, int savepoint)
 
 	check_usable(session);
 	if (!session->engine->driver->remote)
-		savepoint_command(session, "RELEASE SAVEPOINT", savepoint);
+		savepoint_command(session, "RELEASE SAVEPOINT", savepoint, SM_COMMAND_PLAIN);
 	place = find_savepoint(session, savepoint);
-	savepoint_command(session, "RELEASE SAVEPOINT", savepoint);
+	savepoint_command(session, "RELEASE SAVEPOINT", savepoint, SM_COMMAND_PLAIN);
 	truncate_savepoints(session, place);
 }
 
@@ -346,9 +353,9 @@ sm_session_rollback_to(SmSession *session, int savepoint)
 
 	check_usable(session);
 	if (!session->engine->driver->remote)
-		savepoint_command(session, "ROLLBACK TO SAVEPOINT", savepoint);
+		savepoint_command(session, "ROLLBACK TO SAVEPOINT", savepoint, SM_COMMAND_ROLLBACK_TO);
 	place = find_savepoint(session, savepoint);
-	savepoint_command(session, "ROLLBACK TO SAVEPOINT", savepoint);
+	savepoint_command(session, "ROLLBACK TO SAVEPOINT", savepoint, SM_COMMAND_ROLLBACK_TO);
 	truncate_savepoints(session, place + 1);
 }
 
@@ -387,7 +394,7 @@ execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql
 	if (odd == SM_ODD_NONE && engine->driver->remote &&
 		engine->driver->status(conn) != PQTRANS_IDLE)
 		odd = SM_ODD_TRANSACTION_CONTROL;
-	sm_pool_checkin(conn);
+	sm_pool_checkin(conn, SM_FROM_NOW);
 	if (odd == SM_ODD_TRANSACTION_CONTROL)
 		report_transaction_control(engine);
 	return count;

@@ -22,43 +22,12 @@
 #include "access/htup_details.h"
 #include "access/transam.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-
-typedef struct StatementKey
-{
-	const char *sql;
-	size_t		len;
-	int			nparams;
-	const Oid  *types;			/* as declared to the server */
-	uint32		hash;
-} StatementKey;
-
-typedef struct StatementEntry
-{
-	StatementKey key;			/* hash key; what it points to is owned here */
-	dlist_node	node;			/* most recently used first */
-	bool		prepared;
-	bool		described;		/* nfields is known */
-	int			nfields;
-	bool		accepted;		/* a sink's describe() has taken the shape */
-	char		name[32];
-} StatementEntry;
-
-struct SmStatementCache
-{
-	MemoryContext cxt;
-	HTAB	   *entries;
-	dlist_head	lru;
-	int			n;
-	uint64		last_name;
-};
 
 /* A statement on its way: what the steps below hand to each other. */
 typedef struct Run
@@ -66,7 +35,7 @@ typedef struct Run
 	SmConn	   *conn;
 	const SmStatement *statement;
 	SmSink	   *sink;
-	StatementEntry *entry;		/* or NULL: not cached */
+	SmStatementEntry *entry;		/* or NULL: not cached */
 	TimestampTz deadline;
 	int			nparams;
 	Oid		   *types;
@@ -79,159 +48,12 @@ typedef struct Run
 	bool	   *nulls;
 	int			column;			/* being converted, for the error context */
 	bool		full;			/* the sink wants no more rows */
+	bool		copied;			/* it was a COPY that sent something */
 	bool		forget_all;		/* the server has forgotten all statements */
 	uint64		count;
 	PGresult   *error;
 	SmOdd		odd;
 } Run;
-
-/* ----------
- * The cache
- * ----------
- */
-static uint32
-key_hash(const void *key, Size keysize)
-{
-	(void) keysize;
-	return ((const StatementKey *) key)->hash;
-}
-
-static int
-key_match(const void *key1, const void *key2, Size keysize)
-{
-	const StatementKey *a = key1;
-	const StatementKey *b = key2;
-
-	(void) keysize;
-	return !(a->hash == b->hash && a->len == b->len && a->nparams == b->nparams &&
-			 memcmp(a->sql, b->sql, a->len) == 0 &&
-			 memcmp(a->types, b->types, a->nparams * sizeof(Oid)) == 0);
-}
-
-static void *
-key_copy(void *dest, const void *src, Size keysize)
-{
-	return memcpy(dest, src, keysize);
-}
-
-static SmStatementCache *
-make_cache(void)
-{
-	MemoryContext cxt = AllocSetContextCreate(TopMemoryContext,
-											  "sessmgr statements",
-											  ALLOCSET_SMALL_SIZES);
-	SmStatementCache *cache = MemoryContextAllocZero(cxt, sizeof(SmStatementCache));
-	HASHCTL		ctl;
-
-	ctl.keysize = sizeof(StatementKey);
-	ctl.entrysize = sizeof(StatementEntry);
-	ctl.hash = key_hash;
-	ctl.match = key_match;
-	ctl.keycopy = key_copy;
-	ctl.hcxt = cxt;
-	cache->cxt = cxt;
-	cache->entries = hash_create("sessmgr statements", 32, &ctl,
-								 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE |
-								 HASH_KEYCOPY | HASH_CONTEXT);
-	dlist_init(&cache->lru);
-	return cache;
-}
-
-/* Forget all statements of a connection, without telling the server. */
-void
-sm_statement_forget_all(SmConn *conn)
-{
-	if (conn->cache == NULL)
-		return;
-	MemoryContextDelete(conn->cache->cxt);
-	conn->cache = NULL;
-}
-
-static void
-forget_entry(SmStatementCache *cache, StatementEntry *entry)
-{
-	const char *sql = entry->key.sql;
-	const Oid  *types = entry->key.types;
-
-	dlist_delete(&entry->node);
-	cache->n--;
-	hash_search(cache->entries, &entry->key, HASH_REMOVE, NULL);
-	pfree(unconstify(char *, sql));
-	pfree(unconstify(Oid *, types));
-}
-
-/*
- * Make room for one more statement.  The server forgets it first: when that
- * fails, the entry is still true.
- */
-static void
-evict(SmConn *conn, int limit, TimestampTz deadline)
-{
-	SmStatementCache *cache = conn->cache;
-
-	while (cache->n >= limit)
-	{
-		StatementEntry *entry = dlist_tail_element(StatementEntry, node, &cache->lru);
-
-		if (entry->prepared)
-		{
-			/* a failed transaction takes no DEALLOCATE; the next one will */
-			if (PQtransactionStatus(conn->pg) == PQTRANS_INERROR)
-				return;
-			sm_remote_command(conn, psprintf("DEALLOCATE %s", entry->name), false,
-							  deadline);
-		}
-		forget_entry(cache, entry);
-	}
-}
-
-/*
- * The statement's entry, or NULL if the connection keeps none.  *seen tells
- * whether it was there before.
- */
-static StatementEntry *
-find_entry(Run *run, bool *seen)
-{
-	SmConn	   *conn = run->conn;
-	int			limit = conn->engine->options.statement_cache_size;
-	SmStatementCache *cache;
-	StatementEntry *entry;
-	StatementKey key;
-
-	*seen = false;
-	if (limit <= 0)
-		return NULL;
-	if (conn->cache == NULL)
-		conn->cache = make_cache();
-	cache = conn->cache;
-
-	key.sql = run->statement->sql;
-	key.len = strlen(key.sql);
-	key.nparams = run->nparams;
-	key.types = run->types;
-	key.hash = hash_bytes((const unsigned char *) key.sql, key.len) ^
-		hash_bytes((const unsigned char *) key.types, key.nparams * sizeof(Oid));
-
-	entry = hash_search(cache->entries, &key, HASH_FIND, NULL);
-	if (entry != NULL)
-	{
-		*seen = true;
-		dlist_move_head(&cache->lru, &entry->node);
-		return entry;
-	}
-
-	evict(conn, limit, run->deadline);
-	key.sql = MemoryContextStrdup(cache->cxt, key.sql);
-	key.types = memcpy(MemoryContextAlloc(cache->cxt, Max(key.nparams, 1) * sizeof(Oid)),
-					   key.types, key.nparams * sizeof(Oid));
-	entry = hash_search(cache->entries, &key, HASH_ENTER, NULL);
-	entry->prepared = entry->described = entry->accepted = false;
-	entry->nfields = 0;
-	entry->name[0] = '\0';
-	dlist_push_head(&cache->lru, &entry->node);
-	cache->n++;
-	return entry;
-}
 
 /* ----------
  * Parameters
@@ -306,7 +128,7 @@ static TupleDesc describe_result(const PGresult *res);
 
 /* Read a command's results to the end; the last good one decides nothing. */
 static void
-finish_or_raise(Run *run, StatementEntry *entry)
+finish_or_raise(Run *run, SmStatementEntry *entry)
 {
 	PGresult   *res;
 
@@ -335,13 +157,12 @@ finish_or_raise(Run *run, StatementEntry *entry)
 }
 
 static void
-prepare(Run *run, StatementEntry *entry)
+prepare(Run *run, SmStatementEntry *entry)
 {
 	PGconn	   *pg = run->conn->pg;
 
-	if (entry->name[0] == '\0' && run->entry != NULL)
-		snprintf(entry->name, sizeof(entry->name), "sessmgr_%llu",
-				 (unsigned long long) ++run->conn->cache->last_name);
+	if (run->entry != NULL)
+		sm_statement_name(run->conn, entry);
 	sm_remote_begin(run->conn, false);
 	sm_remote_sent(run->conn,
 				   PQsendPrepare(pg, entry->name, run->statement->sql, run->nparams,
@@ -353,7 +174,7 @@ prepare(Run *run, StatementEntry *entry)
 
 /* Ask for the statement's shape, and show it to a sink that wants to see it. */
 static void
-describe(Run *run, StatementEntry *entry)
+describe(Run *run, SmStatementEntry *entry)
 {
 	SmSink	   *sink = run->sink;
 
@@ -374,13 +195,8 @@ check_shape(const Run *run, int nfields)
 {
 	int			wanted = run->sink->desc->natts;
 
-	if (nfields == wanted)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("statement on \"%s\" returns %d columns, but %d were declared",
-					run->conn->engine->label, nfields, wanted),
-			 sm_report_context(run->conn, run->statement->sql)));
+	if (nfields != wanted)
+		sm_report_shape(run->conn->engine, run->statement->sql, nfields, wanted);
 }
 
 /*
@@ -388,14 +204,15 @@ check_shape(const Run *run, int nfields)
  * be known before it takes effect.
  */
 static void
-prepare_if_useful(Run *run, StatementEntry *unnamed)
+prepare_if_useful(Run *run, SmStatementEntry *unnamed)
 {
 	SmSink	   *sink = run->sink;
 	bool		shape = run->statement->autocommit && sink != NULL &&
 		!sink->first_column;
 	bool		seen;
 
-	run->entry = find_entry(run, &seen);
+	run->entry = sm_statement_find(run->conn, run->statement->sql, run->nparams,
+								   run->types, run->deadline, &seen);
 	if (run->entry == NULL && shape)
 	{
 		memset(unnamed, 0, sizeof(*unnamed));
@@ -450,6 +267,8 @@ shared_type(Oid type)
 		case REGCOLLATIONOID:
 			/* no input function that takes anything */
 		case PG_NODE_TREEOID:
+			/* depends on settings */
+		case CASHOID:
 		case PG_NDISTINCTOID:
 		case PG_DEPENDENCIESOID:
 		case PG_MCV_LISTOID:
@@ -542,9 +361,8 @@ row_context(void *arg)
 
 	if (run->column < 0)
 		return;
-	errcontext("column %d of a statement on \"%s\" read as %s", run->column + 1,
-			   run->conn->engine->label,
-			   format_type_be(TupleDescAttr(run->sink->desc, run->column)->atttypid));
+	errcontext("column %d of a statement on \"%s\"", run->column + 1,
+			   run->conn->engine->label);
 }
 
 /* Transaction control cannot be given as text: its command tag tells. */
@@ -574,11 +392,12 @@ note_reset(Run *run, const char *tag)
 {
 	if (strcmp(tag, "DISCARD ALL") == 0 || strcmp(tag, "DEALLOCATE ALL") == 0)
 		run->forget_all = true;
-	if (strcmp(tag, "DISCARD ALL") == 0)
-		memset(&run->conn->defaults, 0, sizeof(run->conn->defaults));
 	if (strcmp(tag, "DISCARD ALL") == 0 || strcmp(tag, "SET") == 0 ||
 		strcmp(tag, "RESET") == 0)
+	{
+		run->conn->defaults_unknown = true;
 		run->conn->set_up = false;
+	}
 }
 
 static void
@@ -620,6 +439,7 @@ take_result(Run *run, PGresult *res)
 		case PGRES_COPY_OUT:
 		case PGRES_COPY_BOTH:
 			run->odd = SM_ODD_COPY;
+			run->copied = (PQresultStatus(res) != PGRES_COPY_IN);
 			(void) sm_remote_settle(run->conn,
 									sm_deadline(run->conn->engine->options.cleanup_timeout));
 			break;
@@ -668,7 +488,7 @@ send(Run *run)
 	else
 		sent = PQsendQueryParams(pg, sql, run->nparams, run->types, run->values,
 								 NULL, NULL, 0);
-	if (sent && run->sink != NULL)
+	if (sent)
 		(void) PQsetSingleRowMode(pg);
 	sm_remote_sent(run->conn, sent, sql, run->deadline);
 }
@@ -683,7 +503,9 @@ must_prepare_again(const Run *run)
 	const char *code;
 	const char *function;
 
-	if (run->entry == NULL || !run->entry->prepared || run->error == NULL)
+	/* with rows, or from inside a function, it is about something else */
+	if (run->entry == NULL || !run->entry->prepared || run->error == NULL ||
+		run->input != NULL || PQresultErrorField(run->error, PG_DIAG_CONTEXT) != NULL)
 		return false;
 	code = PQresultErrorField(run->error, PG_DIAG_SQLSTATE);
 	function = PQresultErrorField(run->error, PG_DIAG_SOURCE_FUNCTION);
@@ -697,7 +519,7 @@ must_prepare_again(const Run *run)
 static void
 run_once(Run *run)
 {
-	StatementEntry unnamed;
+	SmStatementEntry unnamed;
 
 	PG_TRY();
 	{
@@ -728,13 +550,28 @@ raise_odd(const Run *run)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("COPY from or to the client cannot be used on \"%s\"",
-							run->conn->engine->label)));
+							run->conn->engine->label),
+					 run->copied && run->statement->autocommit ?
+					 errdetail("What its query does may have been done.") : 0));
 			break;
 		case SM_ODD_NONE:
 		case SM_ODD_TRANSACTION_CONTROL:
 		case SM_ODD_STALE:
 			break;
 	}
+}
+
+static bool
+has_money(const SmSink *sink)
+{
+	if (sink == NULL || sink->desc == NULL)
+		return false;
+	for (int i = 0; i < sink->desc->natts; i++)
+	{
+		if (TupleDescAttr(sink->desc, i)->atttypid == CASHOID)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -759,7 +596,7 @@ sm_statement_execute(SmConn *conn, const SmStatement *statement, SmSink *sink,
 	encode_params(&run);
 	echo(&run);
 
-	level = sm_textmode_begin(false);
+	level = sm_textmode_begin(false, has_money(sink));
 	for (;;)
 	{
 		run_once(&run);
@@ -769,7 +606,7 @@ sm_statement_execute(SmConn *conn, const SmStatement *statement, SmSink *sink,
 		/* the server has done nothing but refuse: prepare it once more */
 		PQclear(run.error);
 		run.error = NULL;
-		forget_entry(conn->cache, run.entry);
+		sm_statement_forget(conn, run.entry);
 		retried = true;
 	}
 	sm_textmode_end(level);
@@ -785,7 +622,7 @@ sm_statement_execute(SmConn *conn, const SmStatement *statement, SmSink *sink,
 		/* in a transaction it is too late for this time, not for the next */
 		if (must_prepare_again(&run))
 		{
-			forget_entry(conn->cache, run.entry);
+			sm_statement_forget(conn, run.entry);
 			if (statement->first && conn->state == SM_CONN_READY)
 			{
 				PQclear(run.error);

@@ -3,9 +3,10 @@
  * textmode.c
  *		Values as text, in a form that does not depend on anybody's settings.
  *
- * While text travels, DateStyle, IntervalStyle, extra_float_digits and, for
- * types whose values name objects, search_path are fixed on this end.  The
- * other end is fixed in remote.c when a connection is made.
+ * While text travels, DateStyle, IntervalStyle, extra_float_digits,
+ * array_nulls and, for the types that depend on them, search_path and
+ * lc_monetary are fixed on this end.  The other end is fixed in
+ * remote_connect.c when a connection is made.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,6 +16,7 @@
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
 #include "utils/guc.h"
@@ -32,12 +34,12 @@ fix(const char *name, const char *value)
  * they usually are this does nothing and costs nothing.
  */
 int
-sm_textmode_begin(bool names_objects)
+sm_textmode_begin(bool names_objects, bool has_money)
 {
 	int			level;
 
 	if (likely(DateStyle == USE_ISO_DATES && IntervalStyle == INTSTYLE_POSTGRES &&
-			   extra_float_digits > 0 && !names_objects))
+			   extra_float_digits > 0 && Array_nulls && !names_objects && !has_money))
 		return -1;
 
 	level = NewGUCNestLevel();
@@ -47,8 +49,12 @@ sm_textmode_begin(bool names_objects)
 		fix("intervalstyle", "postgres");
 	if (extra_float_digits <= 0)
 		fix("extra_float_digits", "3");
+	if (!Array_nulls)
+		fix("array_nulls", "on");
 	if (names_objects)
-		fix("search_path", "pg_catalog");
+		fix("search_path", "pg_catalog, pg_temp");
+	if (has_money)
+		fix("lc_monetary", "C");
 	return level;
 }
 
@@ -63,7 +69,7 @@ sm_textmode_end(int level)
 void
 sm_textmode_params(const SmParams *params, const char **values)
 {
-	int			level = sm_textmode_begin(params->names_objects);
+	int			level = sm_textmode_begin(params->names_objects, params->has_money);
 
 	for (int i = 0; i < params->n; i++)
 	{

@@ -56,7 +56,7 @@ settle_connections(SubTransactionId subid, TimestampTz deadline)
 			continue;
 		conn->engine->driver->cleanup(conn, conn->session == NULL, deadline);
 		if (conn->session == NULL)
-			sm_pool_checkin(conn);
+			sm_pool_checkin(conn, deadline);
 		else
 			sm_session_note_loss(conn->session);
 	}

@@ -1,0 +1,121 @@
+--
+-- Prepared statements: kept with their connection, bounded, prepared again
+-- when the target no longer takes them.
+--
+SET lock_timeout = '20s';
+CREATE SCHEMA pr;
+CREATE TABLE pr.t (a integer);
+INSERT INTO pr.t VALUES (1);
+SELECT current_database() AS db \gset
+CREATE SERVER loop_three FOREIGN DATA WRAPPER sessmgr OPTIONS (loopback 'true', dbname :'db', statement_cache_size '3', pool_size '1');
+CREATE SERVER loop_none FOREIGN DATA WRAPPER sessmgr OPTIONS (loopback 'true', dbname :'db', statement_cache_size '0');
+-- what the connection of a target keeps prepared; itself takes one place
+CREATE FUNCTION pr.kept(target text) RETURNS text LANGUAGE sql AS $$
+    SELECT sessmgr.scalar(target, 'SELECT string_agg(statement, '' | '' ORDER BY statement) FROM pg_prepared_statements WHERE statement NOT LIKE ''%pg_prepared%''')
+$$;
+CREATE FUNCTION pr.err(statement text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE statement;
+    RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE || ': ' || SQLERRM;
+END $$;
+\pset format unaligned
+\pset tuples_only on
+
+-- seen once it is not worth it, seen twice it is
+SELECT sessmgr.scalar('loop_three', 'SELECT 1'), pr.kept('loop_three');
+SELECT sessmgr.scalar('loop_three', 'SELECT 1'), pr.kept('loop_three');
+-- the same text with other types is another statement
+SELECT sessmgr.scalar('loop', 'SELECT $1', 1), sessmgr.scalar('loop', 'SELECT $1', 'a'), sessmgr.scalar('loop', 'SELECT $1', 1.5), sessmgr.scalar('loop', 'SELECT $1', 2),
+       sessmgr.scalar('loop', 'SELECT $1', 'b'), sessmgr.scalar('loop', 'SELECT $1', 2.5);
+SELECT sessmgr.scalar('loop', 'SELECT string_agg(parameter_types::text, '','' ORDER BY parameter_types::text) FROM pg_prepared_statements WHERE statement = ''SELECT $1''');
+-- where the shape must be known it is prepared at once
+SELECT * FROM sessmgr.query('loop_three', 'SELECT 2') AS t(a integer);
+SELECT pr.kept('loop_three');
+-- what was not used the longest goes
+SELECT sessmgr.scalar('loop_three', 'SELECT 3') FROM generate_series(1, 2);
+SELECT pr.kept('loop_three');
+SELECT sessmgr.scalar('loop_three', 'SELECT 2'), sessmgr.scalar('loop_three', 'SELECT 4'), sessmgr.scalar('loop_three', 'SELECT 4');
+SELECT pr.kept('loop_three');
+DO $$
+BEGIN
+    FOR i IN 1 .. 100 LOOP
+        PERFORM sessmgr.scalar('loop_three', 'SELECT 1000 + ' || i / 2);
+    END LOOP;
+END $$;
+SELECT sessmgr.scalar('loop_three', 'SELECT count(*) <= 3 FROM pg_prepared_statements') FROM generate_series(1, 2);
+-- a session, with a failed transaction in which nothing can be deallocated
+SELECT sessmgr.open(factory) AS s FROM sessmgr.create_session('loop_three', options => '{"hold": true}') \gset
+SELECT pr.err(format('SELECT sessmgr.scalar(%L::sessmgr.session, ''SELECT 1 / 0'')', :'s'));
+SELECT pr.err(format('SELECT sessmgr.scalar(%L::sessmgr.session, ''SELECT %s'')', :'s', i / 2)) FROM generate_series(1, 8) i;
+SELECT sessmgr.rollback(:'s'::sessmgr.session), sessmgr.scalar(:'s'::sessmgr.session, 'SELECT count(*) <= 3 FROM pg_prepared_statements');
+SELECT sessmgr.rollback(:'s'::sessmgr.session);
+-- none kept
+SELECT sessmgr.scalar('loop_none', 'SELECT 1'), sessmgr.scalar('loop_none', 'SELECT 1'), pr.kept('loop_none') IS NULL, pr.kept('loop_none') IS NULL;
+SELECT *, pr.kept('loop_none') IS NULL FROM sessmgr.query('loop_none', 'SELECT 1') AS t(a integer);
+
+--
+-- "cached plan must not change result type"
+--
+SELECT sessmgr.query_json('loop', 'SELECT * FROM pr.t') FROM generate_series(1, 3);
+ALTER TABLE pr.t ADD COLUMN b text DEFAULT 'x';
+SELECT sessmgr.query_json('loop', 'SELECT * FROM pr.t') FROM generate_series(1, 2);
+-- a statement with effects has them once
+SELECT sessmgr.query_json('loop', 'INSERT INTO pr.t VALUES (2) RETURNING *') FROM generate_series(1, 2);
+ALTER TABLE pr.t ADD COLUMN c integer;
+SELECT sessmgr.query_json('loop', 'INSERT INTO pr.t VALUES (3) RETURNING *');
+SELECT a, count(*) FROM pr.t GROUP BY a ORDER BY a;
+-- a declared shape that no longer fits: before the effect
+SELECT count(*) FROM sessmgr.query('loop', 'INSERT INTO pr.t VALUES (4) RETURNING *') AS t(a integer, b text, c integer);
+ALTER TABLE pr.t DROP COLUMN c;
+SELECT pr.err('SELECT * FROM sessmgr.query(''loop'', ''INSERT INTO pr.t VALUES (4) RETURNING *'') AS t(a integer, b text, c integer)');
+SELECT * FROM sessmgr.query('loop', 'INSERT INTO pr.t VALUES (4) RETURNING *') AS t(a integer, b text);
+SELECT count(*) FROM pr.t WHERE a = 4;
+-- in a session: later in a transaction it costs that transaction, and no more
+SELECT sessmgr.open(factory) AS s FROM sessmgr.create_session('loop', options => '{"hold": true}') \gset
+SELECT sessmgr.query_json(:'s'::sessmgr.session, 'SELECT * FROM pr.t WHERE a = 1') FROM generate_series(1, 2);
+SELECT sessmgr.commit(:'s'::sessmgr.session);
+ALTER TABLE pr.t ADD COLUMN d integer;
+SELECT sessmgr.execute(:'s'::sessmgr.session, 'INSERT INTO pr.t VALUES (5)');
+SELECT pr.err(format('SELECT sessmgr.query_json(%L::sessmgr.session, ''SELECT * FROM pr.t WHERE a = 1'')', :'s'));
+SELECT pr.err(format('SELECT sessmgr.commit(%L::sessmgr.session)', :'s'));
+SELECT sessmgr.query_json(:'s'::sessmgr.session, 'SELECT * FROM pr.t WHERE a = 1');
+SELECT sessmgr.commit(:'s'::sessmgr.session);
+SELECT count(*) FROM pr.t WHERE a = 5;
+-- as the first statement it costs none
+SELECT sessmgr.query_json(:'s'::sessmgr.session, 'SELECT * FROM pr.t WHERE a = 1');
+SELECT sessmgr.commit(:'s'::sessmgr.session);
+ALTER TABLE pr.t DROP COLUMN d;
+SELECT sessmgr.query_json(:'s'::sessmgr.session, 'SELECT * FROM pr.t WHERE a = 1');
+SELECT sessmgr.execute(:'s'::sessmgr.session, 'INSERT INTO pr.t VALUES (6)'), sessmgr.commit(:'s'::sessmgr.session);
+SELECT count(*) FROM pr.t WHERE a = 6;
+
+--
+-- Statements that the target was told to forget, as text
+--
+SELECT sessmgr.scalar('loop', 'SELECT 10') FROM generate_series(1, 3);
+SELECT sessmgr.execute('loop', 'DEALLOCATE ALL');
+SELECT sessmgr.scalar('loop', 'SELECT 10'), pr.kept('loop') IS NULL;
+SELECT sessmgr.scalar('loop', 'SELECT 10') FROM generate_series(1, 2);
+SELECT sessmgr.execute('loop', 'DISCARD ALL');
+SELECT sessmgr.scalar('loop', 'SELECT 10') FROM generate_series(1, 2);
+-- and no session has to pay for it
+SELECT sessmgr.execute('loop', 'DISCARD ALL');
+SELECT sessmgr.execute(:'s'::sessmgr.session, 'SELECT 11'), sessmgr.scalar(:'s'::sessmgr.session, 'SELECT 10'), sessmgr.scalar(:'s'::sessmgr.session, 'SELECT 10');
+SELECT sessmgr.execute(:'s'::sessmgr.session, 'DEALLOCATE ALL'), sessmgr.scalar(:'s'::sessmgr.session, 'SELECT 10'), sessmgr.commit(:'s'::sessmgr.session);
+-- one by one behind the back of the cache
+SELECT sessmgr.scalar('loop', 'SELECT 12') FROM generate_series(1, 3);
+SELECT sessmgr.scalar('loop', 'SELECT name FROM pg_prepared_statements WHERE statement = ''SELECT 12''') AS name \gset
+SELECT sessmgr.execute('loop', 'DEALLOCATE ' || :'name'), sessmgr.scalar('loop', 'SELECT 12'), sessmgr.scalar('loop', 'SELECT 12');
+-- a pool that discards keeps none, but the connection
+CREATE SERVER loop_discard FOREIGN DATA WRAPPER sessmgr OPTIONS (loopback 'true', dbname :'db', pool_reset_on_return 'discard');
+SELECT sessmgr.scalar('loop_discard', 'SELECT 1') FROM generate_series(1, 3);
+SELECT pr.kept('loop_discard') IS NULL, connects FROM sessmgr.engines WHERE dburi = 'loop_discard';
+SELECT sessmgr.scalar('loop_discard', 'SHOW client_connection_check_interval');
+SELECT sessmgr.close(:'s'::sessmgr.session), sessmgr.reset();
+SET client_min_messages = warning;
+DROP SERVER loop_three;
+DROP SERVER loop_none;
+DROP SERVER loop_discard;
+DROP SCHEMA pr CASCADE;

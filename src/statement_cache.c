@@ -1,0 +1,197 @@
+/*-------------------------------------------------------------------------
+ *
+ * statement_cache.c
+ *		The statements that a connection has seen, and prepared.
+ *
+ * Keyed by text and declared parameter types, least recently used first out,
+ * bounded by the option statement_cache_size.  An entry is first only the news
+ * that the statement was seen.  The cache ends with its connection, or when
+ * the server has forgotten everything.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "common/hashfn.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+/* texts longer than this, in bytes, are run but not kept */
+#define MAX_CACHED_LENGTH	16384
+
+struct SmStatementCache
+{
+	MemoryContext cxt;
+	HTAB	   *entries;
+	dlist_head	lru;
+	int			n;
+	uint64		last_name;
+};
+
+static uint32
+key_hash(const void *key, Size keysize)
+{
+	(void) keysize;
+	return ((const SmStatementKey *) key)->hash;
+}
+
+static int
+key_match(const void *key1, const void *key2, Size keysize)
+{
+	const SmStatementKey *a = key1;
+	const SmStatementKey *b = key2;
+
+	(void) keysize;
+	return !(a->hash == b->hash && a->len == b->len && a->nparams == b->nparams &&
+			 memcmp(a->sql, b->sql, a->len) == 0 &&
+			 memcmp(a->types, b->types, a->nparams * sizeof(Oid)) == 0);
+}
+
+static void *
+key_copy(void *dest, const void *src, Size keysize)
+{
+	return memcpy(dest, src, keysize);
+}
+
+static SmStatementCache *
+make_cache(void)
+{
+	MemoryContext cxt = AllocSetContextCreate(TopMemoryContext,
+											  "sessmgr statements",
+											  ALLOCSET_SMALL_SIZES);
+	SmStatementCache *cache = MemoryContextAllocZero(cxt, sizeof(SmStatementCache));
+	HASHCTL		ctl;
+
+	ctl.keysize = sizeof(SmStatementKey);
+	ctl.entrysize = sizeof(SmStatementEntry);
+	ctl.hash = key_hash;
+	ctl.match = key_match;
+	ctl.keycopy = key_copy;
+	ctl.hcxt = cxt;
+	cache->cxt = cxt;
+	cache->entries = hash_create("sessmgr statements", 32, &ctl,
+								 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE |
+								 HASH_KEYCOPY | HASH_CONTEXT);
+	dlist_init(&cache->lru);
+	return cache;
+}
+
+/* Forget all statements of a connection, without telling the server. */
+void
+sm_statement_forget_all(SmConn *conn)
+{
+	if (conn->cache == NULL)
+		return;
+	MemoryContextDelete(conn->cache->cxt);
+	conn->cache = NULL;
+}
+
+static void
+forget_entry(SmStatementCache *cache, SmStatementEntry *entry)
+{
+	const char *sql = entry->key.sql;
+	const Oid  *types = entry->key.types;
+
+	dlist_delete(&entry->node);
+	cache->n--;
+	hash_search(cache->entries, &entry->key, HASH_REMOVE, NULL);
+	pfree(unconstify(char *, sql));
+	pfree(unconstify(Oid *, types));
+}
+
+/*
+ * Make room for one more statement; false: there is none now.
+ *
+ * The server has to forget what it prepared.  In a transaction that is not
+ * tried, as it may fail and would take the transaction with it; outside of one
+ * a failure means that the server does not have the statement anyway.
+ */
+static bool
+make_room(SmConn *conn, int limit, TimestampTz deadline)
+{
+	SmStatementCache *cache = conn->cache;
+
+	while (cache->n >= limit)
+	{
+		SmStatementEntry *entry = dlist_tail_element(SmStatementEntry, node, &cache->lru);
+
+		if (entry->prepared)
+		{
+			if (PQtransactionStatus(conn->pg) != PQTRANS_IDLE)
+				return false;
+			PQclear(sm_remote_run(conn, psprintf("DEALLOCATE %s", entry->name), false,
+								  deadline));
+			if (conn->state != SM_CONN_READY)
+				return false;
+		}
+		forget_entry(cache, entry);
+	}
+	return true;
+}
+
+/*
+ * The entry of a statement; *seen tells whether it was there before.  NULL if
+ * it is not kept: the cache is off, the text is too long to be worth it, or
+ * there is no room in the middle of a transaction.
+ */
+SmStatementEntry *
+sm_statement_find(SmConn *conn, const char *sql, int nparams, const Oid *types,
+				  TimestampTz deadline, bool *seen)
+{
+	int			limit = conn->engine->options.statement_cache_size;
+	SmStatementCache *cache;
+	SmStatementEntry *entry;
+	SmStatementKey key;
+
+	*seen = false;
+	key.len = strlen(sql);
+	if (limit <= 0 || key.len > MAX_CACHED_LENGTH)
+		return NULL;
+	if (conn->cache == NULL)
+		conn->cache = make_cache();
+	cache = conn->cache;
+
+	key.sql = sql;
+	key.nparams = nparams;
+	key.types = types;
+	key.hash = hash_bytes((const unsigned char *) sql, key.len) ^
+		hash_bytes((const unsigned char *) types, nparams * sizeof(Oid));
+
+	entry = hash_search(cache->entries, &key, HASH_FIND, NULL);
+	if (entry != NULL)
+	{
+		*seen = true;
+		dlist_move_head(&cache->lru, &entry->node);
+		return entry;
+	}
+
+	if (!make_room(conn, limit, deadline))
+		return NULL;
+	key.sql = MemoryContextStrdup(cache->cxt, sql);
+	key.types = memcpy(MemoryContextAlloc(cache->cxt, Max(nparams, 1) * sizeof(Oid)),
+					   types, nparams * sizeof(Oid));
+	entry = hash_search(cache->entries, &key, HASH_ENTER, NULL);
+	entry->prepared = entry->described = entry->accepted = false;
+	entry->nfields = 0;
+	entry->name[0] = '\0';
+	dlist_push_head(&cache->lru, &entry->node);
+	cache->n++;
+	return entry;
+}
+
+/* Give the entry a name that the server does not know yet. */
+void
+sm_statement_name(SmConn *conn, SmStatementEntry *entry)
+{
+	snprintf(entry->name, sizeof(entry->name), "sessmgr_%llu",
+			 (unsigned long long) ++conn->cache->last_name);
+}
+
+/* Forget one statement, without telling the server. */
+void
+sm_statement_forget(SmConn *conn, SmStatementEntry *entry)
+{
+	forget_entry(conn->cache, entry);
+}

@@ -1,0 +1,282 @@
+# What the tests with a second server share: two servers, psql sessions that can
+# be left running, and waits that end as soon as what they wait for is there.
+
+package SessmgrTest;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+our @EXPORT = qw(new_node new_pair new_server psql wait_for stop_process
+  continue_process remote_backends remote_running gone_soon rss_kb descriptors
+  log_since);
+
+# seconds that anything may take on a slow and noisy machine
+our $patience = 120;
+
+my %stopped;
+
+# Whatever a test leaves stopped could not be shut down.  Runs before the END
+# block of PostgreSQL::Test::Cluster, which ends the servers.
+END
+{
+	my $status = $?;
+	kill('CONT', $_) foreach keys %stopped;
+	$? = $status;
+}
+
+# A server that has been started.
+sub new_node
+{
+	my ($name, $conf) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init;
+	$node->append_conf('postgresql.conf', "fsync = off\nlog_statement = none\n" . ($conf // ''));
+	$node->start;
+	return $node;
+}
+
+# A foreign server on $local for $remote, with a mapping for the superuser.
+sub new_server
+{
+	my ($local, $remote, $name, $options) = @_;
+	my ($host, $port) = ($remote->host, $remote->port);
+	$options = $options ? ", $options" : '';
+	$local->safe_psql('postgres', qq{
+		CREATE SERVER $name FOREIGN DATA WRAPPER sessmgr
+			OPTIONS (host '$host', port '$port', dbname 'postgres'$options);
+		CREATE USER MAPPING FOR CURRENT_USER SERVER $name});
+}
+
+# Two servers; on the first the extension, and the second as "remote".
+sub new_pair
+{
+	my (%conf) = @_;
+	my $remote = new_node('remote', $conf{remote});
+	my $local = new_node('local', $conf{local});
+	$local->safe_psql('postgres', 'CREATE EXTENSION sessmgr');
+	new_server($local, $remote, 'remote', $conf{options});
+	return ($local, $remote);
+}
+
+sub psql { return SessmgrTest::Psql->new(@_); }
+
+# Calls $test until it is true, or for too long; returns its last value.
+sub wait_for
+{
+	my ($test, $limit) = @_;
+	my $end = time() + ($limit // $patience);
+	my $result;
+	until ($result = $test->())
+	{
+		last if time() > $end;
+		sleep(0.05);
+	}
+	return $result;
+}
+
+sub stop_process
+{
+	my (@pids) = @_;
+	foreach (@pids)
+	{
+		$stopped{$_} = 1;
+		kill('STOP', $_) or die "could not stop $_: $!";
+	}
+}
+
+sub continue_process
+{
+	foreach (@_)
+	{
+		kill('CONT', $_);
+		delete $stopped{$_};
+	}
+}
+
+# Process ids on the remote server of sessmgr's connections.
+sub remote_backends
+{
+	my ($remote, $where) = @_;
+	my $pids = $remote->safe_psql('postgres',
+		    q{SELECT pid FROM pg_stat_activity WHERE application_name = 'sessmgr'}
+		  . ($where ? " AND $where" : ''));
+	return split(/\n/, $pids);
+}
+
+# Is a statement that contains this text running there?
+sub remote_running
+{
+	my ($remote, $text) = @_;
+	return scalar(remote_backends($remote, "state = 'active' AND query LIKE '%$text%'"));
+}
+
+# Ends well when nothing with this text runs on the remote server any more;
+# with no text: when there is no connection of sessmgr there any more.
+sub gone_soon
+{
+	my ($remote, $text, $name) = @_;
+	my $start = time();
+	my $gone = wait_for(
+		sub { $text ? !remote_running($remote, $text) : !remote_backends($remote) });
+	note(sprintf('%s: after %.1f s', $name, time() - $start));
+	ok($gone, $name);
+}
+
+sub rss_kb
+{
+	my ($pid) = @_;
+	my ($kb) = slurp_file("/proc/$pid/status") =~ /^VmRSS:\s+(\d+)/m;
+	return $kb;
+}
+
+# Sockets, epoll sets and the like of a process, but not its files
+sub descriptors
+{
+	my ($pid) = @_;
+	return scalar(grep { (readlink($_) // '') =~ /^(?:socket|anon_inode):/ } glob("/proc/$pid/fd/*"));
+}
+
+# What a server's log says from an offset on
+sub log_since
+{
+	my ($node, $offset) = @_;
+	return substr(slurp_file($node->logfile), $offset // 0);
+}
+
+# A psql that stays connected.
+package SessmgrTest::Psql;
+
+use strict;
+use warnings;
+
+use IO::Select;
+use IPC::Open3;
+use Symbol qw(gensym);
+use Test::More ();
+use Time::HiRes qw(time);
+
+# options: user, db, password
+sub new
+{
+	my ($class, $node, %option) = @_;
+	my $self = bless({ n => 0, err => gensym() }, $class);
+	my $connstr = $node->connstr($option{db} // 'postgres');
+
+	$connstr .= " user=$option{user}" if $option{user};
+	local $ENV{PGPASSWORD} = $option{password} // '';
+	$self->{psql} =
+	  open3($self->{in}, $self->{out}, $self->{err}, 'psql', '-XAtq', '-d', $connstr, '-f', '-');
+	$self->{in}->autoflush(1);
+	$self->run('\set VERBOSITY verbose');
+	$self->{pid} = $self->value('SELECT pg_backend_pid()');
+	return $self;
+}
+
+# Starts a statement (or several, or psql's own commands).
+sub start
+{
+	my ($self, $sql) = @_;
+	my $mark = '=' . ++$self->{n} . '=';
+	local $SIG{PIPE} = 'IGNORE';
+
+	$sql .= ';' unless $sql =~ /^\\|;\s*$|\\gset/;
+	$self->{started} = time();
+	print { $self->{in} } "$sql\n\\echo $mark\n\\warn $mark\n";
+}
+
+# Waits for the end of what was started last.  Returns the output, the errors,
+# and the SQLSTATE of the first error ("" if there was none).
+sub finish
+{
+	my ($self) = @_;
+	my $mark = '=' . $self->{n} . '=';
+	my %text = (out => '', err => '');
+	my $streams = IO::Select->new($self->{out}, $self->{err});
+	my $end = time() + $SessmgrTest::patience;
+
+	# until both say so, or psql has ended
+	while ($streams->count && grep { $text{$_} !~ /^$mark$/m } keys %text)
+	{
+		my @ready = $streams->can_read(1);
+		die "no end within $SessmgrTest::patience s: $text{out} $text{err}" if time() > $end;
+		foreach my $stream (@ready)
+		{
+			my $name = $stream == $self->{out} ? 'out' : 'err';
+			sysread($stream, $text{$name}, 65536, length($text{$name}))
+			  or $streams->remove($stream);
+		}
+	}
+	$self->{seconds} = time() - $self->{started};
+	s/^$mark\n.*\z//ms for values %text;
+	chomp $text{out};
+	my ($state) = $text{err} =~ /(?:ERROR|FATAL):  (\w{5}):/;
+	@$self{qw(last_out last_err last_state)} = (@text{qw(out err)}, $state // '');
+	return (@text{qw(out err)}, $state // '');
+}
+
+sub run
+{
+	my ($self, $sql) = @_;
+	$self->start($sql);
+	return $self->finish;
+}
+
+# The output of what must not fail
+sub value
+{
+	my ($self, $sql) = @_;
+	my ($out, $err, $state) = $self->run($sql);
+	Test::More::diag("$sql: $err") if $state ne '';
+	return $out;
+}
+
+# Test the value of a statement
+sub is
+{
+	my ($self, $sql, $expected, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return Test::More::is($self->value($sql), $expected, $name);
+}
+
+# Test the SQLSTATE with which a statement, or what was started, ends
+sub fails
+{
+	my ($self, $sql, $expected, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	$self->start($sql) if defined $sql;
+	my ($out, $err, $state) = $self->finish;
+	Test::More::note("$name: $err");
+	return Test::More::is($state, $expected, $name) || Test::More::diag("$out\n$err");
+}
+
+# Opens a session on a dburi and puts its handle into psql's variable
+sub open
+{
+	my ($self, $variable, $dburi, $options) = @_;
+	$options //= '{"hold": true}';
+	$self->value("SELECT sessmgr.open((sessmgr.create_session('$dburi', "
+		  . "options => '$options')).factory) AS $variable \\gset");
+}
+
+sub quit
+{
+	my ($self) = @_;
+	close($self->{in});
+	waitpid($self->{psql}, 0);
+}
+
+# Kill psql itself
+sub kill_client
+{
+	my ($self) = @_;
+	kill('KILL', $self->{psql});
+	waitpid($self->{psql}, 0);
+}
+
+1;

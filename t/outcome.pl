@@ -1,0 +1,193 @@
+# What is said of a statement whose connection is cut must be true.  A proxy
+# between the servers cuts it after each message in each direction, at its end
+# or in its middle, and what was reported is compared with what is there.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use IO::Select;
+use IO::Socket::INET;
+use IO::Socket::UNIX;
+use POSIX ();
+use PostgreSQL::Test::Utils;
+use SessmgrTest;
+use Test::More;
+
+my ($local, $remote) = new_pair();
+my $dir = PostgreSQL::Test::Utils::tempdir;
+my $listener = IO::Socket::INET->new(Listen => 20, LocalAddr => '127.0.0.1')
+  or die "could not listen: $!";
+my $port = $listener->sockport;
+my $uri = "postgresql://127.0.0.1:$port/postgres?sslmode=disable&gssencmode=disable";
+my $target = $remote->host . '/.s.PGSQL.' . $remote->port;
+
+# Takes all whole messages from a buffer; the first one of a client has no type.
+sub messages
+{
+	my ($buffer, $first) = @_;
+	my @found;
+	while (1)
+	{
+		my $type = $$first ? 0 : 1;
+		last if length($$buffer) < $type + 4;
+		my $length = $type + unpack('N', substr($$buffer, $type, 4));
+		last if length($$buffer) < $length;
+		push @found, substr($$buffer, 0, $length, '');
+		$$first = 0;
+	}
+	return @found;
+}
+
+sub put
+{
+	my ($to, $data) = @_;
+	while (length($data))
+	{
+		my $n = syswrite($to, $data) or return 0;
+		substr($data, 0, $n, '');
+	}
+	return 1;
+}
+
+# One connection.  Cuts before the message number $cut in direction $where,
+# having passed on half of it if $half.  A cut from the client to the server
+# lets the server say what it has to say.
+sub serve
+{
+	my ($client, $where, $cut, $half) = @_;
+	my $server = IO::Socket::UNIX->new(Peer => $target) or return;
+	my %other = (client => $server, server => $client);
+	my %buffer = (client => '', server => '');
+	my %first = (client => 1, server => 0);
+	my %count = (client => 0, server => 0);
+	my $select = IO::Select->new($client, $server);
+
+	while ($select->count)
+	{
+		foreach my $from ($select->can_read)
+		{
+			my $name = $from == $client ? 'client' : 'server';
+			my $n = sysread($from, $buffer{$name}, 65536, length($buffer{$name}));
+			if (!$n)
+			{
+				return \%count if $name eq 'server';
+				$select->remove($from);
+				shutdown($server, 1);
+				next;
+			}
+			foreach my $message (messages(\$buffer{$name}, \$first{$name}))
+			{
+				if ($name eq $where && $count{$name} == $cut)
+				{
+					put($other{$name}, substr($message, 0, length($message) / 2)) if $half;
+					return \%count if $name eq 'server';
+					$select->remove($from);
+					shutdown($server, 1);
+					last;
+				}
+				$count{$name}++;
+				put($other{$name}, $message);
+			}
+		}
+	}
+	return \%count;
+}
+
+my $proxy = fork();
+die "could not fork: $!" unless defined $proxy;
+if ($proxy == 0)
+{
+	$SIG{CHLD} = 'IGNORE';
+	$SIG{PIPE} = 'IGNORE';
+	while (my $client = $listener->accept)
+	{
+		next if fork();
+		my ($where, $cut, $half) = split(/ /, slurp_file("$dir/cut"));
+		my $count = serve($client, $where, $cut, $half);
+		append_to_file("$dir/counts", "$count->{client} $count->{server}\n") if $where eq 'nowhere';
+		POSIX::_exit(0);
+	}
+	POSIX::_exit(0);
+}
+close($listener);
+END { my $status = $?; kill('TERM', $proxy) if $proxy; $? = $status; }
+
+$remote->safe_psql('postgres', 'CREATE TABLE t (id text)');
+$local->safe_psql('postgres', q{
+	CREATE FUNCTION in_call(uri text, id text) RETURNS void LANGUAGE sql AS
+		$$ SELECT sessmgr.execute(uri, 'INSERT INTO t VALUES ($1)', id) $$;
+	CREATE FUNCTION in_shape(uri text, id text) RETURNS text LANGUAGE sql AS
+		$$ SELECT * FROM sessmgr.query(uri, 'INSERT INTO t VALUES ($1) RETURNING id', id) AS (id text) $$;
+	CREATE FUNCTION in_session(uri text, id text) RETURNS void LANGUAGE plpgsql AS
+		$$ DECLARE s sessmgr.session := sessmgr.open((sessmgr.create_session(uri)).factory);
+		BEGIN
+			PERFORM sessmgr.execute(s, 'INSERT INTO t VALUES ($1)', id);
+			PERFORM sessmgr.commit(s);
+		END $$});
+my $psql = psql($local);
+my $there = psql($remote);
+
+# Runs one case; returns what was reported, and whether the row is there.
+sub try
+{
+	my ($function, $where, $cut, $half) = @_;
+	my $id = join('_', $function, $where, $cut, $half);
+
+	unlink("$dir/cut");
+	append_to_file("$dir/cut", "$where $cut $half");
+	$psql->value('SELECT sessmgr.reset()');
+	$psql->run("SELECT $function('$uri', '$id')");
+	my $reported = $psql->{last_state};
+	$psql->value('SELECT sessmgr.reset()');
+	wait_for(
+		sub {
+			$there->value(q{SELECT count(*) FROM pg_stat_activity
+				WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()}) == 0;
+		});
+	return ($reported, $there->value("SELECT count(*) FROM t WHERE id = '$id'"));
+}
+
+foreach my $function ('in_call', 'in_shape', 'in_session')
+{
+	my %seen;
+	my @wrong;
+	my ($reported, $rows) = try($function, 'nowhere', 0, 0);
+
+	is("$reported $rows", ' 1', "$function: works through the proxy");
+	wait_for(sub { -s "$dir/counts" });
+	my %total;
+	@total{qw(client server)} = split(/ /, (split(/\n/, slurp_file("$dir/counts")))[0]);
+	unlink("$dir/counts");
+	note("$function: $total{client} messages there, $total{server} back");
+
+	foreach my $where ('client', 'server')
+	{
+		foreach my $cut (0 .. $total{$where})
+		{
+			foreach my $half (0, 1)
+			{
+				($reported, $rows) = try($function, $where, $cut, $half);
+				my $key = ($reported eq '' ? 'success' : $reported) . ($rows ? ', done' : ', not done');
+				$seen{$key}++;
+				push @wrong, "$where $cut $half: $key"
+				  if $reported eq '' ? $rows != 1 : $reported ne '08007' && $rows != 0;
+			}
+		}
+	}
+	unlink("$dir/counts");
+	note("$function: $_: $seen{$_}") foreach sort keys %seen;
+	is(join("\n", @wrong), '', "$function: all that is reported is true");
+	ok($seen{'success, done'}, "$function: some succeeded");
+	ok($seen{'08007, done'}, "$function: some were done but not known to be");
+	ok((grep { /^(?:08006|08001|57P01), not done/ } keys %seen), "$function: some surely were not");
+	is(join(' ', grep { !/^(?:success|08001|08006|08007|57P01)/ } keys %seen), '',
+		"$function: no other errors");
+}
+
+$psql->quit;
+$there->quit;
+$local->stop;
+$remote->stop;
+done_testing();
