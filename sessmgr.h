@@ -703,6 +703,7 @@ extern uint64 sm_statement_execute(SmConn *conn, const SmStatement *statement,
 								   SmSink *sink, SmOdd *odd);
 
 /* in src/params.c */
+extern bool sm_type_names_objects(Oid type);
 extern SmParams *sm_params_from_call(FunctionCallInfo fcinfo, int first, SmParams **kept);
 
 /* in src/driver_libpq.c and src/driver_spi.c */
@@ -731,7 +732,7 @@ extern bool sm_engine_take_over(void);
 extern bool sm_engine_creating(void);
 extern bool sm_forked(void);
 extern SmEngine *sm_engine_get(const char *dburi, int len, Jsonb *options, bool for_session);
-extern SmEngine *sm_engine_from_handle(uint64 id);
+extern SmEngine *sm_engine_from_handle(uint64 id, bool check);
 extern void sm_engine_check(SmEngine *engine);
 extern bool sm_engine_invalidate(const char *dburi, int len);
 extern void sm_engine_drop(SmEngine *engine);

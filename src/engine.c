@@ -184,7 +184,7 @@ sm_engine_take_over(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 				 errmsg("sessmgr cannot be used in a parallel worker")));
-	if (IsUnderPostmaster && MyProcPid == PostmasterPid)
+	if (PostmasterPid != 0 && MyProcPid == PostmasterPid)
 		elog(ERROR, "sessmgr cannot be used in the postmaster");
 
 	if (inherited)
@@ -458,14 +458,18 @@ sm_engine_get(const char *dburi, int len, Jsonb *options, bool for_session)
 	return engine;
 }
 
-/* The engine behind a handle, if the current role may use it. */
+/*
+ * The engine behind a handle, if the current role may use it.  Without check
+ * nothing may be begun on it, and its target may be gone.
+ */
 SmEngine *
-sm_engine_from_handle(uint64 id)
+sm_engine_from_handle(uint64 id, bool check)
 {
 	SmEngine   *engine = sm_handle_get(id, SM_HANDLE_ENGINE, false);
 
 	sm_check_role(engine->key.roleid, "engine");
-	sm_engine_check(engine);
+	if (check)
+		sm_engine_check(engine);
 	return engine;
 }
 

@@ -42,11 +42,11 @@ engine_from_dburi(FunctionCallInfo fcinfo, Jsonb *options, bool for_session)
 }
 
 static SmEngine *
-engine_from_arg(FunctionCallInfo fcinfo)
+engine_from_arg(FunctionCallInfo fcinfo, bool check)
 {
 	sm_enter();
 	check_not_null(fcinfo, 0, "engine");
-	return sm_engine_from_handle((uint64) PG_GETARG_INT64(0));
+	return sm_engine_from_handle((uint64) PG_GETARG_INT64(0), check);
 }
 
 /* get_engine(dburi text, options jsonb) returns engine */
@@ -134,7 +134,7 @@ sm_invalidate(PG_FUNCTION_ARGS)
 Datum
 sm_prepare_models(PG_FUNCTION_ARGS)
 {
-	SmEngine   *engine = engine_from_arg(fcinfo);
+	SmEngine   *engine = engine_from_arg(fcinfo, true);
 
 	check_not_null(fcinfo, 1, "metadata");
 	PG_RETURN_INT32(sm_models_prepare(engine, NameStr(*PG_GETARG_NAME(1))));
@@ -144,7 +144,7 @@ sm_prepare_models(PG_FUNCTION_ARGS)
 Datum
 sm_prepared(PG_FUNCTION_ARGS)
 {
-	SmEngine   *engine = engine_from_arg(fcinfo);
+	SmEngine   *engine = engine_from_arg(fcinfo, true);
 
 	check_not_null(fcinfo, 1, "metadata");
 	PG_RETURN_BOOL(sm_models_prepared(engine, NameStr(*PG_GETARG_NAME(1))));
@@ -162,7 +162,7 @@ sm_is_forked(PG_FUNCTION_ARGS)
 Datum
 sm_dispose(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT32(sm_pool_dispose(engine_from_arg(fcinfo)));
+	PG_RETURN_INT32(sm_pool_dispose(engine_from_arg(fcinfo, false)));
 }
 
 /* reset() returns void */

@@ -128,7 +128,7 @@ const SmOption sm_option_table[] = {
 	"Show every statement with its parameters, as a message of level INFO, before it is sent."},
 	{"hide_parameters", SM_EVERYWHERE, ENGINE(hide_parameters),
 		SM_TYPE_BOOL, 0, 1, false, NULL, false,
-	"Leave statements and their parameters out of error contexts and of what echo writes."},
+	"Leave statements out of error contexts, and parameters out of what echo shows."},
 	{"transaction", SM_EVERYWHERE, SESSION(transaction),
 		SM_TYPE_ENUM, 0, 0, SM_TXN_MANUAL, transaction_modes, false,
 	"Whether a session's statements form a transaction until it is ended, or each its own."},

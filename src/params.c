@@ -20,22 +20,29 @@
 #include "utils/lsyscache.h"
 
 /* Does the text form of this type's values depend on search_path? */
-static bool
-type_names_objects(Oid type)
+bool
+sm_type_names_objects(Oid type)
 {
-	Oid			element = get_element_type(type);
-
-	switch (OidIsValid(element) ? element : type)
+	switch (type)
 	{
 		case REGPROCOID:
+		case REGPROCARRAYOID:
 		case REGPROCEDUREOID:
+		case REGPROCEDUREARRAYOID:
 		case REGOPEROID:
+		case REGOPERARRAYOID:
 		case REGOPERATOROID:
+		case REGOPERATORARRAYOID:
 		case REGCLASSOID:
+		case REGCLASSARRAYOID:
 		case REGTYPEOID:
+		case REGTYPEARRAYOID:
 		case REGCONFIGOID:
+		case REGCONFIGARRAYOID:
 		case REGDICTIONARYOID:
+		case REGDICTIONARYARRAYOID:
 		case REGCOLLATIONOID:
+		case REGCOLLATIONARRAYOID:
 			return true;
 		default:
 			return false;
@@ -53,7 +60,7 @@ learn_type(SmParams *params, int i, Oid type, MemoryContext cxt)
 		return;
 	getTypeOutputInfo(type, &output, &is_varlena);
 	fmgr_info_cxt(output, &params->outputs[i], cxt);
-	if (type_names_objects(type))
+	if (sm_type_names_objects(type))
 		params->names_objects = true;
 	if (type == CASHOID)
 		params->has_money = true;

@@ -138,7 +138,7 @@ wait_for_place(SmEngine *engine)
 	ereport(ERROR,
 			(errcode(ERRCODE_TOO_MANY_CONNECTIONS),
 			 errmsg("connection limit of \"%s\" reached", engine->label),
-			 errdetail("pool_size is %d, max_overflow is %d, and %d connections are checked out; waited %d ms (pool_timeout).",
+			 errdetail("pool_size is %d, max_overflow is %d, connections checked out: %d; waited %d ms (pool_timeout).",
 					   options->pool_size, options->max_overflow, engine->pool.nbusy,
 					   options->pool_timeout),
 			 errhint("Commit, roll back or close sessions that are no longer needed, or raise the limits.")));

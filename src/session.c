@@ -239,6 +239,10 @@ void
 sm_session_commit(SmSession *session)
 {
 	check_not_running(session);
+	/* on a dead connection COMMIT would leave an unknown outcome behind */
+	if (session->state == SM_SESSION_ACTIVE && session->conn->state == SM_CONN_READY &&
+		!session->engine->driver->alive(session->conn))
+		sm_conn_set_state(session->conn, SM_CONN_DEAD);
 	sm_session_note_loss(session);
 	session->used = true;
 	if (session->state == SM_SESSION_LOST ||

@@ -361,8 +361,9 @@ row_context(void *arg)
 
 	if (run->column < 0)
 		return;
-	errcontext("column %d of a statement on \"%s\"", run->column + 1,
-			   run->conn->engine->label);
+	errcontext("column %d of a statement on \"%s\"%s", run->column + 1,
+			   run->conn->engine->label,
+			   run->conn->commits ? ", which may have taken effect" : "");
 }
 
 /* Transaction control cannot be given as text: its command tag tells. */
@@ -562,13 +563,20 @@ raise_odd(const Run *run)
 }
 
 static bool
-has_money(const SmSink *sink)
+is_money(Oid type)
+{
+	return type == CASHOID;
+}
+
+/* Does the declared shape have a column of such a type? */
+static bool
+has_type(const SmSink *sink, bool (*is_such) (Oid type))
 {
 	if (sink == NULL || sink->desc == NULL)
 		return false;
 	for (int i = 0; i < sink->desc->natts; i++)
 	{
-		if (TupleDescAttr(sink->desc, i)->atttypid == CASHOID)
+		if (is_such(TupleDescAttr(sink->desc, i)->atttypid))
 			return true;
 	}
 	return false;
@@ -596,7 +604,7 @@ sm_statement_execute(SmConn *conn, const SmStatement *statement, SmSink *sink,
 	encode_params(&run);
 	echo(&run);
 
-	level = sm_textmode_begin(false, has_money(sink));
+	level = sm_textmode_begin(has_type(sink, sm_type_names_objects), has_type(sink, is_money));
 	for (;;)
 	{
 		run_once(&run);

@@ -212,6 +212,8 @@ sm_options_check_spi(const SmSessionOptions *session)
 		option = "read_only";
 	else if (session->deferrable != SM_UNSET)
 		option = "deferrable";
+	else if (session->transaction != SM_TXN_MANUAL)
+		option = "transaction";
 	if (option != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
