@@ -362,8 +362,10 @@ sm_notices_report(SmConn *conn)
 	free_notices(list);
 	if (dropped > 0)
 		ereport(NOTICE,
-				(errmsg("%llu more notices from \"%s\" were not kept",
-						(unsigned long long) dropped, conn->engine->label)));
+				(errmsg_plural("%llu more notice from \"%s\" was not kept",
+							   "%llu more notices from \"%s\" were not kept",
+							   (unsigned long) dropped,
+							   (unsigned long long) dropped, conn->engine->label)));
 }
 
 /* Drop the queue unseen. */
