@@ -137,7 +137,7 @@ drain_copy(SmConn *conn, TimestampTz deadline)
 
 /* Read away what is left of a command, and how it ended. */
 static SmOutcome
-drain(SmConn *conn, TimestampTz deadline)
+drain(SmConn *conn, bool cancelled, TimestampTz deadline)
 {
 	SmOutcome	outcome = conn->failed ? SM_OUTCOME_NONE : SM_OUTCOME_DONE;
 	bool		copying = false;
@@ -163,6 +163,16 @@ drain(SmConn *conn, TimestampTz deadline)
 					return SM_OUTCOME_UNKNOWN;
 				break;
 			case PGRES_COPY_IN:
+				if (cancelled)
+				{
+					/*
+					 * The end of the COPY brings a Sync of its own.  Together
+					 * with a cancel nobody can tell how often the server will
+					 * then say that it is ready.
+					 */
+					sm_conn_set_state(conn, SM_CONN_DEAD);
+					return SM_OUTCOME_NONE;
+				}
 				if (copying || PQputCopyEnd(conn->pg, "canceled") != 1)
 					return SM_OUTCOME_UNKNOWN;
 				copying = true;
@@ -197,6 +207,7 @@ SmOutcome
 sm_remote_settle(SmConn *conn, TimestampTz deadline)
 {
 	SmOutcome	outcome;
+	bool		cancel;
 
 	if (conn->state != SM_CONN_BUSY)
 		return SM_OUTCOME_NONE;
@@ -208,14 +219,16 @@ sm_remote_settle(SmConn *conn, TimestampTz deadline)
 		return SM_OUTCOME_NONE;
 	}
 
-	if (PQtransactionStatus(conn->pg) == PQTRANS_ACTIVE)
+	cancel = PQtransactionStatus(conn->pg) == PQTRANS_ACTIVE &&
+		PQresultStatus(conn->result) != PGRES_COPY_IN;
+	if (cancel)
 		(void) sm_cancel_send(conn, deadline);
-	outcome = drain(conn, deadline);
+	outcome = drain(conn, cancel, deadline);
 	PQclear(conn->result);
 	conn->result = NULL;
 	sm_notices_forget(conn);
 
-	if (outcome == SM_OUTCOME_UNKNOWN ||
+	if (conn->state == SM_CONN_DEAD || outcome == SM_OUTCOME_UNKNOWN ||
 		(outcome == SM_OUTCOME_DONE && !conn->commits))
 		sm_conn_set_state(conn, SM_CONN_DEAD);
 	else
@@ -247,7 +260,7 @@ sm_remote_quiet_command(SmConn *conn, const char *sql, TimestampTz deadline)
 			!PQconsumeInput(conn->pg))
 			break;
 	}
-	switch (drain(conn, deadline))
+	switch (drain(conn, false, deadline))
 	{
 		case SM_OUTCOME_DONE:
 			sm_conn_set_state(conn, SM_CONN_READY);
