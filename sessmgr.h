@@ -608,9 +608,7 @@ extern void sm_options_apply_catalog(List *defelems, Oid context, bool only_libp
 extern void sm_options_apply_call(Jsonb *call, SmTarget *target);
 extern Jsonb *sm_options_engine_part(Jsonb *call);
 extern void sm_options_apply_session(Jsonb *call, SmSessionOptions *session);
-extern void sm_options_check_same(Jsonb *call, const SmEngineOptions *engine,
-								  const SmSessionOptions *session,
-								  const Jsonb *made_with, const char *label);
+extern void sm_options_check_same(Jsonb *call, const SmEngine *engine);
 
 /* in src/conninfo.c */
 extern bool sm_walk_uri(SmWalk *walk);
@@ -632,6 +630,10 @@ extern bool sm_password_must_be_used(const SmTarget *target);
 extern void sm_options_check_spi(const SmSessionOptions *session);
 extern SmTarget *sm_target_resolve(Oid roleid, const char *dburi, Jsonb *call);
 
+/* in src/params.c */
+extern bool sm_type_names_objects(Oid type);
+extern SmParams *sm_params_from_call(FunctionCallInfo fcinfo, int first, SmParams **kept);
+
 /* in src/textmode.c */
 extern int	sm_textmode_begin(bool names_objects, bool has_money);
 extern void sm_textmode_end(int level);
@@ -649,7 +651,7 @@ extern void sm_report_result(SmConn *conn, PGresult *res, const char *sql) pg_at
 extern void sm_report_lost(SmConn *conn, const char *sql) pg_attribute_noreturn();
 extern void sm_report_unknown(SmConn *conn, const char *sql, const char *why) pg_attribute_noreturn();
 
-/* in src/remote_settle.c */
+/* in src/remote_wait.c */
 extern uint32 sm_wait_connect;
 extern uint32 sm_wait_command;
 extern uint32 sm_wait_cleanup;
@@ -659,14 +661,17 @@ extern TimestampTz sm_deadline(int timeout_ms);
 extern long sm_remaining(TimestampTz deadline);
 extern void sm_conn_set_state(SmConn *conn, SmConnState state);
 extern void sm_set_wait_events(SmConn *conn, uint32 events);
-extern SmOutcome sm_remote_settle(SmConn *conn, TimestampTz deadline);
-extern bool sm_remote_quiet_command(SmConn *conn, const char *sql, TimestampTz deadline);
+extern bool sm_wait_quiet(SmConn *conn, uint32 events, TimestampTz deadline);
 extern bool sm_wait_raw_quiet(pgsocket sock, bool writing, TimestampTz deadline);
 
 /* in src/remote_cancel.c */
 extern void sm_cancel_learn_start(SmConn *conn);
 extern void sm_cancel_learn_end(SmConn *conn);
 extern bool sm_cancel_send(SmConn *conn, TimestampTz deadline);
+
+/* in src/remote_settle.c */
+extern SmOutcome sm_remote_settle(SmConn *conn, TimestampTz deadline);
+extern bool sm_remote_quiet_command(SmConn *conn, const char *sql, TimestampTz deadline);
 
 /* in src/remote.c */
 extern void sm_report_connect_failure(SmConn *conn, const char *message);
@@ -701,10 +706,6 @@ extern void sm_statement_forget_all(SmConn *conn);
 /* in src/statement.c */
 extern uint64 sm_statement_execute(SmConn *conn, const SmStatement *statement,
 								   SmSink *sink, SmOdd *odd);
-
-/* in src/params.c */
-extern bool sm_type_names_objects(Oid type);
-extern SmParams *sm_params_from_call(FunctionCallInfo fcinfo, int first, SmParams **kept);
 
 /* in src/driver_libpq.c and src/driver_spi.c */
 extern const SmDriver sm_driver_libpq;

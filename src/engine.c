@@ -452,8 +452,7 @@ sm_engine_get(const char *dburi, int len, Jsonb *options, bool for_session)
 	engine = entry->engine;
 	sm_engine_check(engine);
 	if (options != NULL)
-		sm_options_check_same(options, &engine->options, &engine->session,
-							  engine->call_options, engine->label);
+		sm_options_check_same(options, engine);
 	engine->hits++;
 	return engine;
 }

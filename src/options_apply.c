@@ -580,20 +580,18 @@ not_the_same(const char *label, const char *option, const char *has, const char 
 
 /*
  * The call's options must not contradict an engine that exists already.  Only
- * those given are compared: engine options always, session options unless
- * "session" is NULL.  made_with: the options of the call that made the engine,
- * or NULL.
+ * those given are compared.
  */
 void
-sm_options_check_same(Jsonb *call, const SmEngineOptions *engine,
-					  const SmSessionOptions *session,
-					  const Jsonb *made_with, const char *label)
+sm_options_check_same(Jsonb *call, const SmEngine *engine)
 {
 	Given		given;
 	Given		made;
 
 	if (!read_call(call, &given))
 		return;
+	if (!engine->driver->remote)
+		refuse_engine_options(&given);
 	for (int i = 0; i < sm_option_count; i++)
 	{
 		const SmOption *option = &sm_option_table[i];
@@ -602,20 +600,20 @@ sm_options_check_same(Jsonb *call, const SmEngineOptions *engine,
 		if (!given.set[i])
 			continue;
 		if (option->owner == SM_OPTION_ENGINE)
-			has = *(const int *) ((const char *) engine + option->offset);
-		else if (option->owner == SM_OPTION_SESSION && session != NULL)
-			has = *(const int *) ((const char *) session + option->offset);
+			has = *(const int *) ((const char *) &engine->options + option->offset);
+		else if (option->owner == SM_OPTION_SESSION)
+			has = *(const int *) ((const char *) &engine->session + option->offset);
 		else
 			continue;
 		if (has != given.value[i])
-			not_the_same(label, option->name,
+			not_the_same(engine->label, option->name,
 						 sm_option_format(option, has),
 						 sm_option_format(option, given.value[i]));
 	}
 
 	if (!given.has_connect_args)
 		return;
-	read_call(unconstify(Jsonb *, made_with), &made);
+	read_call(engine->call_options, &made);
 	if (!same_connect_args(given.connect_args, made.connect_args))
-		not_the_same(label, "connect_args", NULL, NULL);
+		not_the_same(engine->label, "connect_args", NULL, NULL);
 }

@@ -1,12 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * remote_settle.c
- *		Waits that must not throw: ending what is on the wire after an error.
+ *		Ending what is on the wire after an error.
  *
- * These run in transaction callbacks and at the backend's exit, with
- * interrupts held: nothing here throws, allocates in PostgreSQL's memory or
- * opens a descriptor, and every wait ends at a deadline.  Interrupts stay
- * pending, and the latch is left set if it was.
+ * This runs in transaction callbacks and at the backend's exit, with
+ * interrupts held: nothing here throws or allocates in PostgreSQL's memory,
+ * and everything ends at its deadline.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,108 +13,6 @@
 
 #include "sessmgr.h"
 #include "src/compat.h"
-
-#include <poll.h>
-
-/* positions in a connection's wait set */
-#define WAIT_SOCKET		0
-
-uint32		sm_wait_connect = 0;
-uint32		sm_wait_command = 0;
-uint32		sm_wait_cleanup = 0;
-uint32		sm_wait_pool = 0;
-
-/* Give our waits names in pg_stat_activity, where that can be done. */
-void
-sm_name_waits(void)
-{
-	if (sm_wait_connect != 0)
-		return;
-	sm_wait_pool = sm_NewWaitEvent("SessmgrPool");
-	sm_wait_cleanup = sm_NewWaitEvent("SessmgrCleanup");
-	sm_wait_command = sm_NewWaitEvent("SessmgrCommand");
-	sm_wait_connect = sm_NewWaitEvent("SessmgrConnect");
-}
-
-/* Absolute time of a timeout that begins now; 0 and less mean none. */
-TimestampTz
-sm_deadline(int timeout_ms)
-{
-	if (timeout_ms <= 0)
-		return SM_NO_DEADLINE;
-	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
-}
-
-/* Milliseconds to a deadline as the wait functions want it; 0: it is past. */
-long
-sm_remaining(TimestampTz deadline)
-{
-	if (deadline == SM_NO_DEADLINE)
-		return -1;
-	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
-}
-
-void
-sm_conn_set_state(SmConn *conn, SmConnState state)
-{
-	switch (state)
-	{
-		case SM_CONN_CONNECTING:
-			Assert(false);
-			break;
-		case SM_CONN_READY:
-			Assert(conn->state != SM_CONN_DEAD);
-			break;
-		case SM_CONN_IDLE:
-		case SM_CONN_BUSY:
-			Assert(conn->state == SM_CONN_READY);
-			break;
-		case SM_CONN_DEAD:
-			break;
-	}
-	conn->state = state;
-}
-
-/* What the connection's wait set is to wait for on the socket. */
-void
-sm_set_wait_events(SmConn *conn, uint32 events)
-{
-	if ((uint32) conn->waitset_events == events)
-		return;
-	ModifyWaitEvent(conn->waitset, WAIT_SOCKET, events, NULL);
-	conn->waitset_events = events;
-}
-
-/* Wait until the connection's socket is ready.  False: the deadline came. */
-static bool
-wait_socket_quiet(SmConn *conn, uint32 events, TimestampTz deadline)
-{
-	WaitEvent	event;
-	bool		latched = false;
-	bool		ready = false;
-
-	sm_set_wait_events(conn, events);
-	for (;;)
-	{
-		long		timeout = sm_remaining(deadline);
-
-		if (timeout == 0)
-			break;
-		if (WaitEventSetWait(conn->waitset, timeout, &event, 1, sm_wait_cleanup) == 0)
-			continue;
-		if (event.events & WL_LATCH_SET)
-		{
-			ResetLatch(MyLatch);
-			latched = true;
-			continue;
-		}
-		ready = true;
-		break;
-	}
-	if (latched)
-		SetLatch(MyLatch);
-	return ready;
-}
 
 /* Read away the data of a COPY TO STDOUT; false: not all of it in time. */
 static bool
@@ -128,7 +25,7 @@ drain_copy(SmConn *conn, TimestampTz deadline)
 	{
 		if (n > 0)
 			PQfreemem(buf);
-		else if (!wait_socket_quiet(conn, WL_SOCKET_READABLE, deadline) ||
+		else if (!sm_wait_quiet(conn, WL_SOCKET_READABLE, deadline) ||
 				 !PQconsumeInput(conn->pg))
 			return false;
 	}
@@ -148,7 +45,7 @@ drain(SmConn *conn, bool cancelled, TimestampTz deadline)
 		conn->result = NULL;
 		while (PQisBusy(conn->pg))
 		{
-			if (!wait_socket_quiet(conn, WL_SOCKET_READABLE, deadline))
+			if (!sm_wait_quiet(conn, WL_SOCKET_READABLE, deadline))
 				return SM_OUTCOME_UNKNOWN;
 			if (!PQconsumeInput(conn->pg))
 				break;
@@ -256,7 +153,7 @@ sm_remote_quiet_command(SmConn *conn, const char *sql, TimestampTz deadline)
 	sm_conn_set_state(conn, SM_CONN_BUSY);
 	while (PQflush(conn->pg) == 1)
 	{
-		if (!wait_socket_quiet(conn, WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE, deadline) ||
+		if (!sm_wait_quiet(conn, WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE, deadline) ||
 			!PQconsumeInput(conn->pg))
 			break;
 	}
@@ -276,29 +173,4 @@ sm_remote_quiet_command(SmConn *conn, const char *sql, TimestampTz deadline)
 	}
 	sm_notices_forget(conn);
 	return ok;
-}
-
-/*
- * Wait for another socket than the connection's, for remote_cancel.c.  Without
- * a wait set, as making one may fail for want of a descriptor.  False: the
- * deadline came.
- */
-bool
-sm_wait_raw_quiet(pgsocket sock, bool writing, TimestampTz deadline)
-{
-	struct pollfd pfd;
-	long		timeout;
-
-	pfd.fd = sock;
-	pfd.events = writing ? POLLOUT : POLLIN;
-	while ((timeout = sm_remaining(deadline)) != 0)
-	{
-		int			n = poll(&pfd, 1, timeout < 0 ? 1000 : (int) Min(timeout, 1000));
-
-		if (n > 0)
-			return true;
-		if (n < 0 && errno != EINTR)
-			return false;
-	}
-	return false;
 }
