@@ -247,8 +247,8 @@ check_result(int result, const SinkReceiver *receiver, SmOdd *odd)
 			break;
 	}
 	/* it returns no rows at all: for a declared shape a mismatch */
-	if (sink != NULL && sink->desc != NULL && !sink->first_column &&
-		sink->desc->natts > 0 && !receiver->started)
+	if (sink != NULL && !receiver->started && sink->desc != NULL &&
+		!sink->first_column && sink->desc->natts > 0)
 		sm_report_shape(receiver->engine, NULL, 0, sink->desc->natts);
 }
 

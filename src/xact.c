@@ -128,8 +128,11 @@ after_abort(void)
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
 
 		if (!session->survives)
+		{
 			sm_session_end(session, deadline);
-		else if (session->used)
+			continue;
+		}
+		if (session->used)
 			sm_session_abandon_transaction(session, deadline);
 		session->used = false;
 	}
