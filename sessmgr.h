@@ -458,7 +458,6 @@ typedef struct SmFactory
 	dlist_node	node;			/* in its engine's list */
 	SmEngine   *engine;
 	SmSessionOptions options;
-	bool		short_lived;	/* until the local transaction ends */
 } SmFactory;
 
 struct SmEngine
@@ -736,7 +735,6 @@ extern SmEngine *sm_engine_get(const char *dburi, int len, Jsonb *options, bool 
 extern SmEngine *sm_engine_from_handle(uint64 id, bool check);
 extern void sm_engine_check(SmEngine *engine);
 extern bool sm_engine_invalidate(const char *dburi, int len);
-extern void sm_engine_drop(SmEngine *engine);
 extern void sm_engine_drop_all(bool only_transient);
 extern void sm_engine_sweep(void);
 extern void sm_engine_forget_prepared(const char *metadata);

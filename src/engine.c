@@ -49,6 +49,8 @@ static bool forked_child = false;
 static bool creating = false;	/* an engine_callback is running */
 static char *engine_callback = NULL;
 
+static void drop_engine(SmEngine *engine);
+
 typedef struct RegistryEntry
 {
 	SmEngineKey key;
@@ -358,7 +360,7 @@ introduce(SmEngine *engine, Oid callback)
 	PG_CATCH();
 	{
 		creating = false;
-		sm_engine_drop(engine);
+		drop_engine(engine);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -496,8 +498,8 @@ sm_engine_sweep(void)
 }
 
 /* Take an engine out of the registry; never throws. */
-void
-sm_engine_drop(SmEngine *engine)
+static void
+drop_engine(SmEngine *engine)
 {
 	RegistryEntry *entry;
 
@@ -529,7 +531,7 @@ sm_engine_invalidate(const char *dburi, int len)
 			memcmp(engine->key.dburi, dburi, len) == 0 &&
 			engine->state == SM_ENGINE_ACTIVE)
 		{
-			sm_engine_drop(engine);
+			drop_engine(engine);
 			found = true;
 		}
 	}
@@ -546,7 +548,7 @@ sm_engine_drop_all(bool only_transient)
 		SmEngine   *engine = dlist_container(SmEngine, node, iter.cur);
 
 		if (!only_transient || engine->transient)
-			sm_engine_drop(engine);
+			drop_engine(engine);
 	}
 	sm_engine_sweep();
 }

@@ -54,7 +54,6 @@ sm_factory_get(SmEngine *engine, Jsonb *options, bool short_lived)
 	factory = MemoryContextAllocZero(TopMemoryContext, sizeof(SmFactory));
 	factory->engine = engine;
 	factory->options = wanted;
-	factory->short_lived = short_lived;
 	factory->id = sm_handle_new(SM_HANDLE_FACTORY, factory);
 	dlist_push_tail(short_lived ? &short_lived_ones : &engine->factories,
 					&factory->node);
