@@ -246,6 +246,33 @@ typedef enum SmConnState
 	SM_CONN_DEAD
 } SmConnState;
 
+/* What became of a command that was given up. */
+typedef enum SmOutcome
+{
+	SM_OUTCOME_NONE,			/* it had no effect */
+	SM_OUTCOME_DONE,			/* it was done nevertheless */
+	SM_OUTCOME_UNKNOWN			/* one or the other */
+} SmOutcome;
+
+/* What remote_settle.c is doing to a connection, in this order. */
+typedef enum SmSettleStep
+{
+	SM_SETTLE_STOPPING,			/* cancels what runs, and reads it to its end */
+	SM_SETTLE_COMMANDING,		/* runs settle_sql */
+	SM_SETTLE_DISCARDING,		/* runs DISCARD ALL */
+	SM_SETTLE_DONE
+} SmSettleStep;
+
+/* How far a request to cancel has come. */
+typedef enum SmCancelState
+{
+	SM_CANCEL_NONE,				/* there is none */
+	SM_CANCEL_WRITING,			/* its socket is to become writable */
+	SM_CANCEL_READING,			/* or readable */
+	SM_CANCEL_TAKEN,			/* the server has acted on it */
+	SM_CANCEL_FAILED			/* and here it may do so at any time, or never */
+} SmCancelState;
+
 typedef struct SmConn
 {
 	dlist_node	node;			/* in its pool's idle list, or sm_checked_out */
@@ -259,6 +286,12 @@ typedef struct SmConn
 	SmSession  *session;		/* that holds it, if any */
 	SubTransactionId subid;		/* of the checkout or the last command */
 
+	/* for SmDriver's cleanup */
+	dlist_node	settle_node;	/* in the list given to it */
+	const char *settle_sql;		/* to be run after settling, or NULL */
+	bool		settle_ok;		/* it was done */
+	SmOutcome	settle_outcome; /* of what was running */
+
 	/* what follows is the libpq driver's */
 	PGconn	   *pg;
 	PGresult   *result;			/* the one being read, freed on any way out */
@@ -269,6 +302,11 @@ typedef struct SmConn
 	bool		completed;		/* a CommandComplete of it was seen */
 	bool		unsent;			/* not all of it has left this process */
 	bool		failed;			/* an error of the server was read for it */
+	bool		fresh;			/* nothing was sent since DISCARD ALL */
+	bool		settle_reserved;	/* counted with sm_settle_reserve() */
+	bool		settle_discard; /* DISCARD ALL is to end the settling */
+	SmSettleStep settle_step;
+	SmOutcome	settle_reading; /* of what is being read, as far as it is known */
 	bool		set_up;			/* sm_remote_setup() holds */
 	bool		no_client_check;	/* it cannot look after its client */
 	int			encoding;		/* what it was connected with */
@@ -279,21 +317,17 @@ typedef struct SmConn
 	struct SmNotice *notices;	/* queued by libpq, newest first */
 	int			nnotices;
 	uint64		dropped_notices;
-	/* for remote_cancel.c, where libpq cannot cancel without blocking */
+	/* for remote_cancel.c */
+	SmCancelState cancel_state;
+	struct pg_cancel_conn *cancel_request;
+	/* the same, where libpq cannot cancel without blocking */
+	pgsocket	cancel_socket;
 	int			cancel_pid;
 	int			cancel_key;
 	FILE	   *trace;
 	char	   *trace_text;
 	size_t		trace_len;
 } SmConn;
-
-/* What became of a command that was given up. */
-typedef enum SmOutcome
-{
-	SM_OUTCOME_NONE,			/* it had no effect */
-	SM_OUTCOME_DONE,			/* it was done nevertheless */
-	SM_OUTCOME_UNKNOWN			/* one or the other */
-} SmOutcome;
 
 /* A statement that a connection has seen (see src/statement_cache.c). */
 typedef struct SmStatementKey
@@ -414,10 +448,17 @@ typedef struct SmDriver
 	/* is it in a transaction, and has that failed? */
 	PGTransactionStatusType (*status) (SmConn *conn);
 	/*
-	 * after an error: stop what runs, roll back if told to; never throws.  The
-	 * connection is READY or DEAD afterwards
+	 * Clean up the connections of this driver that are linked by settle_node,
+	 * all at the same time: stop what runs, and then run settle_sql where the
+	 * connection is READY.  "ROLLBACK" is left out where no transaction is
+	 * open, and what is still in one after it is DEAD; anything else is run in
+	 * any case, and may fail.  A connection that is out of a transaction
+	 * afterwards is ready to go back to its pool, without a further round
+	 * trip.  Sets settle_ok and settle_outcome.  Afterwards each connection is
+	 * READY, or DEAD, as is one that has not answered by the deadline.  Never
+	 * throws, nor allocates in PostgreSQL's memory.
 	 */
-	void		(*cleanup) (SmConn *conn, bool rollback, TimestampTz deadline);
+	void		(*cleanup) (dlist_head *conns, TimestampTz deadline);
 	/* process id on the other side, 0 if unknown or none */
 	int			(*pid) (SmConn *conn);
 } SmDriver;
@@ -660,17 +701,20 @@ extern TimestampTz sm_deadline(int timeout_ms);
 extern long sm_remaining(TimestampTz deadline);
 extern void sm_conn_set_state(SmConn *conn, SmConnState state);
 extern void sm_set_wait_events(SmConn *conn, uint32 events);
-extern bool sm_wait_quiet(SmConn *conn, uint32 events, TimestampTz deadline);
-extern bool sm_wait_raw_quiet(pgsocket sock, bool writing, TimestampTz deadline);
 
 /* in src/remote_cancel.c */
 extern void sm_cancel_learn_start(SmConn *conn);
 extern void sm_cancel_learn_end(SmConn *conn);
-extern bool sm_cancel_send(SmConn *conn, TimestampTz deadline);
+extern bool sm_cancel_start(SmConn *conn);
+extern pgsocket sm_cancel_socket(const SmConn *conn);
+extern void sm_cancel_poll(SmConn *conn);
+extern void sm_cancel_end(SmConn *conn);
 
 /* in src/remote_settle.c */
+extern void sm_settle_reserve(SmConn *conn);
+extern void sm_settle_release(SmConn *conn);
+extern void sm_remote_settle_all(dlist_head *conns, TimestampTz deadline);
 extern SmOutcome sm_remote_settle(SmConn *conn, TimestampTz deadline);
-extern bool sm_remote_quiet_command(SmConn *conn, const char *sql, TimestampTz deadline);
 
 /* in src/remote.c */
 extern void sm_report_connect_failure(SmConn *conn, const char *message);
@@ -715,6 +759,8 @@ extern dlist_head sm_checked_out;	/* of SmConn, of all engines */
 extern void sm_pool_init(SmPool *pool);
 extern SmConn *sm_pool_checkout(SmEngine *engine);
 extern void sm_pool_checkin(SmConn *conn, TimestampTz deadline);
+extern void sm_conns_cleanup(dlist_head *conns, TimestampTz deadline);
+extern void sm_conn_cleanup(SmConn *conn, const char *sql, TimestampTz deadline);
 extern int	sm_pool_dispose(SmEngine *engine);
 
 /* in src/factory.c */

@@ -10,6 +10,7 @@
 #include "sessmgr.h"
 
 #include "lib/stringinfo.h"
+#include "storage/ipc.h"
 #include "utils/memutils.h"
 
 static SmConn *
@@ -53,48 +54,60 @@ libpq_close(SmConn *conn)
 	sm_remote_close(conn);
 }
 
-/* End any transaction; the connection is READY and out of it, or DEAD. */
+/*
+ * DISCARD ALL is a round trip of its own, as it cannot run in one message with
+ * ROLLBACK.  It is made here, where all connections make it at the same time,
+ * for those that will go back to their pools: at check-in each would wait in
+ * its turn.  When the backend ends, all are closed.
+ */
 static void
-roll_back(SmConn *conn, TimestampTz deadline)
+libpq_cleanup(dlist_head *conns, TimestampTz deadline)
 {
-	if (conn->state != SM_CONN_READY || libpq_status(conn) == PQTRANS_IDLE)
-		return;
-	(void) sm_remote_quiet_command(conn, "ROLLBACK", deadline);
-	if (libpq_status(conn) != PQTRANS_IDLE)
-		sm_conn_set_state(conn, SM_CONN_DEAD);
+	dlist_iter	iter;
+
+	dlist_foreach(iter, conns)
+	{
+		SmConn	   *conn = dlist_container(SmConn, settle_node, iter.cur);
+
+		conn->settle_discard = !proc_exit_inprogress && !conn->fresh &&
+			conn->engine->options.pool_reset_on_return == SM_RESET_DISCARD;
+		/* it may undo what put the session's settings right */
+		if (conn->settle_sql != NULL && strncmp(conn->settle_sql, "ROLLBACK TO", 11) == 0)
+			conn->set_up = false;
+	}
+	sm_remote_settle_all(conns, deadline);
+	dlist_foreach(iter, conns)
+	{
+		SmConn	   *conn = dlist_container(SmConn, settle_node, iter.cur);
+
+		if (!conn->settle_discard || libpq_status(conn) != PQTRANS_IDLE)
+			continue;
+		sm_statement_forget_all(conn);
+		memset(&conn->defaults, 0, sizeof(conn->defaults));
+		conn->defaults_unknown = false;
+		conn->set_up = false;
+		conn->fresh = true;
+	}
 }
 
 static bool
 libpq_reset(SmConn *conn, SmResetMode mode, TimestampTz deadline)
 {
+	dlist_head	conns = DLIST_STATIC_INIT(conns);
+
 	if (conn->state != SM_CONN_READY)
 		return false;
-	if (mode != SM_RESET_DISCARD && libpq_status(conn) == PQTRANS_IDLE)
+	if (libpq_status(conn) == PQTRANS_IDLE && (mode != SM_RESET_DISCARD || conn->fresh))
 		return true;
 	if (mode == SM_RESET_NONE)
 		return false;
 
 	if (deadline == SM_FROM_NOW)
 		deadline = sm_deadline(conn->engine->options.cleanup_timeout);
-	roll_back(conn, deadline);
-	if (mode == SM_RESET_DISCARD && conn->state == SM_CONN_READY)
-	{
-		sm_statement_forget_all(conn);
-		memset(&conn->defaults, 0, sizeof(conn->defaults));
-		conn->defaults_unknown = false;
-		conn->set_up = false;
-		if (!sm_remote_quiet_command(conn, "DISCARD ALL", deadline))
-			return false;
-	}
+	conn->settle_sql = "ROLLBACK";
+	dlist_push_tail(&conns, &conn->settle_node);
+	libpq_cleanup(&conns, deadline);
 	return conn->state == SM_CONN_READY;
-}
-
-static void
-libpq_cleanup(SmConn *conn, bool rollback, TimestampTz deadline)
-{
-	(void) sm_remote_settle(conn, deadline);
-	if (rollback)
-		roll_back(conn, deadline);
 }
 
 static int

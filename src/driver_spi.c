@@ -401,10 +401,9 @@ spi_status(SmConn *conn)
 }
 
 static void
-spi_cleanup(SmConn *conn, bool rollback, TimestampTz deadline)
+spi_cleanup(dlist_head *conns, TimestampTz deadline)
 {
-	(void) conn;
-	(void) rollback;
+	(void) conns;
 	(void) deadline;
 }
 

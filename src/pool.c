@@ -203,6 +203,42 @@ sm_pool_checkin(SmConn *conn, TimestampTz deadline)
 	engine->pool.nidle++;
 }
 
+/*
+ * Have their drivers clean up the connections linked by settle_node (see
+ * SmDriver), all by the deadline.  The list is empty afterwards.
+ */
+void
+sm_conns_cleanup(dlist_head *conns, TimestampTz deadline)
+{
+	while (!dlist_is_empty(conns))
+	{
+		const SmDriver *driver =
+			dlist_head_element(SmConn, settle_node, conns)->engine->driver;
+		dlist_head	same = DLIST_STATIC_INIT(same);
+		dlist_mutable_iter iter;
+
+		dlist_foreach_modify(iter, conns)
+		{
+			if (dlist_container(SmConn, settle_node, iter.cur)->engine->driver != driver)
+				continue;
+			dlist_delete(iter.cur);
+			dlist_push_tail(&same, iter.cur);
+		}
+		driver->cleanup(&same, deadline);
+	}
+}
+
+/* The same for one connection; sql becomes its settle_sql. */
+void
+sm_conn_cleanup(SmConn *conn, const char *sql, TimestampTz deadline)
+{
+	dlist_head	conns = DLIST_STATIC_INIT(conns);
+
+	conn->settle_sql = sql;
+	dlist_push_tail(&conns, &conn->settle_node);
+	sm_conns_cleanup(&conns, deadline);
+}
+
 /* Close all idle connections; returns how many there were. */
 int
 sm_pool_dispose(SmEngine *engine)

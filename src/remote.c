@@ -159,6 +159,7 @@ sm_remote_begin(SmConn *conn, bool commits)
 						conn->engine->label),
 				 errhint("Use another session, or read all rows first.")));
 	conn->commits = commits;
+	conn->fresh = false;
 	conn->completed = false;
 	conn->failed = false;
 	conn->unsent = true;

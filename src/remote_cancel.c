@@ -1,7 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * remote_cancel.c
- *		Asking a server to cancel a statement, with a deadline.
+ *		Asking a server to cancel a statement, in steps that do not wait.
+ *
+ * sm_cancel_start() begins a request; false: it could not, and the server has
+ * not heard of it.  While its state is WRITING or READING, sm_cancel_poll() is
+ * to be called whenever its socket is ready for that.  It is TAKEN when it can
+ * no longer hit a later statement.  sm_cancel_end() releases what it holds, at
+ * any time and as often as one likes.
  *
  * libpq 17 can send a cancel request without blocking.  In older libpq it
  * blocks without any bound while the server's postmaster does not answer, and
@@ -33,29 +39,52 @@ sm_cancel_learn_end(SmConn *conn)
 	(void) conn;
 }
 
-/*
- * Send a cancel request and wait until the server has taken it, so that it
- * cannot hit a later statement.  False: it could not be delivered in time.
- */
 bool
-sm_cancel_send(SmConn *conn, TimestampTz deadline)
+sm_cancel_start(SmConn *conn)
 {
-	PGcancelConn *cancel = PQcancelCreate(conn->pg);
-	PostgresPollingStatusType poll = PGRES_POLLING_FAILED;
-
-	if (cancel != NULL && PQcancelStart(cancel))
+	Assert(conn->cancel_request == NULL);
+	conn->cancel_request = PQcancelCreate(conn->pg);
+	if (conn->cancel_request == NULL || !PQcancelStart(conn->cancel_request))
 	{
-		poll = PGRES_POLLING_WRITING;
-		while (poll == PGRES_POLLING_READING || poll == PGRES_POLLING_WRITING)
-		{
-			if (!sm_wait_raw_quiet(PQcancelSocket(cancel),
-								   poll == PGRES_POLLING_WRITING, deadline))
-				break;
-			poll = PQcancelPoll(cancel);
-		}
+		sm_cancel_end(conn);
+		return false;
 	}
-	PQcancelFinish(cancel);
-	return poll == PGRES_POLLING_OK;
+	conn->cancel_state = SM_CANCEL_WRITING;
+	return true;
+}
+
+pgsocket
+sm_cancel_socket(const SmConn *conn)
+{
+	return PQcancelSocket(conn->cancel_request);
+}
+
+void
+sm_cancel_poll(SmConn *conn)
+{
+	switch (PQcancelPoll(conn->cancel_request))
+	{
+		case PGRES_POLLING_READING:
+			conn->cancel_state = SM_CANCEL_READING;
+			break;
+		case PGRES_POLLING_WRITING:
+			conn->cancel_state = SM_CANCEL_WRITING;
+			break;
+		case PGRES_POLLING_OK:
+			conn->cancel_state = SM_CANCEL_TAKEN;
+			break;
+		default:
+			conn->cancel_state = SM_CANCEL_FAILED;
+			break;
+	}
+}
+
+void
+sm_cancel_end(SmConn *conn)
+{
+	PQcancelFinish(conn->cancel_request);
+	conn->cancel_request = NULL;
+	conn->cancel_state = SM_CANCEL_NONE;
 }
 
 #else							/* !SM_ASYNC_CANCEL */
@@ -134,31 +163,56 @@ connect_alike(PGconn *pg)
 }
 
 bool
-sm_cancel_send(SmConn *conn, TimestampTz deadline)
+sm_cancel_start(SmConn *conn)
+{
+	Assert(conn->cancel_state == SM_CANCEL_NONE);
+	if (conn->cancel_pid == 0)
+		return false;
+	conn->cancel_socket = connect_alike(conn->pg);
+	if (conn->cancel_socket == PGINVALID_SOCKET)
+		return false;
+	conn->cancel_state = SM_CANCEL_WRITING;
+	return true;
+}
+
+pgsocket
+sm_cancel_socket(const SmConn *conn)
+{
+	return conn->cancel_socket;
+}
+
+void
+sm_cancel_poll(SmConn *conn)
 {
 	uint32		packet[4];
 	char		byte;
-	pgsocket	sock;
-	bool		taken = false;
+	ssize_t		n;
 
-	if (conn->cancel_pid == 0)
-		return false;
-	sock = connect_alike(conn->pg);
-	if (sock == PGINVALID_SOCKET)
-		return false;
-
-	packet[0] = pg_hton32(sizeof(packet));
-	packet[1] = pg_hton32(CANCEL_REQUEST_CODE);
-	packet[2] = pg_hton32((uint32) conn->cancel_pid);
-	packet[3] = pg_hton32((uint32) conn->cancel_key);
+	if (conn->cancel_state == SM_CANCEL_WRITING)
+	{
+		packet[0] = pg_hton32(sizeof(packet));
+		packet[1] = pg_hton32(CANCEL_REQUEST_CODE);
+		packet[2] = pg_hton32((uint32) conn->cancel_pid);
+		packet[3] = pg_hton32((uint32) conn->cancel_key);
+		n = send(conn->cancel_socket, packet, sizeof(packet), MSG_NOSIGNAL);
+		conn->cancel_state = (n == sizeof(packet)) ? SM_CANCEL_READING : SM_CANCEL_FAILED;
+		return;
+	}
 
 	/* the server closes the connection when the request has been carried out */
-	if (sm_wait_raw_quiet(sock, true, deadline) &&
-		send(sock, packet, sizeof(packet), MSG_NOSIGNAL) == sizeof(packet) &&
-		sm_wait_raw_quiet(sock, false, deadline))
-		taken = recv(sock, &byte, 1, MSG_DONTWAIT) == 0;
-	close(sock);
-	return taken;
+	n = recv(conn->cancel_socket, &byte, 1, MSG_DONTWAIT);
+	if (n == 0)
+		conn->cancel_state = SM_CANCEL_TAKEN;
+	else if (n > 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
+		conn->cancel_state = SM_CANCEL_FAILED;
+}
+
+void
+sm_cancel_end(SmConn *conn)
+{
+	if (conn->cancel_state != SM_CANCEL_NONE)
+		close(conn->cancel_socket);
+	conn->cancel_state = SM_CANCEL_NONE;
 }
 
 #endif							/* SM_ASYNC_CANCEL */

@@ -206,6 +206,7 @@ sm_remote_connect(SmEngine *engine, const SmTarget *target)
 	conn->subid = GetCurrentSubTransactionId();
 	PG_TRY();
 	{
+		sm_settle_reserve(conn);
 		connect_steps(conn, target);
 	}
 	PG_CATCH();
@@ -226,6 +227,8 @@ sm_remote_close(SmConn *conn)
 {
 	PQclear(conn->result);
 	conn->result = NULL;
+	sm_settle_release(conn);
+	sm_cancel_end(conn);
 	sm_cancel_learn_end(conn);
 	sm_notices_forget(conn);
 	if (conn->waitset != NULL)

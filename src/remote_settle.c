@@ -1,11 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * remote_settle.c
- *		Ending what is on the wire after an error.
+ *		Ending what is on the wire after an error, on many connections at once.
  *
  * This runs in transaction callbacks and at the backend's exit, with
  * interrupts held: nothing here throws or allocates in PostgreSQL's memory,
  * and everything ends at its deadline.
+ *
+ * Each connection goes its own way through the steps of SmSettleStep, and one
+ * poll() waits for all of them, so that one which does not answer takes no
+ * time from the others.  poll() rather than a wait set, as making one may fail
+ * for want of a descriptor.  Nothing here looks at the latch: whatever sets it
+ * meanwhile is found by the next wait elsewhere.  The array that poll() needs
+ * is made large enough when a connection is made, as memory may be out later.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,163 +21,430 @@
 #include "sessmgr.h"
 #include "src/compat.h"
 
-/* Read away the data of a COPY TO STDOUT; false: not all of it in time. */
+#include <poll.h>
+
+#include "utils/memutils.h"
+
+/* the longest wait, in ms: nothing that is overlooked takes longer */
+#define SLICE 1000
+
+/* A connection's places in the array for poll(). */
+#define SLOTS_EACH 2
+#define SLOT_CONN 0
+#define SLOT_CANCEL 1
+
+static struct pollfd *slots = NULL;
+static int	nslots = 0;
+static int	nreserved = 0;		/* connections there are */
+
+/*
+ * A connection is about to be made: make sure that it can be settled together
+ * with all others.  Throws when memory is out.
+ */
+void
+sm_settle_reserve(SmConn *conn)
+{
+	int			needed = SLOTS_EACH * (nreserved + 1);
+
+	Assert(!conn->settle_reserved);
+	if (needed > nslots)
+	{
+		int			n = Max(needed, Max(16, nslots * 2));
+
+		if (slots == NULL)
+			slots = MemoryContextAlloc(TopMemoryContext, n * sizeof(struct pollfd));
+		else
+			slots = repalloc(slots, n * sizeof(struct pollfd));
+		nslots = n;
+	}
+	nreserved++;
+	conn->settle_reserved = true;
+}
+
+/* The connection is no more. */
+void
+sm_settle_release(SmConn *conn)
+{
+	if (conn->settle_reserved)
+		nreserved--;
+	conn->settle_reserved = false;
+}
+
+/* ----------
+ * Reading
+ * ----------
+ */
+
+/*
+ * Note what a result says of the command it belongs to.  False: nothing is to
+ * be learnt from reading on.
+ */
 static bool
-drain_copy(SmConn *conn, TimestampTz deadline)
+note_result(SmConn *conn)
+{
+	switch (PQresultStatus(conn->result))
+	{
+		case PGRES_COPY_IN:
+			if (conn->cancel_state != SM_CANCEL_NONE)
+			{
+				/*
+				 * The end of the COPY brings a Sync of its own.  Together with
+				 * a cancel nobody can tell how often the server will then say
+				 * that it is ready.
+				 */
+				sm_conn_set_state(conn, SM_CONN_DEAD);
+				conn->settle_reading = SM_OUTCOME_NONE;
+				return false;
+			}
+			if (PQputCopyEnd(conn->pg, "canceled") == 1)
+				return true;
+			conn->settle_reading = SM_OUTCOME_UNKNOWN;
+			return false;
+		case PGRES_COPY_BOTH:
+			conn->settle_reading = SM_OUTCOME_UNKNOWN;
+			return false;
+		case PGRES_FATAL_ERROR:
+		case PGRES_BAD_RESPONSE:
+			/* with a state: the server's word that nothing was done */
+			conn->settle_reading =
+				(PQresultErrorField(conn->result, PG_DIAG_SQLSTATE) != NULL) ?
+				SM_OUTCOME_NONE : SM_OUTCOME_UNKNOWN;
+			return true;
+		default:
+			return true;
+	}
+}
+
+/*
+ * Read the data of a COPY TO STDOUT away: 0 when there is more to come, -1 at
+ * its end, -2 when it failed.
+ */
+static int
+read_copy(SmConn *conn)
 {
 	char	   *buf;
 	int			n;
 
-	while ((n = PQgetCopyData(conn->pg, &buf, 1)) >= 0)
-	{
-		if (n > 0)
-			PQfreemem(buf);
-		else if (!sm_wait_quiet(conn, WL_SOCKET_READABLE, deadline) ||
-				 !PQconsumeInput(conn->pg))
-			return false;
-	}
-	return true;
+	while ((n = PQgetCopyData(conn->pg, &buf, 1)) > 0)
+		PQfreemem(buf);
+	return n;
 }
 
-/* Read away what is left of a command, and how it ended. */
-static SmOutcome
-drain(SmConn *conn, bool cancelled, TimestampTz deadline)
+/*
+ * Read away what has arrived of the command on the wire.  False: there is more
+ * to come; otherwise settle_reading says what became of it.
+ *
+ * While libpq is busy PQgetResult() would wait, unless it has closed the
+ * socket: then it says what happened.
+ */
+static bool
+read_on(SmConn *conn)
 {
-	SmOutcome	outcome = conn->failed ? SM_OUTCOME_NONE : SM_OUTCOME_DONE;
-	bool		copying = false;
+	bool		arrived = PQconsumeInput(conn->pg);
 
 	for (;;)
 	{
+		if (PQresultStatus(conn->result) == PGRES_COPY_OUT)
+		{
+			int			n = read_copy(conn);
+
+			if (n == 0 && arrived)
+				return false;
+			if (n == 0 || n == -2)
+				break;
+		}
 		PQclear(conn->result);
 		conn->result = NULL;
-		while (PQisBusy(conn->pg))
+		if (PQisBusy(conn->pg) && PQsocket(conn->pg) != PGINVALID_SOCKET)
 		{
-			if (!sm_wait_quiet(conn, WL_SOCKET_READABLE, deadline))
-				return SM_OUTCOME_UNKNOWN;
-			if (!PQconsumeInput(conn->pg))
-				break;
+			if (arrived)
+				return false;
+			break;
 		}
 		conn->result = PQgetResult(conn->pg);
 		if (conn->result == NULL)
-			break;
-		switch (PQresultStatus(conn->result))
 		{
-			case PGRES_COPY_OUT:
-				if (!drain_copy(conn, deadline))
-					return SM_OUTCOME_UNKNOWN;
-				break;
-			case PGRES_COPY_IN:
-				if (cancelled)
-				{
-					/*
-					 * The end of the COPY brings a Sync of its own.  Together
-					 * with a cancel nobody can tell how often the server will
-					 * then say that it is ready.
-					 */
-					sm_conn_set_state(conn, SM_CONN_DEAD);
-					return SM_OUTCOME_NONE;
-				}
-				if (copying || PQputCopyEnd(conn->pg, "canceled") != 1)
-					return SM_OUTCOME_UNKNOWN;
-				copying = true;
-				(void) PQflush(conn->pg);
-				break;
-			case PGRES_COPY_BOTH:
-				return SM_OUTCOME_UNKNOWN;
-			case PGRES_COMMAND_OK:
-			case PGRES_TUPLES_OK:
-			case PGRES_SINGLE_TUPLE:
-			case PGRES_EMPTY_QUERY:
-				break;
-			default:
-				/* with a state: the server's word that nothing was done */
-				outcome = (PQresultErrorField(conn->result, PG_DIAG_SQLSTATE) != NULL) ?
-					SM_OUTCOME_NONE : SM_OUTCOME_UNKNOWN;
-				break;
+			if (PQstatus(conn->pg) != CONNECTION_OK)
+				conn->settle_reading = SM_OUTCOME_UNKNOWN;
+			return true;
 		}
+		if (!note_result(conn))
+			return true;
 	}
-	if (PQstatus(conn->pg) != CONNECTION_OK)
-		return SM_OUTCOME_UNKNOWN;
-	return outcome;
+
+	/* libpq cannot go on: memory is out, or what came makes no sense */
+	conn->settle_reading = SM_OUTCOME_UNKNOWN;
+	return true;
 }
 
-/*
- * Stop the command on the wire, if any, by the deadline: cancel it and read
- * what is left.  Afterwards the connection is READY, or DEAD if it did not
- * obey.  A command that could not be stopped although its transaction goes on
- * makes it DEAD too: nobody may commit what was given up.
+/* ----------
+ * A connection's steps
+ * ----------
  */
-SmOutcome
-sm_remote_settle(SmConn *conn, TimestampTz deadline)
+static bool
+is_rollback(const SmConn *conn)
 {
-	SmOutcome	outcome;
-	bool		cancel;
+	return strcmp(conn->settle_sql, "ROLLBACK") == 0;
+}
 
-	if (conn->state != SM_CONN_BUSY)
-		return SM_OUTCOME_NONE;
+static bool
+in_transaction(const SmConn *conn)
+{
+	return PQtransactionStatus(conn->pg) != PQTRANS_IDLE;
+}
 
-	if (conn->unsent)
+static bool
+cancelling(const SmConn *conn)
+{
+	return conn->cancel_state == SM_CANCEL_WRITING ||
+		conn->cancel_state == SM_CANCEL_READING;
+}
+
+/* The command on the wire has ended: the connection is READY now, or DEAD. */
+static void
+end_command(SmConn *conn)
+{
+	bool		good = conn->settle_reading != SM_OUTCOME_UNKNOWN;
+
+	switch (conn->settle_step)
 	{
-		/* half a message: the server has not begun, and never will */
-		sm_conn_set_state(conn, SM_CONN_DEAD);
-		return SM_OUTCOME_NONE;
+		case SM_SETTLE_STOPPING:
+			conn->settle_outcome = conn->settle_reading;
+			/* its transaction goes on: nobody may commit what was given up */
+			if (conn->settle_reading == SM_OUTCOME_DONE && !conn->commits)
+				good = false;
+			break;
+		case SM_SETTLE_COMMANDING:
+			conn->settle_ok = (conn->settle_reading == SM_OUTCOME_DONE);
+			if (is_rollback(conn) && in_transaction(conn))
+				good = conn->settle_ok = false;
+			break;
+		default:
+			good = (conn->settle_reading == SM_OUTCOME_DONE);
+			break;
 	}
-
-	cancel = PQtransactionStatus(conn->pg) == PQTRANS_ACTIVE &&
-		PQresultStatus(conn->result) != PGRES_COPY_IN;
-	if (cancel)
-		(void) sm_cancel_send(conn, deadline);
-	outcome = drain(conn, cancel, deadline);
 	PQclear(conn->result);
 	conn->result = NULL;
 	sm_notices_forget(conn);
-
-	if (conn->state == SM_CONN_DEAD || outcome == SM_OUTCOME_UNKNOWN ||
-		(outcome == SM_OUTCOME_DONE && !conn->commits))
-		sm_conn_set_state(conn, SM_CONN_DEAD);
-	else
-		sm_conn_set_state(conn, SM_CONN_READY);
-	return outcome;
+	if (conn->state != SM_CONN_DEAD)
+		sm_conn_set_state(conn, good ? SM_CONN_READY : SM_CONN_DEAD);
 }
 
-/*
- * Run a command that returns nothing without ever throwing: false if it
- * failed, and the connection may be DEAD then.
- */
-bool
-sm_remote_quiet_command(SmConn *conn, const char *sql, TimestampTz deadline)
+static void
+send_command(SmConn *conn, const char *sql)
 {
-	bool		ok = true;
-
-	if (conn->state != SM_CONN_READY || !PQsendQuery(conn->pg, sql))
+	/* rows one by one: whatever is sent in answer is not to be kept */
+	if (!PQsendQuery(conn->pg, sql) || !PQsetSingleRowMode(conn->pg))
 	{
 		sm_conn_set_state(conn, SM_CONN_DEAD);
-		return false;
+		return;
 	}
 	conn->commits = false;
 	conn->unsent = false;
 	conn->failed = false;
+	conn->fresh = false;
+	conn->settle_reading = SM_OUTCOME_DONE;
 	sm_conn_set_state(conn, SM_CONN_BUSY);
-	while (PQflush(conn->pg) == 1)
+}
+
+/* What was to be done in this step has been: on to the next. */
+static void
+next_step(SmConn *conn)
+{
+	switch (conn->settle_step)
 	{
-		if (!sm_wait_quiet(conn, WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE, deadline) ||
-			!PQconsumeInput(conn->pg))
+		case SM_SETTLE_STOPPING:
+			/* a request that is still out may hit what comes next */
+			if (conn->cancel_state == SM_CANCEL_FAILED)
+				sm_conn_set_state(conn, SM_CONN_DEAD);
+			sm_cancel_end(conn);
+			conn->settle_step = SM_SETTLE_COMMANDING;
+			if (conn->state == SM_CONN_READY && conn->settle_sql != NULL)
+			{
+				if (is_rollback(conn) && !in_transaction(conn))
+					conn->settle_ok = true;
+				else
+					send_command(conn, conn->settle_sql);
+			}
+			break;
+		case SM_SETTLE_COMMANDING:
+			conn->settle_step = SM_SETTLE_DISCARDING;
+			if (conn->state == SM_CONN_READY && conn->settle_discard &&
+				!in_transaction(conn))
+				send_command(conn, "DISCARD ALL");
+			break;
+		default:
+			conn->settle_step = SM_SETTLE_DONE;
 			break;
 	}
-	switch (drain(conn, false, deadline))
+}
+
+/* Go as far as it goes without waiting. */
+static void
+advance(SmConn *conn)
+{
+	while (conn->settle_step != SM_SETTLE_DONE)
 	{
-		case SM_OUTCOME_DONE:
-			sm_conn_set_state(conn, SM_CONN_READY);
-			break;
-		case SM_OUTCOME_NONE:
-			sm_conn_set_state(conn, SM_CONN_READY);
-			ok = false;
-			break;
-		case SM_OUTCOME_UNKNOWN:
-			sm_conn_set_state(conn, SM_CONN_DEAD);
-			ok = false;
-			break;
+		if (conn->state == SM_CONN_BUSY)
+		{
+			if (!read_on(conn))
+				return;
+			end_command(conn);
+		}
+		if (conn->state == SM_CONN_READY && cancelling(conn))
+			return;
+		next_step(conn);
 	}
+}
+
+/* The end for a connection that will do no more. */
+static void
+drop(SmConn *conn)
+{
+	if (conn->settle_step == SM_SETTLE_STOPPING && conn->state == SM_CONN_BUSY)
+		conn->settle_outcome = SM_OUTCOME_UNKNOWN;
+	sm_cancel_end(conn);
+	PQclear(conn->result);
+	conn->result = NULL;
 	sm_notices_forget(conn);
-	return ok;
+	sm_conn_set_state(conn, SM_CONN_DEAD);
+	conn->settle_step = SM_SETTLE_DONE;
+}
+
+/*
+ * Begin.  A statement that cannot be cancelled is not waited for: the server
+ * ends it when it finds its client gone.
+ */
+static void
+start(SmConn *conn)
+{
+	bool		cancelled = true;
+
+	conn->settle_step = SM_SETTLE_STOPPING;
+	conn->settle_ok = false;
+	conn->settle_outcome = SM_OUTCOME_NONE;
+	if (conn->state == SM_CONN_BUSY && conn->unsent)
+	{
+		/* half a message: the server has not begun, and never will */
+		sm_conn_set_state(conn, SM_CONN_DEAD);
+	}
+	if (conn->state == SM_CONN_BUSY)
+	{
+		conn->settle_reading = conn->failed ? SM_OUTCOME_NONE : SM_OUTCOME_DONE;
+		if (PQtransactionStatus(conn->pg) == PQTRANS_ACTIVE &&
+			PQresultStatus(conn->result) != PGRES_COPY_IN)
+			cancelled = sm_cancel_start(conn);
+	}
+	advance(conn);
+	if (!cancelled && conn->settle_step == SM_SETTLE_STOPPING)
+		drop(conn);
+}
+
+/* ----------
+ * All of them
+ * ----------
+ */
+
+/*
+ * Wait until something can be done.  False: there is nothing to wait for any
+ * more, or no time.
+ */
+static bool
+wait_for_any(dlist_head *conns, TimestampTz deadline, int *nready)
+{
+	long		timeout = sm_remaining(deadline);
+	int			n = 0;
+	bool		any = false;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, conns)
+	{
+		SmConn	   *conn = dlist_container(SmConn, settle_node, iter.cur);
+		struct pollfd *slot = &slots[n];
+
+		n += SLOTS_EACH;
+		Assert(n <= nslots);
+		/* poll() leaves those out that are negative */
+		slot[SLOT_CONN].fd = slot[SLOT_CANCEL].fd = -1;
+		if (conn->settle_step == SM_SETTLE_DONE)
+			continue;
+		any = true;
+		if (conn->state == SM_CONN_BUSY)
+		{
+			slot[SLOT_CONN].fd = PQsocket(conn->pg);
+			slot[SLOT_CONN].events = POLLIN | (PQflush(conn->pg) == 1 ? POLLOUT : 0);
+		}
+		if (cancelling(conn))
+		{
+			slot[SLOT_CANCEL].fd = sm_cancel_socket(conn);
+			slot[SLOT_CANCEL].events =
+				conn->cancel_state == SM_CANCEL_WRITING ? POLLOUT : POLLIN;
+		}
+	}
+	if (!any || timeout == 0)
+		return false;
+	*nready = poll(slots, n, timeout < 0 ? SLICE : (int) Min(timeout, SLICE));
+	return *nready >= 0 || errno == EINTR;
+}
+
+/*
+ * Settle the connections linked by settle_node, all by the deadline: cancel
+ * what is on the wire and read it to its end, then run settle_sql, then
+ * DISCARD ALL if settle_discard says so and no transaction is open.  See the
+ * driver's cleanup in sessmgr.h.
+ *
+ * A command that could not be stopped although its transaction goes on makes
+ * its connection DEAD: nobody may commit what was given up.
+ */
+void
+sm_remote_settle_all(dlist_head *conns, TimestampTz deadline)
+{
+	dlist_iter	iter;
+	int			nready;
+
+	dlist_foreach(iter, conns)
+		start(dlist_container(SmConn, settle_node, iter.cur));
+
+	pgstat_report_wait_start(sm_wait_cleanup);
+	while (wait_for_any(conns, deadline, &nready))
+	{
+		struct pollfd *slot = slots;
+
+		if (nready < 0)
+			continue;
+		dlist_foreach(iter, conns)
+		{
+			SmConn	   *conn = dlist_container(SmConn, settle_node, iter.cur);
+
+			if (slot[SLOT_CANCEL].revents != 0)
+				sm_cancel_poll(conn);
+			/* after a whole slice look at all: TLS may have kept something back */
+			if (nready == 0 || slot[SLOT_CONN].revents != 0 ||
+				slot[SLOT_CANCEL].revents != 0)
+				advance(conn);
+			slot += SLOTS_EACH;
+		}
+	}
+	pgstat_report_wait_end();
+
+	dlist_foreach(iter, conns)
+	{
+		SmConn	   *conn = dlist_container(SmConn, settle_node, iter.cur);
+
+		if (conn->settle_step != SM_SETTLE_DONE)
+			drop(conn);
+	}
+}
+
+/* Stop the command on the wire, if any, of one connection. */
+SmOutcome
+sm_remote_settle(SmConn *conn, TimestampTz deadline)
+{
+	dlist_head	conns = DLIST_STATIC_INIT(conns);
+
+	conn->settle_sql = NULL;
+	conn->settle_discard = false;
+	dlist_push_tail(&conns, &conn->settle_node);
+	sm_remote_settle_all(&conns, deadline);
+	return conn->settle_outcome;
 }

@@ -1,11 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * remote_wait.c
- *		Deadlines, a connection's state, and waits that do not throw.
- *
- * The waits are for clean-up: they open no descriptor, and end when the socket
- * is ready or the deadline comes.  Interrupts stay pending, and the latch is
- * left set if it was.
+ *		What all waits have in common: names, deadlines, a connection's state.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,8 +9,6 @@
 
 #include "sessmgr.h"
 #include "src/compat.h"
-
-#include <poll.h>
 
 /* positions in a connection's wait set */
 #define WAIT_SOCKET		0
@@ -83,60 +77,4 @@ sm_set_wait_events(SmConn *conn, uint32 events)
 		return;
 	ModifyWaitEvent(conn->waitset, WAIT_SOCKET, events, NULL);
 	conn->waitset_events = events;
-}
-
-/* Wait until the connection's socket is ready.  False: the deadline came. */
-bool
-sm_wait_quiet(SmConn *conn, uint32 events, TimestampTz deadline)
-{
-	WaitEvent	event;
-	bool		latched = false;
-	bool		ready = false;
-
-	sm_set_wait_events(conn, events);
-	for (;;)
-	{
-		long		timeout = sm_remaining(deadline);
-
-		if (timeout == 0)
-			break;
-		if (WaitEventSetWait(conn->waitset, timeout, &event, 1, sm_wait_cleanup) == 0)
-			continue;
-		if (event.events & WL_LATCH_SET)
-		{
-			ResetLatch(MyLatch);
-			latched = true;
-			continue;
-		}
-		ready = true;
-		break;
-	}
-	if (latched)
-		SetLatch(MyLatch);
-	return ready;
-}
-
-/*
- * Wait for another socket than the connection's, for remote_cancel.c.  Without
- * a wait set, as making one may fail for want of a descriptor.  False: the
- * deadline came.
- */
-bool
-sm_wait_raw_quiet(pgsocket sock, bool writing, TimestampTz deadline)
-{
-	struct pollfd pfd;
-	long		timeout;
-
-	pfd.fd = sock;
-	pfd.events = writing ? POLLOUT : POLLIN;
-	while ((timeout = sm_remaining(deadline)) != 0)
-	{
-		int			n = poll(&pfd, 1, timeout < 0 ? 1000 : (int) Min(timeout, 1000));
-
-		if (n > 0)
-			return true;
-		if (n < 0 && errno != EINTR)
-			return false;
-	}
-	return false;
 }

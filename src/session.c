@@ -128,7 +128,7 @@ void
 sm_session_abandon_transaction(SmSession *session, TimestampTz deadline)
 {
 	if (session->conn != NULL)
-		session->engine->driver->cleanup(session->conn, true, deadline);
+		sm_conn_cleanup(session->conn, "ROLLBACK", deadline);
 	end_transaction(session, deadline);
 }
 
@@ -424,7 +424,7 @@ execute_in_transaction(SmSession *session, const char *sql, const SmParams *para
 	if (odd == SM_ODD_STALE)
 	{
 		/* no transaction is lost by beginning it once more */
-		engine->driver->cleanup(session->conn, true, cleanup_deadline(session));
+		sm_conn_cleanup(session->conn, "ROLLBACK", cleanup_deadline(session));
 		engine->driver->begin(session->conn, &session->options);
 		statement.first = false;
 		count = engine->driver->execute(session->conn, &statement, sink, &odd);

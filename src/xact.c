@@ -3,10 +3,13 @@
  * xact.c
  *		The one pair of transaction callbacks, the exit callback, and reset.
  *
- * Nothing here throws but sm_reset() and, at pre-commit, the WARNINGs.  Each
- * clean-up has one deadline for all connections it deals with, the longest of
- * the engines concerned.  A connection that does not obey by then is dropped:
- * for its target that is a rollback.
+ * Nothing here throws but sm_reset() and, at pre-commit, the WARNINGs.
+ *
+ * Each clean-up first gathers all connections it deals with, and has them
+ * cleaned up at the same time, by one deadline: the longest of the engines
+ * concerned.  A connection that does not obey by then is dropped: for its
+ * target that is a rollback.  What follows, sessions' ends and check-ins,
+ * finds nothing left to wait for.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,40 +29,78 @@ nothing_to_do(void)
 	return exited || !sm_engine_owned();
 }
 
-/* When the clean-up of all that is checked out has to be done. */
-static TimestampTz
-shared_deadline(void)
+/* A connection is to be cleaned up together with others, and to run sql then. */
+static void
+gather(dlist_head *conns, SmConn *conn, const char *sql)
 {
-	int			timeout = 0;
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &sm_checked_out)
-		timeout = Max(timeout,
-					  dlist_container(SmConn, node, iter.cur)->engine->options.cleanup_timeout);
-	return sm_deadline(Max(timeout, 1));
+	conn->settle_sql = sql;
+	dlist_push_tail(conns, &conn->settle_node);
 }
 
 /*
- * An error has ended a (sub)transaction.  Connections that were checked out
- * for a call inside it go back; those of sessions stop what they were doing.
+ * Clean up what was gathered.  Returns the deadline for that; by then nothing
+ * should be left to wait for.
  */
-static void
-settle_connections(SubTransactionId subid, TimestampTz deadline)
+static TimestampTz
+clean_up(dlist_head *conns)
 {
+	TimestampTz deadline;
+	int			timeout = 1;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, conns)
+		timeout = Max(timeout,
+					  dlist_container(SmConn, settle_node, iter.cur)->engine->options.cleanup_timeout);
+	deadline = sm_deadline(timeout);
+	sm_conns_cleanup(conns, deadline);
+	return deadline;
+}
+
+/* Is a session's transaction rolled back when this (sub)transaction aborts? */
+static bool
+ends_with(const SmSession *session, SubTransactionId subid)
+{
+	if (subid == InvalidSubTransactionId)
+		return !session->survives || session->used;
+	return !session->survives && session->subid == subid;
+}
+
+/*
+ * An error has ended a (sub)transaction; InvalidSubTransactionId: the whole of
+ * it.  Connections that were checked out for a call inside it go back, those
+ * of sessions that end with it roll back, and those of others stop what they
+ * were doing.  The sessions are left to the caller.
+ */
+static TimestampTz
+settle_connections(SubTransactionId subid)
+{
+	dlist_head	conns = DLIST_STATIC_INIT(conns);
+	TimestampTz deadline;
 	dlist_mutable_iter iter;
 
+	dlist_foreach_modify(iter, &sm_checked_out)
+	{
+		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
+		bool		inside = subid == InvalidSubTransactionId || conn->subid == subid;
+
+		if (conn->session == NULL ? inside : ends_with(conn->session, subid))
+			gather(&conns, conn, "ROLLBACK");
+		else if (inside)
+			gather(&conns, conn, NULL);
+	}
+	deadline = clean_up(&conns);
 	dlist_foreach_modify(iter, &sm_checked_out)
 	{
 		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
 
 		if (subid != InvalidSubTransactionId && conn->subid != subid)
 			continue;
-		conn->engine->driver->cleanup(conn, conn->session == NULL, deadline);
 		if (conn->session == NULL)
 			sm_pool_checkin(conn, deadline);
 		else
 			sm_session_note_loss(conn->session);
 	}
+	return deadline;
 }
 
 /* ----------
@@ -81,12 +122,12 @@ warn_uncommitted(const SmSession *session)
 static void
 before_commit(void)
 {
+	dlist_head	conns = DLIST_STATIC_INIT(conns);
 	TimestampTz deadline;
 	dlist_mutable_iter iter;
 
 	if (dlist_is_empty(&sm_sessions))
 		return;
-	deadline = shared_deadline();
 	dlist_foreach_modify(iter, &sm_sessions)
 	{
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
@@ -94,7 +135,16 @@ before_commit(void)
 		if (session->options.hold)
 			continue;
 		warn_uncommitted(session);
-		sm_session_end(session, deadline);
+		if (session->conn != NULL)
+			gather(&conns, session->conn, "ROLLBACK");
+	}
+	deadline = clean_up(&conns);
+	dlist_foreach_modify(iter, &sm_sessions)
+	{
+		SmSession  *session = dlist_container(SmSession, node, iter.cur);
+
+		if (!session->options.hold)
+			sm_session_end(session, deadline);
 	}
 }
 
@@ -121,8 +171,7 @@ after_abort(void)
 
 	if (dlist_is_empty(&sm_sessions) && dlist_is_empty(&sm_checked_out))
 		return;
-	deadline = shared_deadline();
-	settle_connections(InvalidSubTransactionId, deadline);
+	deadline = settle_connections(InvalidSubTransactionId);
 	dlist_foreach_modify(iter, &sm_sessions)
 	{
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
@@ -187,13 +236,12 @@ subxact_abort(SubTransactionId subid)
 
 	if (dlist_is_empty(&sm_sessions) && dlist_is_empty(&sm_checked_out))
 		return;
-	deadline = shared_deadline();
-	settle_connections(subid, deadline);
+	deadline = settle_connections(subid);
 	dlist_foreach_modify(iter, &sm_sessions)
 	{
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
 
-		if (!session->survives && session->subid == subid)
+		if (ends_with(session, subid))
 			sm_session_end(session, deadline);
 	}
 }
@@ -244,7 +292,7 @@ subxact_callback(SubXactEvent event, SubTransactionId subid,
 static void
 at_exit(int code, Datum arg)
 {
-	TimestampTz deadline;
+	dlist_head	conns = DLIST_STATIC_INIT(conns);
 	dlist_mutable_iter iter;
 
 	(void) code;
@@ -252,12 +300,13 @@ at_exit(int code, Datum arg)
 	if (nothing_to_do())
 		return;
 	exited = true;
-	deadline = shared_deadline();
+	dlist_foreach_modify(iter, &sm_checked_out)
+		gather(&conns, dlist_container(SmConn, node, iter.cur), NULL);
+	(void) clean_up(&conns);
 	dlist_foreach_modify(iter, &sm_checked_out)
 	{
 		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
 
-		conn->engine->driver->cleanup(conn, false, deadline);
 		dlist_delete(&conn->node);
 		conn->engine->driver->close(conn);
 	}
@@ -301,6 +350,7 @@ sm_enter(void)
 void
 sm_reset(void)
 {
+	dlist_head	conns = DLIST_STATIC_INIT(conns);
 	TimestampTz deadline;
 	dlist_iter	iter;
 
@@ -324,7 +374,9 @@ sm_reset(void)
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("cannot reset while a statement is running")));
 	}
-	deadline = shared_deadline();
+	dlist_foreach(iter, &sm_checked_out)
+		gather(&conns, dlist_container(SmConn, node, iter.cur), "ROLLBACK");
+	deadline = clean_up(&conns);
 	while (!dlist_is_empty(&sm_sessions))
 		sm_session_end(dlist_head_element(SmSession, node, &sm_sessions), deadline);
 	sm_engine_drop_all(false);
