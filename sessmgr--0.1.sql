@@ -643,6 +643,29 @@ COMMENT ON EVENT TRIGGER sessmgr_models_dropped IS
     'Takes dropped tables and sequences out of the registry of models';
 
 --
+-- Two-phase transactions
+--
+CREATE TABLE two_phase (
+    gid pg_catalog.text PRIMARY KEY,
+    remote pg_catalog.text NOT NULL,
+    target pg_catalog.text NOT NULL,
+    written_at pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE two_phase IS
+    'Decisions: a transaction prepared on a target under this id is to be committed. Written by two-phase sessions, not dumped; rows go when their target is settled';
+COMMENT ON COLUMN two_phase.gid IS 'The global id: sessmgr_SYSTEM_DATABASE_TRANSACTION_N_RANDOM';
+COMMENT ON COLUMN two_phase.remote IS 'System identifier and database oid of the target';
+COMMENT ON COLUMN two_phase.target IS 'The target, without secrets';
+COMMENT ON COLUMN two_phase.written_at IS 'Start of the transaction that decided';
+REVOKE ALL ON TABLE two_phase FROM PUBLIC;
+
+CREATE FUNCTION recover(dburi text, OUT gid text, OUT outcome text)
+    RETURNS SETOF record AS 'MODULE_PATHNAME', 'sm_recover'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION recover(text) IS
+    'Finishes what two-phase transactions of this database have left prepared on a target: committed, rolled back, left alone or not permitted';
+
+--
 -- Views of this backend
 --
 CREATE FUNCTION engines_list(
@@ -692,11 +715,11 @@ COMMENT ON COLUMN engines.checked_out IS 'Connections in use now';
 COMMENT ON COLUMN engines.pool_size IS 'Idle connections kept at most';
 COMMENT ON COLUMN engines.max_overflow IS 'Connections beyond pool_size in use at most; -1: no limit';
 COMMENT ON COLUMN engines.prepared IS 'Metadata whose models have been prepared';
-COMMENT ON COLUMN sessions.session IS 'Its handle';
+COMMENT ON COLUMN sessions.session IS 'Its handle; null: closed while its work awaits the local commit, or the session of one-liners';
 COMMENT ON COLUMN sessions.dburi IS 'The target, without secrets';
 COMMENT ON COLUMN sessions.role IS 'The role that opened it and may use it';
-COMMENT ON COLUMN sessions.state IS 'idle, in transaction, in failed transaction, or lost';
-COMMENT ON COLUMN sessions.transaction IS 'Its mode: manual or autocommit';
+COMMENT ON COLUMN sessions.state IS 'idle, in transaction, in failed transaction, prepared, or lost';
+COMMENT ON COLUMN sessions.transaction IS 'Its mode: manual, autocommit, joined or two_phase';
 COMMENT ON COLUMN sessions.hold IS 'Does it survive the commit of the transaction that opened it?';
 COMMENT ON COLUMN sessions.savepoints IS 'Savepoints that are set now';
 COMMENT ON COLUMN sessions.statements IS 'Statements run so far';
@@ -723,6 +746,7 @@ REVOKE EXECUTE ON FUNCTION create_session(text, boolean, jsonb) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION session_factory(text, jsonb) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION invalidate(text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION prepare_models(engine, name) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION recover(text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION prepared(engine, name) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION dispose(engine) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION open(sessionmaker) FROM PUBLIC;

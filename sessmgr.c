@@ -46,6 +46,9 @@ _PG_init(void)
 	sm_engine_init();
 	sm_options_init();
 	sm_xact_init();
+#ifdef SM_TEST_POINTS
+	sm_test_point_init();
+#endif
 
 	previous_ProcessUtility = ProcessUtility_hook;
 	ProcessUtility_hook = discard_too;

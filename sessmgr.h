@@ -65,7 +65,10 @@ typedef enum SmPoolClass
 typedef enum SmTxnMode
 {
 	SM_TXN_MANUAL,
-	SM_TXN_AUTOCOMMIT
+	SM_TXN_AUTOCOMMIT,
+	/* from here on bound to the local transaction: see sm_session_bound() */
+	SM_TXN_JOINED,
+	SM_TXN_TWO_PHASE
 } SmTxnMode;
 
 typedef enum SmIsolation
@@ -167,6 +170,16 @@ typedef enum SmKeywordClass
 	SM_KEYWORD_SUPERUSER,		/* superusers */
 	SM_KEYWORD_ANY				/* everybody */
 } SmKeywordClass;
+
+/*
+ * Where a test may stop this process to look at, or kill, whatever it likes.
+ * Compiled only for tests.
+ */
+#ifdef SM_TEST_POINTS
+#define SM_TEST_POINT(name)		sm_test_point(name)
+#else
+#define SM_TEST_POINT(name)		((void) 0)
+#endif
 
 /* What is shown in place of a secret. */
 #define SM_HIDDEN		"***"
@@ -308,6 +321,7 @@ typedef struct SmConn
 	SmSettleStep settle_step;
 	SmOutcome	settle_reading; /* of what is being read, as far as it is known */
 	bool		set_up;			/* sm_remote_setup() holds */
+	char	   *identity;		/* of the remote database, for two-phase, or NULL */
 	bool		no_client_check;	/* it cannot look after its client */
 	int			encoding;		/* what it was connected with */
 	bool		verify;			/* values may not be valid in our encoding */
@@ -409,7 +423,8 @@ typedef enum SmCommand
 {
 	SM_COMMAND_PLAIN,			/* nothing lasts if it fails */
 	SM_COMMAND_ROLLBACK_TO,		/* a savepoint: settings go back, too */
-	SM_COMMAND_COMMIT			/* something lasts, perhaps also if it fails */
+	SM_COMMAND_COMMIT			/* something lasts, perhaps also if it fails;
+								 * PREPARE TRANSACTION is one of these */
 } SmCommand;
 
 /*
@@ -434,10 +449,15 @@ typedef struct SmDriver
 	void		(*close) (SmConn *conn);
 	/* in a process forked from the one that made it: give up our copy */
 	void		(*abandon) (SmConn *conn);
-	/* begin a transaction as the options say */
-	void		(*begin) (SmConn *conn, const SmSessionOptions *options);
+	/* begin a transaction as the options say, and then, if not NULL, do this */
+	void		(*begin) (SmConn *conn, const SmSessionOptions *options, const char *then);
 	/* run a command that returns nothing: SAVEPOINT, COMMIT ... */
 	void		(*command) (SmConn *conn, const char *sql, SmCommand kind);
+	/* the same in two halves, so that several targets can work at a time */
+	void		(*command_send) (SmConn *conn, const char *sql, SmCommand kind,
+								 TimestampTz deadline);
+	void		(*command_finish) (SmConn *conn, const char *sql, SmCommand kind,
+								   TimestampTz deadline);
 	/*
 	 * run a statement; returns the number of rows affected or returned.  *odd
 	 * is up to the caller: SM_ODD_TRANSACTION_CONTROL if it was that,
@@ -515,6 +535,8 @@ struct SmEngine
 	uint64		fingerprint;
 	uint64		checked;		/* sm_generation that it was checked at */
 	int			users;			/* sessions */
+	SmSession  *joined;			/* of its one-liners, where they are bound to the
+								 * local transaction and it has any */
 	bool		transient;		/* ends with the local transaction */
 	TimestampTz created_at;
 	uint64		hits;
@@ -528,17 +550,22 @@ typedef enum SmSessionState
 {
 	SM_SESSION_IDLE,			/* no transaction, no connection */
 	SM_SESSION_ACTIVE,			/* in a transaction, holds a connection */
+	SM_SESSION_PREPARED,		/* its transaction may be prepared on the target,
+								 * and awaits the end of the local one */
 	SM_SESSION_LOST				/* its transaction went with its connection */
 } SmSessionState;
 
+/* Room for the global id of a two-phase transaction, see src/twophase.c. */
+#define SM_GID_SIZE		128
+
 struct SmSession
 {
-	uint64		id;				/* its handle */
+	uint64		id;				/* its handle, 0: closed, or of one-liners */
 	dlist_node	node;			/* in the list of all sessions */
 	SmEngine   *engine;
 	SmSessionOptions options;
 	SmSessionState state;
-	SmConn	   *conn;			/* while ACTIVE */
+	SmConn	   *conn;			/* while ACTIVE or PREPARED */
 	int			running;		/* calls under way: may not be closed */
 	bool		used;			/* in this local transaction */
 	bool		survives;		/* opened with hold in an earlier transaction */
@@ -547,7 +574,15 @@ struct SmSession
 	uint64		statements;
 	int			in_this;		/* statements in this transaction */
 	int			next_savepoint;
-	List	   *savepoints;		/* of int, outermost first */
+	List	   *savepoints;		/* of int, outermost first; of a bound session:
+								 * of the local levels from 2 on */
+
+	/* of a session bound to the local transaction, see src/joined.c */
+	int			began;			/* local nesting level of what its transaction
+								 * belongs to */
+	int			stale;			/* savepoint that is to be released, or 0 */
+	char		gid[SM_GID_SIZE];	/* of a two-phase transaction */
+	char		command[SM_GID_SIZE + 64];	/* what is to end it, or a part of it */
 };
 
 /* ----------
@@ -611,6 +646,10 @@ typedef enum SmHandleKind
  * ----------
  */
 
+/* in src/test_point.c, only for tests */
+extern void sm_test_point_init(void);
+extern void sm_test_point(const char *name);
+
 /* in src/handle.c */
 extern uint64 sm_handle_new(SmHandleKind kind, void *object);
 extern void *sm_handle_get(uint64 id, SmHandleKind kind, bool missing_ok);
@@ -627,6 +666,11 @@ extern List *sm_keyword_names(int context);
 extern void sm_options_set_keyword(SmTarget *target, const char *keyword, const char *value);
 extern const char *sm_options_keyword(const SmTarget *target, const char *keyword);
 extern const char *sm_closest_match(const char *name, List *candidates);
+
+/* in src/own_table.c */
+extern Oid	sm_own_table(const char *name);
+extern uint64 sm_own_table_write(Oid table, const char *sql, int nargs, Oid *types,
+								 Datum *values);
 
 /* in src/options.c */
 extern uint64 sm_generation;	/* moves whenever something that an engine was
@@ -727,7 +771,10 @@ extern void sm_remote_raise(SmConn *conn, PGresult *error, const char *sql,
 							bool is_commit) pg_attribute_noreturn();
 extern PGresult *sm_remote_run(SmConn *conn, const char *sql, bool commits,
 							   TimestampTz deadline);
-extern void sm_remote_command(SmConn *conn, const char *sql, bool commits, TimestampTz deadline);
+extern void sm_remote_command_send(SmConn *conn, const char *sql, bool commits,
+								   TimestampTz deadline);
+extern void sm_remote_command_finish(SmConn *conn, const char *sql, bool commits,
+									 TimestampTz deadline);
 extern bool sm_remote_ping(SmConn *conn, TimestampTz deadline);
 
 /* in src/remote_connect.c */
@@ -759,7 +806,8 @@ extern dlist_head sm_checked_out;	/* of SmConn, of all engines */
 extern void sm_pool_init(SmPool *pool);
 extern SmConn *sm_pool_checkout(SmEngine *engine);
 extern void sm_pool_checkin(SmConn *conn, TimestampTz deadline);
-extern void sm_conns_cleanup(dlist_head *conns, TimestampTz deadline);
+extern void sm_conns_gather(dlist_head *conns, SmConn *conn, const char *sql);
+extern TimestampTz sm_conns_clean(dlist_head *conns);
 extern void sm_conn_cleanup(SmConn *conn, const char *sql, TimestampTz deadline);
 extern int	sm_pool_dispose(SmEngine *engine);
 
@@ -785,6 +833,23 @@ extern void sm_engine_drop_all(bool only_transient);
 extern void sm_engine_sweep(void);
 extern void sm_engine_forget_prepared(const char *metadata);
 
+/* in src/twophase.c */
+extern void sm_twophase_register(SmSession *session);
+extern void sm_twophase_harden(void);
+extern void sm_twophase_settled(const char *gid);
+extern void sm_twophase_at_end(bool committed);
+extern void sm_twophase_recover(SmEngine *engine,
+								void (*report) (void *arg, const char *gid, const char *outcome),
+								void *arg);
+
+/* in src/joined.c */
+extern bool sm_session_bound(const SmSession *session);
+extern void sm_savepoints_truncate(SmSession *session, int n);
+extern void sm_joined_begin(SmSession *session, SmConn *conn);
+extern void sm_joined_nest(SmSession *session);
+extern void sm_joined_subcommit(SmSession *session, int level);
+extern const char *sm_joined_subabort(SmSession *session, int level);
+
 /* in src/session.c */
 extern dlist_head sm_sessions;
 extern SmSession *sm_session_open(SmEngine *engine, const SmSessionOptions *options);
@@ -802,8 +867,16 @@ extern uint64 sm_session_execute(SmSession *session, const char *sql,
 extern uint64 sm_engine_execute(SmEngine *engine, const char *sql,
 								const SmParams *params, SmSink *sink);
 extern void sm_session_note_loss(SmSession *session);
+extern void sm_session_forget_transaction(SmSession *session, TimestampTz deadline);
 extern void sm_session_abandon_transaction(SmSession *session, TimestampTz deadline);
 extern void sm_session_end(SmSession *session, TimestampTz deadline);
+
+/* in src/commit.c */
+extern void sm_bound_refuse_prepare(void);
+extern void sm_bound_before_commit(void);
+extern void sm_bound_after_commit(void);
+extern const char *sm_bound_abort_command(SmSession *session);
+extern void sm_bound_aborted(const SmSession *session);
 
 /* in src/xact.c */
 extern void sm_xact_init(void);

@@ -70,7 +70,7 @@ SELECT name, left(value, 12) AS value, in_server(name, value)
   FROM (VALUES ('pool_size', '0'), ('pool_size', 'many'), ('max_overflow', '-2'), ('pool_timeout', '-1'), ('pool_timeout', '5 parsecs'),
                ('pool_recycle', '-2'), ('connect_timeout', '0'), ('statement_timeout', '500'), ('statement_timeout', '-1s'),
                ('commit_timeout', '0'), ('commit_timeout', '30'), ('cleanup_timeout', '25d'), ('pool_pre_ping', 'perhaps'),
-               ('pool_reset_on_return', 'commit'), ('poolclass', 'StaticPool'), ('isolation_level', 'SNAPSHOT'), ('transaction', 'joined'),
+               ('pool_reset_on_return', 'commit'), ('poolclass', 'StaticPool'), ('isolation_level', 'SNAPSHOT'), ('transaction', 'join'),
                ('read_only', 'sometimes'), ('pool_size', repeat('9', 1000)), ('hold', repeat('é', 100))) v (name, value);
 
 -- JSON values

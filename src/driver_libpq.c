@@ -120,6 +120,32 @@ libpq_pid(SmConn *conn)
  * Transactions
  * ----------
  */
+static void
+libpq_command_send(SmConn *conn, const char *sql, SmCommand kind, TimestampTz deadline)
+{
+	/* it may undo what put the session's settings right */
+	if (kind == SM_COMMAND_ROLLBACK_TO)
+		conn->set_up = false;
+	sm_remote_command_send(conn, sql, kind == SM_COMMAND_COMMIT, deadline);
+}
+
+static void
+libpq_command_finish(SmConn *conn, const char *sql, SmCommand kind, TimestampTz deadline)
+{
+	sm_remote_command_finish(conn, sql, kind == SM_COMMAND_COMMIT, deadline);
+}
+
+static void
+libpq_command(SmConn *conn, const char *sql, SmCommand kind)
+{
+	const SmEngineOptions *options = &conn->engine->options;
+	TimestampTz deadline = sm_deadline(kind == SM_COMMAND_COMMIT ?
+									   options->commit_timeout : options->statement_timeout);
+
+	libpq_command_send(conn, sql, kind, deadline);
+	libpq_command_finish(conn, sql, kind, deadline);
+}
+
 static const char *const isolation_names[] = {
 	NULL, "read uncommitted", "read committed", "repeatable read", "serializable"
 };
@@ -165,8 +191,7 @@ set_defaults(SmConn *conn, const SmSessionOptions *wanted)
 		append_default(&buf, "read_only", tristate_value(wanted->read_only));
 	if (have->deferrable != wanted->deferrable)
 		append_default(&buf, "deferrable", tristate_value(wanted->deferrable));
-	sm_remote_command(conn, buf.data, false,
-					  sm_deadline(conn->engine->options.statement_timeout));
+	libpq_command(conn, buf.data, SM_COMMAND_PLAIN);
 	*have = *wanted;
 	conn->defaults_unknown = false;
 }
@@ -186,7 +211,7 @@ ensure_set_up(SmConn *conn)
 }
 
 static void
-libpq_begin(SmConn *conn, const SmSessionOptions *options)
+libpq_begin(SmConn *conn, const SmSessionOptions *options, const char *then)
 {
 	static const SmSessionOptions none = {0};
 	StringInfoData buf;
@@ -204,22 +229,9 @@ libpq_begin(SmConn *conn, const SmSessionOptions *options)
 	if (options->deferrable != SM_UNSET)
 		appendStringInfoString(&buf, options->deferrable == SM_ON ?
 							   " DEFERRABLE" : " NOT DEFERRABLE");
-	sm_remote_command(conn, buf.data, false,
-					  sm_deadline(conn->engine->options.statement_timeout));
-}
-
-static void
-libpq_command(SmConn *conn, const char *sql, SmCommand kind)
-{
-	bool		commit = (kind == SM_COMMAND_COMMIT);
-
-	/* it may undo what put the session's settings right */
-	if (kind == SM_COMMAND_ROLLBACK_TO)
-		conn->set_up = false;
-
-	sm_remote_command(conn, sql, commit,
-					  sm_deadline(commit ? conn->engine->options.commit_timeout :
-								  conn->engine->options.statement_timeout));
+	if (then != NULL)
+		appendStringInfo(&buf, "; %s", then);
+	libpq_command(conn, buf.data, SM_COMMAND_PLAIN);
 }
 
 static uint64
@@ -242,6 +254,8 @@ const SmDriver sm_driver_libpq = {
 	.abandon = sm_remote_abandon,
 	.begin = libpq_begin,
 	.command = libpq_command,
+	.command_send = libpq_command_send,
+	.command_finish = libpq_command_finish,
 	.execute = libpq_execute,
 	.status = libpq_status,
 	.cleanup = libpq_cleanup,

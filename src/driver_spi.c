@@ -374,10 +374,11 @@ spi_abandon(SmConn *conn)
 }
 
 static void
-spi_begin(SmConn *conn, const SmSessionOptions *options)
+spi_begin(SmConn *conn, const SmSessionOptions *options, const char *then)
 {
 	(void) conn;
 	(void) options;
+	(void) then;
 }
 
 static void
@@ -391,6 +392,22 @@ spi_command(SmConn *conn, const char *sql, SmCommand kind)
 			 errmsg("\"spi:\" cannot do %s", sql),
 			 errdetail("Its statements run inside the transaction of their caller."),
 			 errhint("Use \"loopback:\" for a transaction of its own.")));
+}
+
+static void
+spi_command_send(SmConn *conn, const char *sql, SmCommand kind, TimestampTz deadline)
+{
+	(void) deadline;
+	spi_command(conn, sql, kind);
+}
+
+static void
+spi_command_finish(SmConn *conn, const char *sql, SmCommand kind, TimestampTz deadline)
+{
+	(void) conn;
+	(void) sql;
+	(void) kind;
+	(void) deadline;
 }
 
 static PGTransactionStatusType
@@ -425,6 +442,8 @@ const SmDriver sm_driver_spi = {
 	.abandon = spi_abandon,
 	.begin = spi_begin,
 	.command = spi_command,
+	.command_send = spi_command_send,
+	.command_finish = spi_command_finish,
 	.execute = spi_execute,
 	.status = spi_status,
 	.cleanup = spi_cleanup,

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * funcs_manager.c
- *		SQL functions of the manager: engines, factories, models, reset.
+ *		SQL functions of the manager: engines, factories, models, reset,
+ *		recovery.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +22,7 @@ PG_FUNCTION_INFO_V1(sm_is_forked);
 PG_FUNCTION_INFO_V1(sm_dispose);
 PG_FUNCTION_INFO_V1(sm_open);
 PG_FUNCTION_INFO_V1(sm_reset_all);
+PG_FUNCTION_INFO_V1(sm_recover);
 
 /* No argument of these functions may be NULL. */
 static void
@@ -173,4 +175,28 @@ sm_reset_all(PG_FUNCTION_ARGS)
 	sm_enter();
 	sm_reset();
 	PG_RETURN_VOID();
+}
+
+static void
+put_recovered(void *arg, const char *gid, const char *outcome)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) arg;
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+
+	values[0] = CStringGetTextDatum(gid);
+	values[1] = CStringGetTextDatum(outcome);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/* recover(dburi text, OUT gid text, OUT outcome text) returns setof record */
+Datum
+sm_recover(PG_FUNCTION_ARGS)
+{
+	sm_enter();
+	check_not_null(fcinfo, 0, "dburi");
+	InitMaterializedSRF(fcinfo, 0);
+	sm_twophase_recover(engine_from_dburi(fcinfo, NULL, false), put_recovered,
+						fcinfo->resultinfo);
+	return (Datum) 0;
 }

@@ -519,7 +519,7 @@ sm_models_attempt(SmEngine *engine, const char *metadata, List *tables, List *se
 
 	a.names = collect_names(tables, sequences);
 	a.conn = sm_pool_checkout(engine);
-	driver->begin(a.conn, &options);
+	driver->begin(a.conn, &options, NULL);
 	driver->command(a.conn, sm_model_remote_settings(), SM_COMMAND_PLAIN);
 	if (look_for_missing(&a))
 	{

@@ -77,14 +77,13 @@ static Oid
 find_registry(void)
 {
 	static bool registered = false;
-	Oid			schema = get_namespace_oid(REGISTRY_SCHEMA, true);
 
 	if (!registered)
 	{
 		CacheRegisterRelcacheCallback(registry_callback, (Datum) 0);
 		registered = true;
 	}
-	registry_oid = OidIsValid(schema) ? get_relname_relid(REGISTRY_TABLE, schema) : InvalidOid;
+	registry_oid = sm_own_table(REGISTRY_TABLE);
 	return registry_oid;
 }
 
@@ -372,41 +371,13 @@ metadata_argument(FunctionCallInfo fcinfo)
 	return PG_GETARG_NAME(1);
 }
 
-/*
- * Run a statement on the registry as its owner, so that nobody needs or has
- * privileges on it; returns the number of rows written.
- */
+/* Run a statement on the registry; returns the number of rows written. */
 static uint64
 write_registry(const char *sql, int nargs, Oid *types, Datum *values)
 {
 	Oid			registry = find_registry();
-	int			level = NewGUCNestLevel();
-	Oid			userid;
-	int			context;
-	HeapTuple	tuple;
-	uint64		written;
+	uint64		written = sm_own_table_write(registry, sql, nargs, types, values);
 
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(registry));
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table %s.%s does not exist", REGISTRY_SCHEMA, REGISTRY_TABLE)));
-	GetUserIdAndSecContext(&userid, &context);
-	SetUserIdAndSecContext(((Form_pg_class) GETSTRUCT(tuple))->relowner,
-						   context | SECURITY_LOCAL_USERID_CHANGE);
-	ReleaseSysCache(tuple);
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0) < 0)
-		elog(ERROR, "SPI_execute_with_args failed");
-	written = SPI_processed;
-	SPI_finish();
-
-	AtEOXact_GUC(true, level);
-	SetUserIdAndSecContext(userid, context);
 	if (written > 0)
 	{
 		CacheInvalidateRelcacheByRelid(registry);

@@ -45,6 +45,8 @@ static const struct config_enum_entry pool_classes[] = {
 static const struct config_enum_entry transaction_modes[] = {
 	{"manual", SM_TXN_MANUAL, false},
 	{"autocommit", SM_TXN_AUTOCOMMIT, false},
+	{"joined", SM_TXN_JOINED, false},
+	{"two_phase", SM_TXN_TWO_PHASE, false},
 	{NULL, 0, false}
 };
 
@@ -131,7 +133,7 @@ const SmOption sm_option_table[] = {
 	"Leave statements out of error contexts, and parameters out of what echo shows."},
 	{"transaction", SM_EVERYWHERE, SESSION(transaction),
 		SM_TYPE_ENUM, 0, 0, SM_TXN_MANUAL, transaction_modes, false,
-	"Whether a session's statements form a transaction until it is ended, or each its own."},
+	"What a session's statements are part of: a transaction until it is ended (manual), each one of its own (autocommit), or the local transaction (joined, two_phase)."},
 	{"isolation_level", SM_EVERYWHERE, SESSION(isolation_level),
 		SM_TYPE_ENUM, 0, 0, SM_ISOLATION_DEFAULT, isolation_levels, false,
 	"Isolation level of a session's transactions; AUTOCOMMIT is another way to say transaction 'autocommit'."},

@@ -203,12 +203,22 @@ sm_pool_checkin(SmConn *conn, TimestampTz deadline)
 	engine->pool.nidle++;
 }
 
-/*
- * Have their drivers clean up the connections linked by settle_node (see
- * SmDriver), all by the deadline.  The list is empty afterwards.
+/* ----------
+ * Clean-up
+ * ----------
  */
+
+/* A connection is to be cleaned up together with others, and to run sql then. */
 void
-sm_conns_cleanup(dlist_head *conns, TimestampTz deadline)
+sm_conns_gather(dlist_head *conns, SmConn *conn, const char *sql)
+{
+	conn->settle_sql = sql;
+	dlist_push_tail(conns, &conn->settle_node);
+}
+
+/* Have their drivers clean up what was gathered (see SmDriver). */
+static void
+clean_up(dlist_head *conns, TimestampTz deadline)
 {
 	while (!dlist_is_empty(conns))
 	{
@@ -228,15 +238,34 @@ sm_conns_cleanup(dlist_head *conns, TimestampTz deadline)
 	}
 }
 
-/* The same for one connection; sql becomes its settle_sql. */
+/*
+ * Clean up what was gathered, all at the same time, by one deadline: the
+ * longest of the engines concerned, which is returned.  What then follows
+ * should find nothing left to wait for.  Never throws.
+ */
+TimestampTz
+sm_conns_clean(dlist_head *conns)
+{
+	TimestampTz deadline;
+	int			timeout = 1;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, conns)
+		timeout = Max(timeout,
+					  dlist_container(SmConn, settle_node, iter.cur)->engine->options.cleanup_timeout);
+	deadline = sm_deadline(timeout);
+	clean_up(conns, deadline);
+	return deadline;
+}
+
+/* The same for one connection, and with a deadline that was set before. */
 void
 sm_conn_cleanup(SmConn *conn, const char *sql, TimestampTz deadline)
 {
 	dlist_head	conns = DLIST_STATIC_INIT(conns);
 
-	conn->settle_sql = sql;
-	dlist_push_tail(&conns, &conn->settle_node);
-	sm_conns_cleanup(&conns, deadline);
+	sm_conns_gather(&conns, conn, sql);
+	clean_up(&conns, deadline);
 }
 
 /* Close all idle connections; returns how many there were. */

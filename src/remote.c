@@ -296,17 +296,20 @@ sm_remote_raise(SmConn *conn, PGresult *error, const char *sql, bool is_commit)
 	sm_report_result(conn, error, sql);
 }
 
-/*
- * Run one or more commands that return nothing, in one message, and return the
- * error result, the caller's to free, if there was one.
- */
-PGresult *
-sm_remote_run(SmConn *conn, const char *sql, bool commits, TimestampTz deadline)
+/* Send one or more commands that return nothing, in one message. */
+void
+sm_remote_command_send(SmConn *conn, const char *sql, bool commits, TimestampTz deadline)
+{
+	sm_remote_begin(conn, commits);
+	sm_remote_sent(conn, PQsendQuery(conn->pg, sql), sql, deadline);
+}
+
+/* Read what they say; returns the error result, the caller's to free, if any. */
+static PGresult *
+read_command(SmConn *conn, const char *sql, TimestampTz deadline)
 {
 	PGresult   *volatile error = NULL;
 
-	sm_remote_begin(conn, commits);
-	sm_remote_sent(conn, PQsendQuery(conn->pg, sql), sql, deadline);
 	PG_TRY();
 	{
 		PGresult   *res;
@@ -330,15 +333,23 @@ sm_remote_run(SmConn *conn, const char *sql, bool commits, TimestampTz deadline)
 	return error;
 }
 
-/* The same, raising the error and the notices. */
+/* The end of sm_remote_command_send(): raises the error and the notices. */
 void
-sm_remote_command(SmConn *conn, const char *sql, bool commits, TimestampTz deadline)
+sm_remote_command_finish(SmConn *conn, const char *sql, bool commits, TimestampTz deadline)
 {
-	PGresult   *error = sm_remote_run(conn, sql, commits, deadline);
+	PGresult   *error = read_command(conn, sql, deadline);
 
 	sm_notices_report(conn);
 	if (error != NULL)
 		sm_remote_raise(conn, error, sql, commits);
+}
+
+/* Both halves, but returning the error result. */
+PGresult *
+sm_remote_run(SmConn *conn, const char *sql, bool commits, TimestampTz deadline)
+{
+	sm_remote_command_send(conn, sql, commits, deadline);
+	return read_command(conn, sql, deadline);
 }
 
 /*

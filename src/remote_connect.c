@@ -125,7 +125,8 @@ sm_remote_setup(SmConn *conn, TimestampTz deadline)
 			sm_remote_raise(conn, error, commands, false);
 		PQclear(error);
 	}
-	sm_remote_command(conn, commands, false, deadline);
+	sm_remote_command_send(conn, commands, false, deadline);
+	sm_remote_command_finish(conn, commands, false, deadline);
 }
 
 /* Has a statement changed what sm_remote_setup() did? */
@@ -237,6 +238,8 @@ sm_remote_close(SmConn *conn)
 		PQfinish(conn->pg);
 	if (conn->fd_acquired)
 		ReleaseExternalFD();
+	if (conn->identity != NULL)
+		pfree(conn->identity);
 	pfree(conn);
 }
 

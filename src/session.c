@@ -10,11 +10,17 @@
  *	ACTIVE -> IDLE		commit, rollback, close, the end of the local transaction
  *	ACTIVE -> LOST		the connection broke, was dropped by a clean-up, or has
  *						no transaction any more
- *	LOST -> IDLE		rollback, or commit (which says that it was none)
+ *	ACTIVE -> PREPARED	two-phase, when the local transaction commits (commit.c)
+ *	PREPARED -> IDLE	the end of the local transaction
+ *	LOST -> IDLE		rollback, or commit (which says that it was none); the
+ *						abort of the local (sub)transaction that it belonged to
  *
  * A session in mode autocommit leaves IDLE only by an explicit begin or
- * savepoint.  On a driver without transactions of its own (remote is false) a
- * session is always IDLE and has a connection only during a statement.
+ * savepoint.  One bound to the local transaction (joined.c) is ended by that
+ * alone: closing it only takes its handle away.  The one-liners of an engine
+ * whose mode binds them share a session without a handle.  On a driver without
+ * transactions of its own (remote is false) a session is always IDLE and has a
+ * connection only during a statement.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,12 +37,11 @@ dlist_head	sm_sessions = DLIST_STATIC_INIT(sm_sessions);
  * Opening, looking up, closing
  * ----------
  */
-SmSession *
-sm_session_open(SmEngine *engine, const SmSessionOptions *options)
+static SmSession *
+new_session(SmEngine *engine, const SmSessionOptions *options)
 {
 	SmSession  *session;
 
-	sm_engine_check(engine);
 	session = MemoryContextAllocZero(TopMemoryContext, sizeof(SmSession));
 	session->engine = engine;
 	session->options = *options;
@@ -44,10 +49,35 @@ sm_session_open(SmEngine *engine, const SmSessionOptions *options)
 	session->subid = GetCurrentSubTransactionId();
 	session->opened_at = GetCurrentTimestamp();
 	session->used = true;
-	session->id = sm_handle_new(SM_HANDLE_SESSION, session);
 	engine->users++;
 	dlist_push_tail(&sm_sessions, &session->node);
 	return session;
+}
+
+SmSession *
+sm_session_open(SmEngine *engine, const SmSessionOptions *options)
+{
+	SmSession  *session;
+
+	sm_engine_check(engine);
+	session = new_session(engine, options);
+	/* if this fails, the session ends with the transaction */
+	session->id = sm_handle_new(SM_HANDLE_SESSION, session);
+	return session;
+}
+
+/* The session of an engine's one-liners in this local transaction. */
+static SmSession *
+one_liners(SmEngine *engine)
+{
+	if (engine->joined == NULL)
+	{
+		SmSessionOptions options = engine->session;
+
+		options.hold = false;
+		engine->joined = new_session(engine, &options);
+	}
+	return engine->joined;
 }
 
 /*
@@ -74,30 +104,20 @@ check_not_running(const SmSession *session)
 						session->engine->label)));
 }
 
-/* Forget all savepoints but the first n. */
-static void
-truncate_savepoints(SmSession *session, int n)
-{
-	if (n == 0)
-	{
-		/* list_truncate() would leave an empty list behind */
-		list_free(session->savepoints);
-		session->savepoints = NIL;
-	}
-	else
-		session->savepoints = list_truncate(session->savepoints, n);
-}
-
-/* The transaction is over, one way or the other: give the connection back. */
-static void
-end_transaction(SmSession *session, TimestampTz deadline)
+/*
+ * The transaction is over, one way or the other: give the connection back.
+ * Never throws.
+ */
+void
+sm_session_forget_transaction(SmSession *session, TimestampTz deadline)
 {
 	SmConn	   *conn = session->conn;
 
 	session->conn = NULL;
 	session->state = SM_SESSION_IDLE;
-	truncate_savepoints(session, 0);
+	sm_savepoints_truncate(session, 0);
 	session->next_savepoint = 0;
+	session->stale = 0;
 	session->in_this = 0;
 	if (conn != NULL)
 		sm_pool_checkin(conn, deadline);
@@ -118,7 +138,7 @@ sm_session_note_loss(SmSession *session)
 		 (conn->state == SM_CONN_READY &&
 		  session->engine->driver->status(conn) == PQTRANS_IDLE)))
 	{
-		end_transaction(session, SM_FROM_NOW);
+		sm_session_forget_transaction(session, SM_FROM_NOW);
 		session->state = SM_SESSION_LOST;
 	}
 }
@@ -129,7 +149,7 @@ sm_session_abandon_transaction(SmSession *session, TimestampTz deadline)
 {
 	if (session->conn != NULL)
 		sm_conn_cleanup(session->conn, "ROLLBACK", deadline);
-	end_transaction(session, deadline);
+	sm_session_forget_transaction(session, deadline);
 }
 
 static TimestampTz
@@ -144,7 +164,10 @@ sm_session_end(SmSession *session, TimestampTz deadline)
 {
 	sm_session_abandon_transaction(session, deadline);
 	dlist_delete(&session->node);
-	sm_handle_forget(session->id);
+	if (session->id != 0)
+		sm_handle_forget(session->id);
+	if (session->engine->joined == session)
+		session->engine->joined = NULL;
 	session->engine->users--;
 	pfree(session);
 	sm_engine_sweep();
@@ -154,6 +177,17 @@ void
 sm_session_close(SmSession *session)
 {
 	check_not_running(session);
+	if (sm_session_bound(session) && session->state != SM_SESSION_IDLE)
+	{
+		/* its work is the local transaction's: it stays until that ends */
+		sm_handle_forget(session->id);
+		session->id = 0;
+		if (session->survives)
+			session->subid = TopSubTransactionId;
+		session->survives = false;
+		session->options.hold = 0;
+		return;
+	}
 	sm_session_end(session, cleanup_deadline(session));
 }
 
@@ -164,13 +198,32 @@ sm_session_close(SmSession *session)
 static void
 check_not_lost(const SmSession *session)
 {
+	if (session->state == SM_SESSION_PREPARED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("the transaction of this session on \"%s\" is being committed",
+						session->engine->label)));
 	if (session->state == SM_SESSION_LOST)
 		ereport(ERROR,
 				(errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
 				 errmsg("the transaction of this session on \"%s\" is lost",
 						session->engine->label),
 				 errdetail("Its connection broke, or one of its statements ended it."),
+				 sm_session_bound(session) ?
+				 errhint("Roll the local transaction back, which it belongs to.") :
 				 errhint("Call sessmgr.rollback() before the session is used again.")));
+}
+
+/* Only the local transaction ends what is bound to it. */
+static void
+check_unbound(const SmSession *session)
+{
+	if (sm_session_bound(session))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("the transaction of this session on \"%s\" is part of the local one",
+						session->engine->label),
+				 errhint("End the local transaction, or use local savepoints or EXCEPTION blocks.")));
 }
 
 /* Before any use that may begin something. */
@@ -188,15 +241,25 @@ check_usable(SmSession *session)
 }
 
 static void
+begin_on(SmSession *session, SmConn *conn)
+{
+	if (sm_session_bound(session))
+		sm_joined_begin(session, conn);
+	else
+		session->engine->driver->begin(conn, &session->options, NULL);
+}
+
+static void
 start_transaction(SmSession *session)
 {
-	SmEngine   *engine = session->engine;
-	SmConn	   *conn = sm_pool_checkout(engine);
+	SmConn	   *conn = sm_pool_checkout(session->engine);
 
-	engine->driver->begin(conn, &session->options);
+	begin_on(session, conn);
 	conn->session = session;
 	session->conn = conn;
 	session->state = SM_SESSION_ACTIVE;
+	if (session->options.transaction == SM_TXN_TWO_PHASE)
+		sm_twophase_register(session);
 }
 
 void
@@ -228,17 +291,18 @@ send_commit(SmSession *session)
 	PG_CATCH();
 	{
 		if (session->conn->state != SM_CONN_BUSY)
-			end_transaction(session, SM_FROM_NOW);
+			sm_session_forget_transaction(session, SM_FROM_NOW);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	end_transaction(session, SM_FROM_NOW);
+	sm_session_forget_transaction(session, SM_FROM_NOW);
 }
 
 void
 sm_session_commit(SmSession *session)
 {
 	check_not_running(session);
+	check_unbound(session);
 	/* on a dead connection COMMIT would leave an unknown outcome behind */
 	if (session->state == SM_SESSION_ACTIVE && session->conn->state == SM_CONN_READY &&
 		!session->engine->driver->alive(session->conn))
@@ -267,6 +331,7 @@ void
 sm_session_rollback(SmSession *session)
 {
 	check_not_running(session);
+	check_unbound(session);
 	if (!session->engine->driver->remote)
 		session->engine->driver->command(NULL, "ROLLBACK", SM_COMMAND_PLAIN);
 	sm_session_abandon_transaction(session, cleanup_deadline(session));
@@ -299,6 +364,7 @@ sm_session_begin_nested(SmSession *session)
 	MemoryContext old;
 	int			savepoint = session->next_savepoint + 1;
 
+	check_unbound(session);
 	check_usable(session);
 	if (!session->engine->driver->remote)
 		savepoint_command(session, "SAVEPOINT", savepoint, SM_COMMAND_PLAIN);
@@ -341,12 +407,13 @@ sm_session_release(SmSession *session, int savepoint)
 {
 	int			place;
 
+	check_unbound(session);
 	check_usable(session);
 	if (!session->engine->driver->remote)
 		savepoint_command(session, "RELEASE SAVEPOINT", savepoint, SM_COMMAND_PLAIN);
 	place = find_savepoint(session, savepoint);
 	savepoint_command(session, "RELEASE SAVEPOINT", savepoint, SM_COMMAND_PLAIN);
-	truncate_savepoints(session, place);
+	sm_savepoints_truncate(session, place);
 }
 
 /* The savepoint stays, those set after it go. */
@@ -355,12 +422,13 @@ sm_session_rollback_to(SmSession *session, int savepoint)
 {
 	int			place;
 
+	check_unbound(session);
 	check_usable(session);
 	if (!session->engine->driver->remote)
 		savepoint_command(session, "ROLLBACK TO SAVEPOINT", savepoint, SM_COMMAND_ROLLBACK_TO);
 	place = find_savepoint(session, savepoint);
 	savepoint_command(session, "ROLLBACK TO SAVEPOINT", savepoint, SM_COMMAND_ROLLBACK_TO);
-	truncate_savepoints(session, place + 1);
+	sm_savepoints_truncate(session, place + 1);
 }
 
 /* ----------
@@ -368,7 +436,7 @@ sm_session_rollback_to(SmSession *session, int savepoint)
  * ----------
  */
 static void
-report_transaction_control(const SmEngine *engine)
+report_transaction_control(const SmEngine *engine, bool bound)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
@@ -376,6 +444,7 @@ report_transaction_control(const SmEngine *engine)
 					engine->label),
 			 engine->driver->remote ?
 			 errdetail("It has been carried out, and whatever transaction was open after it was rolled back.") : 0,
+			 bound ? errhint("The transaction there ends with the local one.") :
 			 errhint("Use sessmgr.begin(), commit(), rollback(), begin_nested(), release() and rollback_to().")));
 }
 
@@ -400,7 +469,7 @@ execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql
 		odd = SM_ODD_TRANSACTION_CONTROL;
 	sm_pool_checkin(conn, SM_FROM_NOW);
 	if (odd == SM_ODD_TRANSACTION_CONTROL)
-		report_transaction_control(engine);
+		report_transaction_control(engine, false);
 	return count;
 }
 
@@ -415,17 +484,20 @@ execute_in_transaction(SmSession *session, const char *sql, const SmParams *para
 
 	if (session->state == SM_SESSION_IDLE)
 		start_transaction(session);
+	else if (sm_session_bound(session))
+		sm_joined_nest(session);
 	statement.sql = sql;
 	statement.params = params;
 	statement.autocommit = false;
 	statement.defaults = NULL;
-	statement.first = (session->in_this++ == 0 && session->savepoints == NIL);
+	statement.first = (session->in_this++ == 0 &&
+					   (session->savepoints == NIL || sm_session_bound(session)));
 	count = engine->driver->execute(session->conn, &statement, sink, &odd);
 	if (odd == SM_ODD_STALE)
 	{
 		/* no transaction is lost by beginning it once more */
 		sm_conn_cleanup(session->conn, "ROLLBACK", cleanup_deadline(session));
-		engine->driver->begin(session->conn, &session->options);
+		begin_on(session, session->conn);
 		statement.first = false;
 		count = engine->driver->execute(session->conn, &statement, sink, &odd);
 	}
@@ -433,7 +505,10 @@ execute_in_transaction(SmSession *session, const char *sql, const SmParams *para
 		engine->driver->status(session->conn) == PQTRANS_IDLE)
 	{
 		sm_session_abandon_transaction(session, cleanup_deadline(session));
-		report_transaction_control(engine);
+		/* the local transaction must not go on as if nothing was lost */
+		if (sm_session_bound(session))
+			session->state = SM_SESSION_LOST;
+		report_transaction_control(engine, sm_session_bound(session));
 	}
 	return count;
 }
@@ -470,9 +545,14 @@ sm_session_execute(SmSession *session, const char *sql, const SmParams *params,
 	return count;
 }
 
-/* Run a one-liner: a statement without a session. */
+/*
+ * Run a one-liner: a statement without a session, which commits by itself
+ * unless the engine's mode binds it to the local transaction.
+ */
 uint64
 sm_engine_execute(SmEngine *engine, const char *sql, const SmParams *params, SmSink *sink)
 {
+	if (engine->session.transaction >= SM_TXN_JOINED && engine->driver->remote)
+		return sm_session_execute(one_liners(engine), sql, params, sink);
 	return execute_alone(engine, &engine->session, sql, params, sink);
 }

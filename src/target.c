@@ -212,7 +212,7 @@ sm_options_check_spi(const SmSessionOptions *session)
 		option = "read_only";
 	else if (session->deferrable != SM_UNSET)
 		option = "deferrable";
-	else if (session->transaction != SM_TXN_MANUAL)
+	else if (session->transaction != SM_TXN_MANUAL && session->transaction != SM_TXN_JOINED)
 		option = "transaction";
 	if (option != NULL)
 		ereport(ERROR,

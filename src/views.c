@@ -81,7 +81,17 @@ put(FunctionCallInfo fcinfo, Row *row)
 static const char *
 txn_mode_name(int mode)
 {
-	return mode == SM_TXN_AUTOCOMMIT ? "autocommit" : "manual";
+	return sm_option_format(sm_option_find("transaction"), mode);
+}
+
+/* A session's handle; none if it is closed, or belongs to one-liners */
+static void
+add_session(Row *row, const SmSession *session)
+{
+	if (session == NULL || session->id == 0)
+		add_null(row);
+	else
+		add(row, UInt64GetDatum(session->id));
 }
 
 static Datum
@@ -138,6 +148,8 @@ session_state_name(SmSessionState state)
 			return "idle";
 		case SM_SESSION_ACTIVE:
 			return "in transaction";
+		case SM_SESSION_PREPARED:
+			return "prepared";
 		case SM_SESSION_LOST:
 			return "lost";
 	}
@@ -164,7 +176,7 @@ sm_sessions_list(PG_FUNCTION_ARGS)
 		if (session->conn != NULL &&
 			engine->driver->status(session->conn) == PQTRANS_INERROR)
 			state = "in failed transaction";
-		add(&row, UInt64GetDatum(session->id));
+		add_session(&row, session);
 		add_text(&row, engine->label);
 		add_role(&row, engine->key.roleid);
 		add_text(&row, state);
@@ -213,10 +225,7 @@ put_connection(FunctionCallInfo fcinfo, SmConn *conn)
 	add_role(&row, engine->key.roleid);
 	add_text(&row, connection_state_name(conn));
 	add(&row, Int32GetDatum(engine->driver->pid(conn)));
-	if (conn->session != NULL)
-		add(&row, UInt64GetDatum(conn->session->id));
-	else
-		add_null(&row);
+	add_session(&row, conn->session);
 	add(&row, TimestampTzGetDatum(conn->connected_at));
 	add(&row, TimestampTzGetDatum(conn->since));
 	if (conn->recycle_at == SM_NO_DEADLINE)

@@ -3,7 +3,7 @@
  * xact.c
  *		The one pair of transaction callbacks, the exit callback, and reset.
  *
- * Nothing here throws but sm_reset() and, at pre-commit, the WARNINGs.
+ * Nothing here throws but sm_reset() and what is done at pre-commit.
  *
  * Each clean-up first gathers all connections it deals with, and has them
  * cleaned up at the same time, by one deadline: the longest of the engines
@@ -29,47 +29,27 @@ nothing_to_do(void)
 	return exited || !sm_engine_owned();
 }
 
-/* A connection is to be cleaned up together with others, and to run sql then. */
-static void
-gather(dlist_head *conns, SmConn *conn, const char *sql)
-{
-	conn->settle_sql = sql;
-	dlist_push_tail(conns, &conn->settle_node);
-}
-
 /*
- * Clean up what was gathered.  Returns the deadline for that; by then nothing
- * should be left to wait for.
+ * What a session's connection is to run when this (sub)transaction aborts, or
+ * NULL.  InvalidSubTransactionId: it is the whole transaction.
  */
-static TimestampTz
-clean_up(dlist_head *conns)
-{
-	TimestampTz deadline;
-	int			timeout = 1;
-	dlist_iter	iter;
-
-	dlist_foreach(iter, conns)
-		timeout = Max(timeout,
-					  dlist_container(SmConn, settle_node, iter.cur)->engine->options.cleanup_timeout);
-	deadline = sm_deadline(timeout);
-	sm_conns_cleanup(conns, deadline);
-	return deadline;
-}
-
-/* Is a session's transaction rolled back when this (sub)transaction aborts? */
-static bool
-ends_with(const SmSession *session, SubTransactionId subid)
+static const char *
+abort_command(SmSession *session, SubTransactionId subid)
 {
 	if (subid == InvalidSubTransactionId)
-		return !session->survives || session->used;
-	return !session->survives && session->subid == subid;
+		return !session->survives || session->used ? sm_bound_abort_command(session) : NULL;
+	if (!session->survives && session->subid == subid)
+		return "ROLLBACK";
+	if (sm_session_bound(session))
+		return sm_joined_subabort(session, GetCurrentTransactionNestLevel());
+	return NULL;
 }
 
 /*
- * An error has ended a (sub)transaction; InvalidSubTransactionId: the whole of
- * it.  Connections that were checked out for a call inside it go back, those
- * of sessions that end with it roll back, and those of others stop what they
- * were doing.  The sessions are left to the caller.
+ * An error has ended a (sub)transaction.  Connections that were checked out
+ * for a call inside it go back, those of sessions take back what belongs to it
+ * or, at least, stop what they were doing.  What then becomes of the sessions
+ * is left to the caller.
  */
 static TimestampTz
 settle_connections(SubTransactionId subid)
@@ -82,23 +62,21 @@ settle_connections(SubTransactionId subid)
 	{
 		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
 		bool		inside = subid == InvalidSubTransactionId || conn->subid == subid;
+		const char *command = conn->session != NULL ? abort_command(conn->session, subid) :
+			inside ? "ROLLBACK" : NULL;
 
-		if (conn->session == NULL ? inside : ends_with(conn->session, subid))
-			gather(&conns, conn, "ROLLBACK");
-		else if (inside)
-			gather(&conns, conn, NULL);
+		if (inside || command != NULL)
+			sm_conns_gather(&conns, conn, command);
 	}
-	deadline = clean_up(&conns);
+	deadline = sm_conns_clean(&conns);
 	dlist_foreach_modify(iter, &sm_checked_out)
 	{
 		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
 
-		if (subid != InvalidSubTransactionId && conn->subid != subid)
-			continue;
-		if (conn->session == NULL)
-			sm_pool_checkin(conn, deadline);
-		else
+		if (conn->session != NULL)
 			sm_session_note_loss(conn->session);
+		else if (subid == InvalidSubTransactionId || conn->subid == subid)
+			sm_pool_checkin(conn, deadline);
 	}
 	return deadline;
 }
@@ -132,32 +110,39 @@ before_commit(void)
 	{
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
 
-		if (session->options.hold)
+		if (session->options.hold || sm_session_bound(session))
 			continue;
 		warn_uncommitted(session);
 		if (session->conn != NULL)
-			gather(&conns, session->conn, "ROLLBACK");
+			sm_conns_gather(&conns, session->conn, "ROLLBACK");
 	}
-	deadline = clean_up(&conns);
+	deadline = sm_conns_clean(&conns);
 	dlist_foreach_modify(iter, &sm_sessions)
 	{
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
 
-		if (!session->options.hold)
+		if (!session->options.hold && !sm_session_bound(session))
 			sm_session_end(session, deadline);
 	}
+	/* last, as close to the local commit as can be */
+	sm_bound_before_commit();
 }
 
 static void
 after_commit(void)
 {
-	dlist_iter	iter;
+	dlist_mutable_iter iter;
 
-	/* what is left was opened with hold */
-	dlist_foreach(iter, &sm_sessions)
+	sm_bound_after_commit();
+	dlist_foreach_modify(iter, &sm_sessions)
 	{
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
 
+		if (!session->options.hold)
+		{
+			sm_session_end(session, SM_FROM_NOW);
+			continue;
+		}
 		session->survives = true;
 		session->used = false;
 	}
@@ -176,6 +161,7 @@ after_abort(void)
 	{
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
 
+		sm_bound_aborted(session);
 		if (!session->survives)
 		{
 			sm_session_end(session, deadline);
@@ -188,8 +174,9 @@ after_abort(void)
 }
 
 static void
-at_end(void)
+at_end(bool committed)
 {
+	sm_twophase_at_end(committed);
 	sm_factories_at_end();
 	if (!sm_forked())
 		sm_engine_drop_all(true);
@@ -205,17 +192,20 @@ xact_callback(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
+			before_commit();
+			break;
 		case XACT_EVENT_PRE_PREPARE:
+			sm_bound_refuse_prepare();
 			before_commit();
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_PREPARE:
 			after_commit();
-			at_end();
+			at_end(true);
 			break;
 		case XACT_EVENT_ABORT:
 			after_abort();
-			at_end();
+			at_end(false);
 			break;
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
 		case XACT_EVENT_PARALLEL_COMMIT:
@@ -228,6 +218,24 @@ xact_callback(XactEvent event, void *arg)
  * Local subtransactions
  * ----------
  */
+
+/* A joined session's savepoint, or all of its transaction, was rolled back. */
+static void
+joined_subabort(SmSession *session, TimestampTz deadline)
+{
+	SmConn	   *conn = session->conn;
+
+	if (session->state == SM_SESSION_IDLE)
+		return;
+	if (session->began >= GetCurrentTransactionNestLevel())
+		sm_session_abandon_transaction(session, deadline);
+	else if (conn != NULL && conn->settle_sql == session->command && !conn->settle_ok)
+	{
+		sm_conn_set_state(conn, SM_CONN_DEAD);
+		sm_session_note_loss(session);
+	}
+}
+
 static void
 subxact_abort(SubTransactionId subid)
 {
@@ -241,8 +249,10 @@ subxact_abort(SubTransactionId subid)
 	{
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
 
-		if (ends_with(session, subid))
+		if (!session->survives && session->subid == subid)
 			sm_session_end(session, deadline);
+		else if (sm_session_bound(session))
+			joined_subabort(session, deadline);
 	}
 }
 
@@ -264,6 +274,8 @@ subxact_commit(SubTransactionId subid, SubTransactionId parent)
 
 		if (session->subid == subid)
 			session->subid = parent;
+		if (sm_session_bound(session) && session->state != SM_SESSION_IDLE)
+			sm_joined_subcommit(session, GetCurrentTransactionNestLevel());
 	}
 }
 
@@ -301,8 +313,16 @@ at_exit(int code, Datum arg)
 		return;
 	exited = true;
 	dlist_foreach_modify(iter, &sm_checked_out)
-		gather(&conns, dlist_container(SmConn, node, iter.cur), NULL);
-	(void) clean_up(&conns);
+	{
+		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
+		bool		prepared = conn->session != NULL &&
+			conn->session->state == SM_SESSION_PREPARED;
+
+		/* closing rolls back everything else */
+		sm_conns_gather(&conns, conn,
+						prepared ? sm_bound_abort_command(conn->session) : NULL);
+	}
+	(void) sm_conns_clean(&conns);
 	dlist_foreach_modify(iter, &sm_checked_out)
 	{
 		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
@@ -369,14 +389,21 @@ sm_reset(void)
 	}
 	dlist_foreach(iter, &sm_sessions)
 	{
-		if (dlist_container(SmSession, node, iter.cur)->running > 0)
+		const SmSession *session = dlist_container(SmSession, node, iter.cur);
+
+		if (session->running > 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("cannot reset while a statement is running")));
+		if (sm_session_bound(session) && session->state != SM_SESSION_IDLE)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("cannot reset while a transaction on \"%s\" is part of the local one",
+							session->engine->label)));
 	}
 	dlist_foreach(iter, &sm_checked_out)
-		gather(&conns, dlist_container(SmConn, node, iter.cur), "ROLLBACK");
-	deadline = clean_up(&conns);
+		sm_conns_gather(&conns, dlist_container(SmConn, node, iter.cur), "ROLLBACK");
+	deadline = sm_conns_clean(&conns);
 	while (!dlist_is_empty(&sm_sessions))
 		sm_session_end(dlist_head_element(SmSession, node, &sm_sessions), deadline);
 	sm_engine_drop_all(false);

@@ -1,0 +1,387 @@
+/*-------------------------------------------------------------------------
+ *
+ * commit.c
+ *		What is bound to the local transaction commits with it.
+ *
+ * Before the local commit, two-phase sessions are prepared, and only when all
+ * of them are, joined ones commit; each step on all targets at a time.  An
+ * error here aborts the local transaction, and xact.c then rolls back what is
+ * still to be rolled back.  After the local commit, what was prepared commits,
+ * and nothing may fail any more.
+ *
+ * Errors tell the truth about joined transactions: if some have committed, or
+ * may have, and others have not, that is 08007, whatever the first error was.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "lib/stringinfo.h"
+
+/* A session whose transaction is to end with a command. */
+typedef struct Ending
+{
+	SmSession  *session;
+	ErrorData  *error;
+	SmOutcome	outcome;		/* of the command */
+	bool		stopped;		/* because another one failed */
+} Ending;
+
+typedef void (*Step) (SmSession *session, TimestampTz deadline);
+
+/* ----------
+ * Before the local commit
+ * ----------
+ */
+
+/* The transaction of a session that is to commit must still be there. */
+static void
+check_ready(SmSession *session)
+{
+	const SmDriver *driver = session->engine->driver;
+
+	/* on a dead connection COMMIT would leave an unknown outcome behind */
+	if (session->state == SM_SESSION_ACTIVE && session->conn->state == SM_CONN_READY &&
+		!driver->alive(session->conn))
+		sm_conn_set_state(session->conn, SM_CONN_DEAD);
+	sm_session_note_loss(session);
+	if (session->state == SM_SESSION_LOST)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("the transaction on \"%s\" that is part of this one is lost",
+						session->engine->label),
+				 errdetail("Its connection broke, or one of its statements ended it; what it did was rolled back.")));
+	if (session->state == SM_SESSION_ACTIVE &&
+		driver->status(session->conn) == PQTRANS_INERROR)
+		ereport(ERROR,
+				(errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
+				 errmsg("the transaction on \"%s\" that is part of this one has failed",
+						session->engine->label)));
+}
+
+/* The sessions of a mode that have a transaction. */
+static int
+collect(SmTxnMode mode, Ending **endings)
+{
+	int			n = 0;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &sm_sessions)
+		n++;
+	*endings = palloc0(Max(n, 1) * sizeof(Ending));
+	n = 0;
+	dlist_foreach(iter, &sm_sessions)
+	{
+		SmSession  *session = dlist_container(SmSession, node, iter.cur);
+
+		if (sm_session_bound(session) && session->options.transaction == (int) mode &&
+			session->state == SM_SESSION_ACTIVE)
+			(*endings)[n++].session = session;
+	}
+	return n;
+}
+
+/* When the slowest of them must have ended. */
+static TimestampTz
+commit_deadline(const Ending *endings, int n)
+{
+	int			timeout = 1;
+
+	for (int i = 0; i < n; i++)
+		timeout = Max(timeout, endings[i].session->engine->options.commit_timeout);
+	return sm_deadline(timeout);
+}
+
+/* Do one step, keeping its error; false if there was one. */
+static bool
+attempt(Ending *ending, Step step, TimestampTz deadline)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		step(ending->session, deadline);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(cxt);
+		ending->error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return ending->error == NULL;
+}
+
+static void
+send_step(SmSession *session, TimestampTz deadline)
+{
+	session->engine->driver->command_send(session->conn, session->command,
+										  SM_COMMAND_COMMIT, deadline);
+}
+
+static void
+finish_step(SmSession *session, TimestampTz deadline)
+{
+	session->engine->driver->command_finish(session->conn, session->command,
+											SM_COMMAND_COMMIT, deadline);
+}
+
+/* One has failed: the others shall not commit either, if that can be helped. */
+static void
+stop_others(Ending *endings, int n)
+{
+	dlist_head	conns = DLIST_STATIC_INIT(conns);
+
+	for (int i = 0; i < n; i++)
+	{
+		SmConn	   *conn = endings[i].session->conn;
+
+		endings[i].stopped = conn->state == SM_CONN_BUSY;
+		if (endings[i].stopped)
+			sm_conns_gather(&conns, conn, NULL);
+	}
+	(void) sm_conns_clean(&conns);
+	for (int i = 0; i < n; i++)
+	{
+		if (endings[i].stopped)
+			endings[i].outcome = endings[i].session->conn->settle_outcome;
+	}
+}
+
+/*
+ * Run each session's command on all targets at a time.  Returns the ending
+ * that failed first, or NULL.
+ */
+static Ending *
+run_all(Ending *endings, int n)
+{
+	TimestampTz deadline = commit_deadline(endings, n);
+	Ending	   *failed = NULL;
+	int			sent = 0;
+
+	while (sent < n && failed == NULL)
+	{
+		if (!attempt(&endings[sent++], send_step, deadline))
+			failed = &endings[sent - 1];
+	}
+	SM_TEST_POINT("commands sent");
+	for (int i = 0; i < sent && failed == NULL; i++)
+	{
+		if (attempt(&endings[i], finish_step, deadline))
+			endings[i].outcome = SM_OUTCOME_DONE;
+		else
+			failed = &endings[i];
+		SM_TEST_POINT("command finished");
+	}
+	if (failed == NULL)
+		return NULL;
+	if (failed->error->sqlerrcode == ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN)
+		failed->outcome = SM_OUTCOME_UNKNOWN;
+	stop_others(endings, sent);
+	return failed;
+}
+
+static void
+prepare_all(void)
+{
+	Ending	   *endings;
+	int			n = collect(SM_TXN_TWO_PHASE, &endings);
+	Ending	   *failed;
+
+	if (n == 0)
+		return;
+	sm_twophase_harden();
+	SM_TEST_POINT("before prepare");
+	for (int i = 0; i < n; i++)
+	{
+		SmSession  *session = endings[i].session;
+
+		snprintf(session->command, sizeof(session->command), "PREPARE TRANSACTION '%s'",
+				 session->gid);
+		session->state = SM_SESSION_PREPARED;
+	}
+	failed = run_all(endings, n);
+	SM_TEST_POINT("all prepared");
+	if (failed == NULL)
+		return;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (endings[i].outcome == SM_OUTCOME_NONE)
+			endings[i].session->state = SM_SESSION_ACTIVE;
+	}
+	/* whatever became of it: without our decision it will be rolled back */
+	if (failed->outcome == SM_OUTCOME_UNKNOWN)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("could not prepare the transaction on \"%s\"",
+						failed->session->engine->label),
+				 errdetail_internal("%s", failed->error->detail ? failed->error->detail :
+									failed->error->message),
+				 errhint("The transaction is rolled back. If it was prepared there, sessmgr.recover() rolls it back, too.")));
+	ReThrowError(failed->error);
+}
+
+/* Not all did the same: say what each did. */
+static void
+report_split(const Ending *endings, int n)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < n; i++)
+	{
+		const Ending *e = &endings[i];
+
+		appendStringInfo(&buf, "%s\"%s\": %s", i > 0 ? "\n" : "", e->session->engine->label,
+						 e->outcome == SM_OUTCOME_DONE ? "committed" :
+						 e->outcome == SM_OUTCOME_UNKNOWN ? "unknown" : "rolled back");
+		if (e->error != NULL)
+			appendStringInfo(&buf, " (%s)", e->error->message);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
+			 errmsg("a joined transaction has not ended in the same way on all of its targets"),
+			 errdetail_internal("%s", buf.data),
+			 errhint("Transaction mode \"two_phase\" makes several targets agree.")));
+}
+
+static void
+commit_all(void)
+{
+	Ending	   *endings;
+	int			n = collect(SM_TXN_JOINED, &endings);
+	Ending	   *failed;
+	int			lasting = 0;
+
+	for (int i = 0; i < n; i++)
+		strcpy(endings[i].session->command, "COMMIT");
+	failed = run_all(endings, n);
+	if (failed != NULL)
+	{
+		for (int i = 0; i < n; i++)
+			lasting += (endings[i].outcome != SM_OUTCOME_NONE);
+		if (lasting == 0 || n == 1)
+			ReThrowError(failed->error);
+		report_split(endings, n);
+	}
+	for (int i = 0; i < n; i++)
+		sm_session_forget_transaction(endings[i].session, SM_FROM_NOW);
+	SM_TEST_POINT("joined committed");
+}
+
+/*
+ * The local transaction is about to commit.  Throws if something that is part
+ * of it cannot; the caller's transaction is then aborted.
+ */
+void
+sm_bound_before_commit(void)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &sm_sessions)
+	{
+		SmSession  *session = dlist_container(SmSession, node, iter.cur);
+
+		if (sm_session_bound(session))
+			check_ready(session);
+	}
+	prepare_all();
+	commit_all();
+}
+
+/* PREPARE TRANSACTION: nobody would be there to end what is bound to it. */
+void
+sm_bound_refuse_prepare(void)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &sm_sessions)
+	{
+		SmSession  *session = dlist_container(SmSession, node, iter.cur);
+
+		if (sm_session_bound(session) && session->state != SM_SESSION_IDLE)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot PREPARE a transaction that a transaction on \"%s\" is part of",
+							session->engine->label)));
+	}
+}
+
+/* ----------
+ * After the local commit or abort
+ * ----------
+ */
+
+/* Tell of a transaction that stays prepared. */
+static void
+warn_in_doubt(const SmSession *session, bool committed)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
+			 errmsg("a transaction may still be prepared on \"%s\"", session->engine->label),
+			 errdetail("\"%s\" is to be %s.", session->gid, committed ? "committed" : "rolled back"),
+			 errhint("Call sessmgr.recover() for this target.")));
+}
+
+/*
+ * The command that takes back a session's transaction when the local one
+ * aborts; valid until the session's next use.
+ */
+const char *
+sm_bound_abort_command(SmSession *session)
+{
+	if (session->state != SM_SESSION_PREPARED)
+		return "ROLLBACK";
+	snprintf(session->command, sizeof(session->command), "ROLLBACK PREPARED '%s'",
+			 session->gid);
+	return session->command;
+}
+
+/* That command has been run, or could not be. */
+void
+sm_bound_aborted(const SmSession *session)
+{
+	if (session->state == SM_SESSION_PREPARED && !session->conn->settle_ok)
+		warn_in_doubt(session, false);
+}
+
+/*
+ * The local transaction has committed: commit what was prepared, by one
+ * deadline.  Never throws.
+ */
+void
+sm_bound_after_commit(void)
+{
+	dlist_head	conns = DLIST_STATIC_INIT(conns);
+	TimestampTz deadline;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &sm_sessions)
+	{
+		SmSession  *session = dlist_container(SmSession, node, iter.cur);
+
+		if (session->state != SM_SESSION_PREPARED)
+			continue;
+		snprintf(session->command, sizeof(session->command), "COMMIT PREPARED '%s'",
+				 session->gid);
+		sm_conns_gather(&conns, session->conn, session->command);
+	}
+	SM_TEST_POINT("committed");
+	deadline = sm_conns_clean(&conns);
+	SM_TEST_POINT("commit prepared");
+	dlist_foreach(iter, &sm_sessions)
+	{
+		SmSession  *session = dlist_container(SmSession, node, iter.cur);
+
+		if (session->state != SM_SESSION_PREPARED)
+			continue;
+		if (session->conn->settle_ok)
+			sm_twophase_settled(session->gid);
+		else
+			warn_in_doubt(session, true);
+		sm_session_forget_transaction(session, deadline);
+	}
+}

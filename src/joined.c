@@ -1,0 +1,169 @@
+/*-------------------------------------------------------------------------
+ *
+ * joined.c
+ *		Sessions bound to the local transaction: how their transaction on the
+ *		target follows it.
+ *
+ * In modes joined and two_phase a session's transaction begins with its first
+ * use in a local transaction, and each local subtransaction in which it is
+ * used gets a savepoint on the target: session->savepoints has those of the
+ * local nesting levels from 2 on.  When a subtransaction commits, its
+ * savepoint only becomes stale: what is done next belongs to the level above
+ * either way, and the RELEASE travels with the next savepoint, or is spared by
+ * the end of the transaction.  No number is used twice in a transaction, so
+ * that nothing can go back to another savepoint than was meant.
+ *
+ * "began" is the nesting level that the transaction as a whole belongs to:
+ * when that level aborts, so does all of it, and nothing of it is left to lose.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "lib/stringinfo.h"
+#include "utils/memutils.h"
+
+/* Does this session's work end with the local transaction? */
+bool
+sm_session_bound(const SmSession *session)
+{
+	return session->options.transaction >= SM_TXN_JOINED &&
+		session->engine->driver->remote;
+}
+
+/* Forget all savepoints but the first n; never throws. */
+void
+sm_savepoints_truncate(SmSession *session, int n)
+{
+	if (n == 0)
+	{
+		/* list_truncate() would leave an empty list behind */
+		list_free(session->savepoints);
+		session->savepoints = NIL;
+	}
+	else
+		session->savepoints = list_truncate(session->savepoints, n);
+}
+
+/*
+ * What the transaction is to be like: as its options say, but never weaker
+ * than the local one.  A second snapshot would break what a repeatable read
+ * transaction promises.
+ */
+static SmSessionOptions
+begin_options(const SmSession *session)
+{
+	SmSessionOptions options = session->options;
+
+	if (XactIsoLevel == XACT_SERIALIZABLE)
+		options.isolation_level = SM_ISOLATION_SERIALIZABLE;
+	else if (XactIsoLevel == XACT_REPEATABLE_READ)
+		options.isolation_level = Max(options.isolation_level,
+									  SM_ISOLATION_REPEATABLE_READ);
+	if (options.read_only == SM_UNSET && XactReadOnly)
+		options.read_only = SM_ON;
+	if (options.deferrable == SM_UNSET && XactDeferrable)
+		options.deferrable = SM_ON;
+	return options;
+}
+
+/* The local nesting level of the innermost savepoint. */
+static int
+mirrored_level(const SmSession *session)
+{
+	return list_length(session->savepoints) + 1;
+}
+
+/*
+ * Appends what sets the savepoints that are missing up to the current local
+ * level.  They are counted first: if the command then fails half-way, going
+ * back to one will show whether it is there.
+ */
+static void
+append_savepoints(SmSession *session, StringInfo buf)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	int			level = GetCurrentTransactionNestLevel();
+
+	while (mirrored_level(session) < level)
+	{
+		session->savepoints = lappend_int(session->savepoints, ++session->next_savepoint);
+		appendStringInfo(buf, "%sSAVEPOINT sessmgr_%d", buf->len > 0 ? "; " : "",
+						 session->next_savepoint);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Begin the session's transaction on a connection just checked out.  If that
+ * throws, the session has none.
+ */
+void
+sm_joined_begin(SmSession *session, SmConn *conn)
+{
+	SmSessionOptions options = begin_options(session);
+	StringInfoData buf;
+
+	sm_savepoints_truncate(session, 0);
+	session->began = GetCurrentTransactionNestLevel();
+	initStringInfo(&buf);
+	append_savepoints(session, &buf);
+	session->engine->driver->begin(conn, &options, buf.len > 0 ? buf.data : NULL);
+	pfree(buf.data);
+}
+
+/*
+ * Before a statement: the target gets a savepoint for each local
+ * subtransaction that has none yet, in one round trip.
+ */
+void
+sm_joined_nest(SmSession *session)
+{
+	StringInfoData buf;
+
+	if (likely(mirrored_level(session) >= GetCurrentTransactionNestLevel()))
+		return;
+	initStringInfo(&buf);
+	if (session->stale != 0)
+		appendStringInfo(&buf, "RELEASE SAVEPOINT sessmgr_%d", session->stale);
+	append_savepoints(session, &buf);
+	session->engine->driver->command(session->conn, buf.data, SM_COMMAND_PLAIN);
+	session->stale = 0;
+	pfree(buf.data);
+}
+
+/* The local subtransaction at "level" commits: its work is its parent's now. */
+void
+sm_joined_subcommit(SmSession *session, int level)
+{
+	session->began = Min(session->began, level - 1);
+	if (mirrored_level(session) < level)
+		return;
+	session->stale = list_nth_int(session->savepoints, level - 2);
+	sm_savepoints_truncate(session, level - 2);
+}
+
+/*
+ * The local subtransaction at "level" aborts.  Returns the command that takes
+ * back what was done in it, valid until the session's next use, or NULL if
+ * nothing was.  Never throws.
+ */
+const char *
+sm_joined_subabort(SmSession *session, int level)
+{
+	int			savepoint;
+
+	if (session->began >= level)
+		return "ROLLBACK";
+	if (mirrored_level(session) < level)
+		return NULL;
+	savepoint = list_nth_int(session->savepoints, level - 2);
+	sm_savepoints_truncate(session, level - 2);
+	session->stale = 0;
+	snprintf(session->command, sizeof(session->command),
+			 "ROLLBACK TO SAVEPOINT sessmgr_%d; RELEASE SAVEPOINT sessmgr_%d",
+			 savepoint, savepoint);
+	return session->command;
+}
