@@ -321,6 +321,7 @@ typedef struct SmConn
 	SmSettleStep settle_step;
 	SmOutcome	settle_reading; /* of what is being read, as far as it is known */
 	bool		set_up;			/* sm_remote_setup() holds */
+	bool		set_up_late;	/* since it was called inside a transaction */
 	char	   *identity;		/* of the remote database, for two-phase, or NULL */
 	bool		no_client_check;	/* it cannot look after its client */
 	int			encoding;		/* what it was connected with */

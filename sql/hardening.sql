@@ -113,6 +113,16 @@ SELECT sessmgr.scalar(:'s'::sessmgr.session, 'SELECT 0.1::float8 + 0.2');
 SELECT sessmgr.rollback_to(:'s', :n);
 SELECT sessmgr.scalar(:'s'::sessmgr.session, 'SELECT 0.1::float8 + 0.2');
 SELECT sessmgr.rollback(:'s');
+-- also after an EXCEPTION block that a joined session was in
+SELECT (sessmgr.create_session('hd', options => '{"transaction": "joined"}')).factory AS f \gset
+BEGIN;
+SELECT sessmgr.open(:'f') AS j \gset
+SELECT sessmgr.execute(:'j'::sessmgr.session, 'SET extra_float_digits = -15');
+SAVEPOINT a;
+SELECT sessmgr.scalar(:'j'::sessmgr.session, 'SELECT 0.1::float8 + 0.2');
+ROLLBACK TO a;
+SELECT sessmgr.scalar(:'j'::sessmgr.session, 'SELECT 0.1::float8 + 0.2');
+ROLLBACK;
 
 --
 -- Local settings that change how values are read or written.

@@ -256,6 +256,8 @@ commit_all(void)
 	Ending	   *failed;
 	int			lasting = 0;
 
+	if (n == 0)
+		return;
 	for (int i = 0; i < n; i++)
 		strcpy(endings[i].session->command, "COMMIT");
 	failed = run_all(endings, n);

@@ -54,6 +54,14 @@ libpq_close(SmConn *conn)
 	sm_remote_close(conn);
 }
 
+/* Going back to a savepoint undoes what has put settings right since then. */
+static void
+note_rollback_to(SmConn *conn)
+{
+	if (conn->set_up_late)
+		conn->set_up = false;
+}
+
 /*
  * DISCARD ALL is a round trip of its own, as it cannot run in one message with
  * ROLLBACK.  It is made here, where all connections make it at the same time,
@@ -71,9 +79,8 @@ libpq_cleanup(dlist_head *conns, TimestampTz deadline)
 
 		conn->settle_discard = !proc_exit_inprogress && !conn->fresh &&
 			conn->engine->options.pool_reset_on_return == SM_RESET_DISCARD;
-		/* it may undo what put the session's settings right */
 		if (conn->settle_sql != NULL && strncmp(conn->settle_sql, "ROLLBACK TO", 11) == 0)
-			conn->set_up = false;
+			note_rollback_to(conn);
 	}
 	sm_remote_settle_all(conns, deadline);
 	dlist_foreach(iter, conns)
@@ -123,9 +130,8 @@ libpq_pid(SmConn *conn)
 static void
 libpq_command_send(SmConn *conn, const char *sql, SmCommand kind, TimestampTz deadline)
 {
-	/* it may undo what put the session's settings right */
 	if (kind == SM_COMMAND_ROLLBACK_TO)
-		conn->set_up = false;
+		note_rollback_to(conn);
 	sm_remote_command_send(conn, sql, kind == SM_COMMAND_COMMIT, deadline);
 }
 
@@ -208,6 +214,7 @@ ensure_set_up(SmConn *conn)
 		return;
 	sm_remote_setup(conn, sm_deadline(conn->engine->options.statement_timeout));
 	conn->set_up = true;
+	conn->set_up_late = libpq_status(conn) != PQTRANS_IDLE;
 }
 
 static void
@@ -217,6 +224,7 @@ libpq_begin(SmConn *conn, const SmSessionOptions *options, const char *then)
 	StringInfoData buf;
 
 	ensure_set_up(conn);
+	conn->set_up_late = false;
 	set_defaults(conn, &none);
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "BEGIN");
