@@ -20,16 +20,19 @@ static ProcessUtility_hook_type previous_ProcessUtility = NULL;
 
 /*
  * DISCARD ALL brings a backend back to its first state, and what is kept here
- * with it.
+ * with it.  And the end of a failed transaction block calls no transaction
+ * callback.
  */
 static void
-discard_too(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
-			ProcessUtilityContext context, ParamListInfo params,
-			QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+			  ProcessUtilityContext context, ParamListInfo params,
+			  QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	bool		discard_all = IsA(pstmt->utilityStmt, DiscardStmt) &&
 		((DiscardStmt *) pstmt->utilityStmt)->target == DISCARD_ALL;
 
+	if (IsA(pstmt->utilityStmt, TransactionStmt))
+		sm_idle_block_ends();
 	if (previous_ProcessUtility)
 		previous_ProcessUtility(pstmt, queryString, readOnlyTree, context, params,
 								queryEnv, dest, qc);
@@ -51,5 +54,5 @@ _PG_init(void)
 #endif
 
 	previous_ProcessUtility = ProcessUtility_hook;
-	ProcessUtility_hook = discard_too;
+	ProcessUtility_hook = watch_utility;
 }

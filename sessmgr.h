@@ -96,6 +96,7 @@ typedef struct SmEngineOptions
 	int			pool_use_lifo;
 	int			pool_reset_on_return;	/* SmResetMode */
 	int			poolclass;		/* SmPoolClass */
+	int			idle_timeout;	/* 0: none */
 	int			connect_timeout;
 	int			statement_timeout;	/* 0: none */
 	int			commit_timeout;
@@ -490,7 +491,7 @@ typedef struct SmDriver
  */
 typedef struct SmPool
 {
-	dlist_head	idle;			/* most recently used first */
+	dlist_head	idle;			/* the last one given back first */
 	int			nidle;
 	int			nbusy;			/* checked out */
 	uint32		generation;		/* older connections are not reused */
@@ -804,12 +805,14 @@ extern const SmDriver sm_driver_spi;
 
 /* in src/pool.c */
 extern dlist_head sm_checked_out;	/* of SmConn, of all engines */
+extern TimestampTz sm_pool_due; /* no idle connection expires before this */
 extern void sm_pool_init(SmPool *pool);
 extern SmConn *sm_pool_checkout(SmEngine *engine);
 extern void sm_pool_checkin(SmConn *conn, TimestampTz deadline);
 extern void sm_conns_gather(dlist_head *conns, SmConn *conn, const char *sql);
 extern TimestampTz sm_conns_clean(dlist_head *conns);
 extern void sm_conn_cleanup(SmConn *conn, const char *sql, TimestampTz deadline);
+extern void sm_pool_close_expired(SmEngine *engine, TimestampTz now);
 extern int	sm_pool_dispose(SmEngine *engine);
 
 /* in src/factory.c */
@@ -850,6 +853,11 @@ extern void sm_joined_begin(SmSession *session, SmConn *conn);
 extern void sm_joined_nest(SmSession *session);
 extern void sm_joined_subcommit(SmSession *session, int level);
 extern const char *sm_joined_subabort(SmSession *session, int level);
+/* in src/idle.c */
+extern void sm_idle_start(bool inherited);
+extern void sm_idle_stop(void);
+extern void sm_idle_at_end(void);
+extern void sm_idle_block_ends(void);
 
 /* in src/session.c */
 extern dlist_head sm_sessions;

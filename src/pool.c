@@ -3,10 +3,15 @@
  * pool.c
  *		An engine's open connections: checkout, check-in, ageing.
  *
- * A connection is either idle in its engine's pool, most recently used first,
- * or checked out and then in the list sm_checked_out of all engines, which the
- * transaction callbacks go through.  It returns by sm_pool_checkin() alone,
- * which never throws and decides whether it is kept.
+ * A connection is either idle in its engine's pool, the one given back last
+ * first, or checked out and then in the list sm_checked_out of all engines,
+ * which the transaction callbacks go through.  It returns by sm_pool_checkin()
+ * alone, which never throws and decides whether it is kept.
+ *
+ * The last of the idle list has been idle for the longest time, whichever end
+ * connections are taken from.  Whenever one becomes idle or idle ones are
+ * looked at, sm_pool_due is lowered to when the last one expires; only a look
+ * at all pools (src/idle.c) raises it.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,6 +23,7 @@
 #include "pgstat.h"
 
 dlist_head	sm_checked_out = DLIST_STATIC_INIT(sm_checked_out);
+TimestampTz sm_pool_due = SM_NO_DEADLINE;
 
 void
 sm_pool_init(SmPool *pool)
@@ -33,6 +39,27 @@ close_idle(SmEngine *engine, SmConn *conn)
 	dlist_delete(&conn->node);
 	engine->pool.nidle--;
 	engine->driver->close(conn);
+}
+
+/* Close the engine's connections that have been idle for too long. */
+void
+sm_pool_close_expired(SmEngine *engine, TimestampTz now)
+{
+	dlist_head *idle = &engine->pool.idle;
+	int			timeout = engine->options.idle_timeout;
+
+	while (timeout > 0 && !dlist_is_empty(idle))
+	{
+		SmConn	   *oldest = dlist_tail_element(SmConn, node, idle);
+		TimestampTz due = TimestampTzPlusMilliseconds(oldest->since, timeout);
+
+		if (due > now)
+		{
+			sm_pool_due = Min(sm_pool_due, due);
+			break;
+		}
+		close_idle(engine, oldest);
+	}
 }
 
 /*
@@ -65,11 +92,11 @@ may_be_reused(const SmConn *conn)
 }
 
 static void
-check_out(SmEngine *engine, SmConn *conn)
+check_out(SmEngine *engine, SmConn *conn, TimestampTz now)
 {
 	conn->session = NULL;
 	conn->subid = GetCurrentSubTransactionId();
-	conn->since = GetCurrentTimestamp();
+	conn->since = now;
 	dlist_push_head(&sm_checked_out, &conn->node);
 	engine->pool.nbusy++;
 	engine->pool.checkouts++;
@@ -80,7 +107,14 @@ static SmConn *
 take_idle(SmEngine *engine)
 {
 	SmPool	   *pool = &engine->pool;
+	TimestampTz now;
 
+	if (dlist_is_empty(&pool->idle))
+		return NULL;
+
+	/* their time may have come in a transaction, where no timer closes them */
+	now = GetCurrentTimestamp();
+	sm_pool_close_expired(engine, now);
 	while (!dlist_is_empty(&pool->idle))
 	{
 		SmConn	   *conn = engine->options.pool_use_lifo ?
@@ -92,7 +126,7 @@ take_idle(SmEngine *engine)
 		dlist_delete(&conn->node);
 		pool->nidle--;
 		sm_conn_set_state(conn, SM_CONN_READY);
-		check_out(engine, conn);
+		check_out(engine, conn, now);
 		if (alive && engine->options.pool_pre_ping)
 			alive = engine->driver->ping(conn);
 		if (alive)
@@ -162,7 +196,7 @@ sm_pool_checkout(SmEngine *engine)
 	wait_for_place(engine);
 	conn = engine->driver->connect(engine);
 	engine->pool.connects++;
-	check_out(engine, conn);
+	check_out(engine, conn, GetCurrentTimestamp());
 	return conn;
 }
 
@@ -201,6 +235,7 @@ sm_pool_checkin(SmConn *conn, TimestampTz deadline)
 	sm_conn_set_state(conn, SM_CONN_IDLE);
 	dlist_push_head(&engine->pool.idle, &conn->node);
 	engine->pool.nidle++;
+	sm_pool_close_expired(engine, conn->since);
 }
 
 /* ----------

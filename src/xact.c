@@ -181,6 +181,7 @@ at_end(bool committed)
 	if (!sm_forked())
 		sm_engine_drop_all(true);
 	sm_engine_sweep();
+	sm_idle_at_end();
 }
 
 static void
@@ -312,6 +313,7 @@ at_exit(int code, Datum arg)
 	if (nothing_to_do())
 		return;
 	exited = true;
+	sm_idle_stop();
 	dlist_foreach_modify(iter, &sm_checked_out)
 	{
 		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
@@ -348,9 +350,12 @@ sm_xact_init(void)
 void
 sm_enter(void)
 {
+	bool		inherited;
+
 	if (likely(sm_engine_owned()))
 		return;
-	if (sm_engine_take_over())
+	inherited = sm_engine_take_over();
+	if (inherited)
 	{
 		dlist_init(&sm_sessions);
 		sm_factories_abandon();
@@ -360,6 +365,7 @@ sm_enter(void)
 	if (!exit_registered)
 		before_shmem_exit(at_exit, (Datum) 0);
 	exit_registered = true;
+	sm_idle_start(inherited);
 }
 
 /*
@@ -407,4 +413,5 @@ sm_reset(void)
 	while (!dlist_is_empty(&sm_sessions))
 		sm_session_end(dlist_head_element(SmSession, node, &sm_sessions), deadline);
 	sm_engine_drop_all(false);
+	sm_idle_stop();
 }

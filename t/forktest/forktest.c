@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * forktest.c
- *		Forks a backend and runs SQL in the child, for t/fork.pl.
+ *		Forks a backend and runs SQL in the child, for t/fork.pl, and uses up its
+ *		timers, for t/idle.pl.
  *
  * The child shares its parent's PGPROC, so its SQL must need no lock that the
  * parent's transaction does not hold already: the test runs it there first.
@@ -21,12 +22,14 @@
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
+#include "utils/timeout.h"
 
 PG_MODULE_MAGIC;
 
 void		_PG_init(void);
 
 PG_FUNCTION_INFO_V1(fork_and_run);
+PG_FUNCTION_INFO_V1(take_timers);
 
 static bool in_child = false;
 
@@ -133,4 +136,18 @@ fork_and_run(PG_FUNCTION_ARGS)
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
 		elog(ERROR, "child ended with status %d", status);
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(buf, len));
+}
+
+static void
+ignore_timer(void)
+{
+}
+
+/* take_timers(n int) returns void: of those that are there for extensions */
+Datum
+take_timers(PG_FUNCTION_ARGS)
+{
+	for (int i = 0; i < PG_GETARG_INT32(0); i++)
+		(void) RegisterTimeout(USER_TIMEOUT, ignore_timer);
+	PG_RETURN_VOID();
 }
