@@ -329,6 +329,9 @@ typedef struct SmConn
 	bool		verify;			/* values may not be valid in our encoding */
 	SmSessionOptions defaults;	/* the default_transaction_* set on it */
 	bool		defaults_unknown;	/* a statement may have changed them */
+	int			backend;		/* its process id if it is of this cluster, 0:
+								 * not known yet, -1: it is not (deadlock.c) */
+	int			edge;			/* what is published of it there, while it is */
 	SmStatementCache *cache;
 	struct SmNotice *notices;	/* queued by libpq, newest first */
 	int			nnotices;
@@ -344,6 +347,14 @@ typedef struct SmConn
 	char	   *trace_text;
 	size_t		trace_len;
 } SmConn;
+
+/* The looks for a deadlock during one wait for a connection (src/deadlock.c). */
+typedef struct SmWatch
+{
+	TimestampTz next;			/* when to look; 0: deadlock_timeout from the
+								 * wait's begin */
+	bool		published;		/* others can see the wait */
+} SmWatch;
 
 /* A statement that a connection has seen (see src/statement_cache.c). */
 typedef struct SmStatementKey
@@ -738,6 +749,7 @@ extern void sm_report_lost(SmConn *conn, const char *sql) pg_attribute_noreturn(
 extern void sm_report_unknown(SmConn *conn, const char *sql, const char *why) pg_attribute_noreturn();
 
 /* in src/remote_wait.c */
+extern dlist_head sm_checked_out;	/* of SmConn, of all engines */
 extern uint32 sm_wait_connect;
 extern uint32 sm_wait_command;
 extern uint32 sm_wait_cleanup;
@@ -761,6 +773,12 @@ extern void sm_settle_reserve(SmConn *conn);
 extern void sm_settle_release(SmConn *conn);
 extern void sm_remote_settle_all(dlist_head *conns, TimestampTz deadline);
 extern SmOutcome sm_remote_settle(SmConn *conn, TimestampTz deadline);
+
+/* in src/deadlock.c */
+extern long sm_deadlock_round(const SmConn *conn, const SmWatch *watch, long timeout);
+extern void sm_deadlock_look(SmConn *conn, SmWatch *watch, const char *sql);
+extern void sm_deadlock_end(SmWatch *watch);
+extern bool sm_deadlock_found_here(const ErrorData *error);
 
 /* in src/remote.c */
 extern void sm_report_connect_failure(SmConn *conn, const char *message);
@@ -804,7 +822,6 @@ extern const SmDriver sm_driver_libpq;
 extern const SmDriver sm_driver_spi;
 
 /* in src/pool.c */
-extern dlist_head sm_checked_out;	/* of SmConn, of all engines */
 extern TimestampTz sm_pool_due; /* no idle connection expires before this */
 extern void sm_pool_init(SmPool *pool);
 extern SmConn *sm_pool_checkout(SmEngine *engine);

@@ -75,6 +75,22 @@
 #define sm_check_proxy_option(keyword) ((void) (keyword), true)
 #endif
 
+/* A parameter more in 18: whether to log that the lock was not available. */
+#if PG_VERSION_NUM >= 180000
+#define sm_LockAcquireQuietly(tag, mode) \
+	LockAcquireExtended((tag), (mode), false, true, false, NULL, false)
+#else
+#define sm_LockAcquireQuietly(tag, mode) \
+	LockAcquireExtended((tag), (mode), false, true, false, NULL)
+#endif
+
+/* Another name in 16. */
+#if PG_VERSION_NUM >= 160000
+#define sm_local_beentry(i) pgstat_get_local_beentry_by_index(i)
+#else
+#define sm_local_beentry(i) pgstat_fetch_stat_local_beentry(i)
+#endif
+
 /* libpq 17 can send a cancel request without blocking (see remote_cancel.c). */
 #ifdef LIBPQ_HAS_ASYNC_CANCEL
 #define SM_ASYNC_CANCEL 1

@@ -48,6 +48,9 @@ typedef struct Task
 static bool
 may_be_retried(const ErrorData *error)
 {
+	/* with a lock of this very transaction, which another attempt finds again */
+	if (sm_deadlock_found_here(error))
+		return false;
 	switch (error->sqlerrcode)
 	{
 		case ERRCODE_DUPLICATE_TABLE:

@@ -22,7 +22,6 @@
 
 #include "pgstat.h"
 
-dlist_head	sm_checked_out = DLIST_STATIC_INIT(sm_checked_out);
 TimestampTz sm_pool_due = SM_NO_DEADLINE;
 
 void

@@ -70,12 +70,13 @@ give_up(SmConn *conn, const char *sql, const char *reason)
 }
 
 /*
- * CHECK_FOR_INTERRUPTS() while a command is on the wire: if an interrupt
- * throws, the command is settled first.  One that ends the backend does not
- * come back here; the exit callback settles the command then.
+ * CHECK_FOR_INTERRUPTS() while a command is on the wire, and, with a watch, the
+ * look for a deadlock: if one throws, the command is settled first.  An
+ * interrupt that ends the backend does not come back here; the exit callback
+ * settles the command then.
  */
 static void
-check_interrupts(SmConn *conn, const char *sql)
+check_interrupts(SmConn *conn, SmWatch *watch, const char *sql)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ErrorData  *volatile edata = NULL;
@@ -83,6 +84,8 @@ check_interrupts(SmConn *conn, const char *sql)
 	PG_TRY();
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (watch != NULL)
+			sm_deadlock_look(conn, watch, sql);
 	}
 	PG_CATCH();
 	{
@@ -94,6 +97,8 @@ check_interrupts(SmConn *conn, const char *sql)
 
 	if (edata != NULL)
 	{
+		if (watch != NULL)
+			sm_deadlock_end(watch);
 		give_up(conn, sql, psprintf("%s.", edata->message ? edata->message : "interrupted"));
 		ReThrowError(edata);
 	}
@@ -113,29 +118,32 @@ report_timeout(SmConn *conn, const char *sql)
 }
 
 /*
- * Wait until the socket is ready.  Throws for interrupts; false: the deadline
- * came.
+ * Wait until the socket is ready.  Throws for interrupts and deadlocks; false:
+ * the deadline came.
  */
 static bool
 wait_ready(SmConn *conn, uint32 events, const char *sql, TimestampTz deadline)
 {
 	WaitEvent	event;
+	SmWatch		watch = {0};
+	bool		ready = false;
+	long		timeout;
 
 	sm_set_wait_events(conn, events);
-	for (;;)
+	while ((timeout = sm_remaining(deadline)) != 0)
 	{
-		long		timeout = sm_remaining(deadline);
-
-		if (timeout == 0)
-			return false;
-		if (WaitEventSetWait(conn->waitset, timeout, &event, 1, sm_wait_command) == 0)
-			continue;
-		if ((event.events & WL_LATCH_SET) == 0)
-			return true;
-		ResetLatch(MyLatch);
-		if (InterruptPending)
-			check_interrupts(conn, sql);
+		timeout = sm_deadlock_round(conn, &watch, timeout);
+		if (WaitEventSetWait(conn->waitset, timeout, &event, 1, sm_wait_command) == 1)
+		{
+			ready = (event.events & WL_LATCH_SET) == 0;
+			if (ready)
+				break;
+			ResetLatch(MyLatch);
+		}
+		check_interrupts(conn, &watch, sql);
 	}
+	sm_deadlock_end(&watch);
+	return ready;
 }
 
 static void
@@ -212,7 +220,7 @@ sm_remote_next(SmConn *conn, const char *sql, TimestampTz deadline)
 	conn->result = NULL;
 
 	if (unlikely(InterruptPending))
-		check_interrupts(conn, sql);
+		check_interrupts(conn, NULL, sql);
 
 	while (PQisBusy(conn->pg))
 	{

@@ -13,6 +13,9 @@
 /* positions in a connection's wait set */
 #define WAIT_SOCKET		0
 
+/* kept by pool.c, but those below it look at it, too */
+dlist_head	sm_checked_out = DLIST_STATIC_INIT(sm_checked_out);
+
 uint32		sm_wait_connect = 0;
 uint32		sm_wait_command = 0;
 uint32		sm_wait_cleanup = 0;

@@ -1,0 +1,615 @@
+# A session on this same cluster that waits for a lock of its own backend, by
+# whatever way, is a deadlock; every other wait is left alone.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use IO::Select;
+use IO::Socket::INET;
+use IO::Socket::UNIX;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use SessmgrTest;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my ($local, $remote) = new_pair(
+	local => "listen_addresses = '127.0.0.1'\nmax_prepared_transactions = 5\n"
+	  . "restart_after_crash = on\n");
+my ($socket, $port) = ($local->host, $local->port);
+foreach my $node ($local, $remote)
+{
+	$node->safe_psql('postgres', q{
+		CREATE TABLE acc (id int PRIMARY KEY, v int NOT NULL DEFAULT 0);
+		INSERT INTO acc SELECT generate_series(1, 50)});
+}
+$local->safe_psql('postgres', qq{
+	CREATE TABLE part (id int REFERENCES acc DEFERRABLE INITIALLY DEFERRED);
+	CREATE TABLE model (id int);
+	SELECT sessmgr.add_model('model');
+	CREATE ROLE app LOGIN;
+	GRANT SELECT, UPDATE ON acc TO app;
+	GRANT USAGE ON SCHEMA sessmgr TO app;
+	GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA sessmgr TO app;
+	CREATE SERVER by_tcp FOREIGN DATA WRAPPER sessmgr
+		OPTIONS (host '127.0.0.1', port '$port', dbname 'postgres');
+	CREATE SERVER by_socket FOREIGN DATA WRAPPER sessmgr
+		OPTIONS (host '$socket', port '$port', dbname 'postgres');
+	GRANT USAGE ON FOREIGN SERVER by_socket TO app;
+	CREATE USER MAPPING FOR CURRENT_USER SERVER by_tcp;
+	CREATE USER MAPPING FOR CURRENT_USER SERVER by_socket;
+	CREATE USER MAPPING FOR app SERVER by_socket OPTIONS (user 'app', password_required 'false')});
+
+my $admin = psql($local);
+my $published = 'SELECT count(*) FROM pg_locks WHERE locktype = \'advisory\' AND objsubid = 21331';
+
+# A psql whose waits are looked at soon.
+sub quick
+{
+	my $psql = psql($local);
+	$psql->value("SET deadlock_timeout = '200ms'");
+	return $psql;
+}
+
+sub update { return "UPDATE acc SET v = v + 1 WHERE id = $_[0]"; }
+sub through { return "SELECT sessmgr.execute('$_[0]', '$_[1]')"; }
+sub in_session { return "SELECT sessmgr.execute(:'$_[0]'::sessmgr.session, '$_[1]')"; }
+
+# Does this process wait for a lock?
+sub waits
+{
+	my ($pid, $name) = @_;
+	ok(wait_for(sub { $admin->value("SELECT cardinality(pg_blocking_pids($pid)) > 0") eq 't' }),
+		$name);
+}
+
+# Does a connection of this psql wait for a lock, long enough to be looked at?
+sub waits_remotely
+{
+	my ($psql, $name) = @_;
+	ok( wait_for(sub { $admin->value(qq{
+			SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 21331
+				AND classid = 1 AND pid = $psql->{pid}}) == 1 }),
+		$name);
+}
+
+# The error of what was started, or of a statement: ours and not the server's.
+sub deadlock
+{
+	my ($psql, $sql, $name) = @_;
+	$psql->fails($sql, '40P01', $name);
+	like($psql->{last_err}, qr/deadlock detected while waiting for/, "$name: found here");
+	note(sprintf('%s: after %.1f s', $name, $psql->{seconds}));
+	cmp_ok($psql->{seconds}, '<', 60, "$name: in time");
+	nothing_left($name);
+}
+
+sub nothing_left
+{
+	my ($name) = @_;
+	ok(wait_for(sub { $admin->value($published) == 0 }), "$name: nothing is left in pg_locks");
+}
+
+# Of several that are to commit afterwards exactly one fails.
+sub one_victim
+{
+	my ($name, @psqls) = @_;
+	my ($failed, $good) = (0, 0);
+	foreach my $psql (@psqls)
+	{
+		my (undef, $err, $state) = $psql->finish;
+		note("$name: $err") if $state;
+		$failed++ if $state eq '40P01' && $err =~ /while waiting for/;
+		$good++ if $state eq '';
+	}
+	is($failed, 1, "$name: one fails");
+	is($good, @psqls - 1, "$name: nobody else does");
+	nothing_left($name);
+}
+
+# ---- directly, over each kind of connection
+
+foreach my $dburi ('loopback:', "host=$socket port=$port dbname=postgres", 'by_socket', 'by_tcp',
+	"postgresql://127.0.0.1:$port/postgres?sslmode=disable")
+{
+	my $psql = quick();
+	my $pid = $psql->value("SELECT sessmgr.scalar('$dburi', 'SELECT pg_backend_pid()')");
+
+	$psql->value('BEGIN;' . update(1));
+	deadlock($psql, through($dburi, update(1)), "row lock, $dburi");
+	like($psql->{last_err},
+		qr/Process $psql->{pid} waits for its connection's process $pid\.\n.*Process $pid waits for ShareLock on transaction \d+; blocked by process $psql->{pid}\./,
+		"row lock, $dburi: the detail");
+	like($psql->{last_err}, qr/HINT: .*CONTEXT:  statement on/s, "row lock, $dburi: hint and context");
+	$psql->value('ROLLBACK');
+	$psql->is(through($dburi, update(1)), 1, "row lock, $dburi: works now");
+	$psql->is("SELECT sessmgr.scalar('$dburi', 'SELECT pg_backend_pid()')",
+		$pid, "row lock, $dburi: with the same connection");
+	$psql->quit;
+}
+
+# ---- kinds of locks
+
+{
+	my $psql = quick();
+	my $index = 'CREATE INDEX CONCURRENTLY acc_v ON acc (v)';
+
+	foreach my $case (
+		[ 'table lock', 'LOCK TABLE acc', 'SELECT FROM acc' ],
+		[ 'DDL', 'ALTER TABLE acc ADD COLUMN x int', 'SELECT FROM acc' ],
+		[ 'DDL over there', 'SELECT FROM acc', 'ALTER TABLE acc ADD COLUMN x int' ],
+		[ 'advisory lock', 'SELECT pg_advisory_xact_lock(7)', 'SELECT pg_advisory_xact_lock(7)' ],
+		[ 'tuple', 'SELECT FROM acc WHERE id = 3 FOR UPDATE', 'DELETE FROM acc WHERE id = 3' ],
+		[ 'unique key', 'INSERT INTO acc VALUES (100)', 'INSERT INTO acc VALUES (100)' ],
+		[ 'subtransaction', 'SAVEPOINT a;' . update(1) . '; SAVEPOINT b', update(1) ],
+		[ 'released subtransaction', 'SAVEPOINT a;' . update(1) . '; RELEASE a', update(1) ],
+		[ 'the transaction itself', update(1), $index ])
+	{
+		my ($name, $here, $there) = @$case;
+		$psql->value("BEGIN; $here");
+		deadlock($psql, through('loopback:', $there), $name);
+		$psql->value('ROLLBACK');
+		$psql->value('DROP INDEX IF EXISTS acc_v');
+		$psql->is("SELECT sessmgr.scalar('loopback:', 'SELECT count(*) FROM acc')", 50,
+			"$name: works afterwards");
+	}
+
+	$psql->value('SELECT pg_advisory_lock(8)');
+	deadlock($psql, through('loopback:', 'SELECT pg_advisory_lock(8)'), 'lock of the backend');
+	$psql->is('SELECT pg_advisory_unlock_all()', '', 'lock of the backend: can be given up');
+
+	$psql->value('BEGIN ISOLATION LEVEL SERIALIZABLE;' . update(1));
+	$psql->open('s', 'loopback:',
+		'{"isolation_level": "SERIALIZABLE", "read_only": true, "deferrable": true}');
+	deadlock($psql, in_session('s', 'SELECT FROM acc'), 'safe snapshot');
+	like($psql->{last_err}, qr/waits for a safe snapshot; blocked by process $psql->{pid}/,
+		'safe snapshot: the detail');
+	$psql->value('ROLLBACK');
+
+	# its lock on the target, which is this database
+	$psql->is(q{SELECT sessmgr.prepare_models(sessmgr.get_engine('loopback:'))}, 0, 'models: nothing to make');
+	$psql->value('SELECT sessmgr.reset()');
+	$psql->value('BEGIN; LOCK TABLE pg_namespace');
+	deadlock($psql, q{SELECT sessmgr.prepare_models(sessmgr.get_engine('loopback:'))}, 'models');
+	unlike($psql->{last_err}, qr/given up after/, 'models: another attempt would find the same');
+	$psql->value('ROLLBACK');
+	$psql->quit;
+}
+
+# ---- sessions
+
+{
+	my $psql = quick();
+
+	$psql->open('s', 'loopback:');
+	$psql->open('other', 'loopback:');
+	$psql->value(in_session('s', update(2)));
+	$psql->value('BEGIN;' . update(1));
+	deadlock($psql, in_session('s', update(1)), 'session');
+	$psql->value('ROLLBACK');
+	$psql->is(q{SELECT sessmgr.in_transaction(:'s'::sessmgr.session)}, 'f',
+		'session: rolled back, as it was used in the local transaction');
+	$psql->is(in_session('s', update(1)), 1, 'session: usable');
+
+	# between two of one backend
+	deadlock($psql, in_session('other', update(1)), 'two sessions');
+	like($psql->{last_err}, qr/waits for the next statement of process $psql->{pid}/,
+		'two sessions: the detail');
+	$psql->value(q{SELECT sessmgr.commit(:'s'::sessmgr.session)});
+	$psql->is(in_session('other', update(1)), 1, 'two sessions: usable');
+	$psql->value(q{SELECT sessmgr.rollback(:'other'::sessmgr.session)});
+
+	# COMMIT waits: it surely did nothing
+	$psql->value(in_session('s', 'INSERT INTO part VALUES (5)'));
+	$psql->value('BEGIN; SELECT FROM acc WHERE id = 5 FOR UPDATE');
+	deadlock($psql, q{SELECT sessmgr.commit(:'s'::sessmgr.session)}, 'commit');
+	$psql->value('ROLLBACK');
+	$psql->is('SELECT count(*) FROM part', 0, 'commit: nothing was done');
+	$psql->value(in_session('s', 'INSERT INTO part VALUES (5)'));
+	$psql->value(q{SELECT sessmgr.commit(:'s'::sessmgr.session)});
+	$psql->is('SELECT count(*) FROM part', 1, 'commit: done now');
+	$psql->quit;
+}
+
+# ---- caught
+
+{
+	my $psql = quick();
+	$psql->is(
+		q{
+		CREATE FUNCTION caught() RETURNS text LANGUAGE plpgsql AS $$
+		DECLARE
+			s sessmgr.session := sessmgr.session_factory('loopback:');
+			savepoint int;
+			result text := '';
+		BEGIN
+			UPDATE acc SET v = -1 WHERE id = 10;
+			PERFORM sessmgr.execute(s, 'UPDATE acc SET v = -2 WHERE id = 11');
+			savepoint := sessmgr.begin_nested(s);
+			FOR i IN 1..3 LOOP
+				BEGIN
+					PERFORM sessmgr.execute(s, 'UPDATE acc SET v = -2 WHERE id = 10');
+				EXCEPTION WHEN deadlock_detected THEN
+					result := result || 'session,';
+				END;
+				PERFORM sessmgr.rollback_to(s, savepoint);
+				BEGIN
+					PERFORM sessmgr.execute('loopback:', 'UPDATE acc SET v = -2 WHERE id = 10');
+				EXCEPTION WHEN deadlock_detected THEN
+					result := result || 'call,';
+				END;
+			END LOOP;
+			PERFORM sessmgr.commit(s);
+			RETURN result || (SELECT count(*) FROM pg_locks WHERE objsubid = 21331);
+		END $$;
+		SELECT caught()},
+		'session,call,session,call,session,call,0', 'caught, again and again');
+	$psql->is('SELECT v FROM acc WHERE id IN (10, 11) ORDER BY id', "-1\n-2",
+		'caught: both transactions go on and commit');
+	$psql->is('SELECT connects FROM sessmgr.engines', 2, 'caught: no connection was lost');
+	nothing_left('caught');
+	$psql->quit;
+}
+
+# ---- an ordinary role
+
+{
+	$admin->value("ALTER ROLE app SET deadlock_timeout = '200ms'");
+	my $psql = psql($local, user => 'app');
+	$psql->value('BEGIN;' . update(1));
+	deadlock($psql, through('by_socket', update(1)), 'ordinary role');
+	$psql->value('ROLLBACK');
+	$psql->quit;
+}
+
+# ---- through a third backend
+
+{
+	my ($psql, $third) = (quick(), psql($local));
+
+	$psql->value('BEGIN;' . update(1));
+	$third->value('BEGIN;' . update(2));
+	$third->start(update(1));
+	waits($third->{pid}, 'third backend: waits for the first');
+	deadlock($psql, through('loopback:', update(2)), 'third backend');
+	like($psql->{last_err},
+		qr/blocked by process $third->{pid}\.\n.*Process $third->{pid} waits for ShareLock on transaction \d+; blocked by process $psql->{pid}/,
+		'third backend: the detail names it');
+	$third->finish;
+	is($third->{last_state}, '', 'third backend: goes on');
+	$third->value('COMMIT');
+	$psql->value('ROLLBACK');
+	$psql->is(through('loopback:', update(2)), 1, 'third backend: all is usable');
+
+	# it has nothing yet, but is first in the queue
+	$psql->value('BEGIN; SELECT FROM acc');
+	$third->start('BEGIN; ALTER TABLE acc ADD COLUMN x int');
+	waits($third->{pid}, 'queue: waits for the first');
+	deadlock($psql, through('loopback:', 'SELECT FROM acc'), 'queue');
+	$third->finish;
+	is($third->{last_state}, '', 'queue: goes on');
+	$third->value('ROLLBACK');
+	$psql->value('ROLLBACK');
+
+	# the circle closes late
+	$third->value('BEGIN;' . update(2));
+	$psql->value('BEGIN;' . update(1));
+	$psql->start(through('loopback:', update(2)));
+	waits_remotely($psql, 'late: an ordinary wait at first');
+	sleep(3);
+	$third->start(update(1));
+	deadlock($psql, undef, 'late');
+	cmp_ok($psql->{seconds}, '>', 3, 'late: not before it was one');
+	$third->finish;
+	is($third->{last_state}, '', 'late: the other goes on');
+	$third->value('COMMIT');
+	$psql->value('ROLLBACK');
+	$_->quit foreach ($psql, $third);
+}
+
+# ---- several backends that wait for their connections
+
+{
+	my @psqls = map { quick() } 1 .. 3;
+
+	foreach my $n (2, 3)
+	{
+		my @some = @psqls[ 0 .. $n - 1 ];
+		$some[$_]->value('BEGIN;' . update($_ + 1)) foreach 0 .. $n - 1;
+		$some[$_]->start(through($_ ? 'loopback:' : 'by_tcp', update(($_ + 1) % $n + 1)) . '; COMMIT')
+		  foreach 0 .. $n - 1;
+		one_victim("$n backends", @some);
+		is($admin->value('SELECT count(*) FROM pg_locks WHERE NOT granted'), 0,
+			"$n backends: nobody waits any more");
+	}
+
+	# each has locked with one session and waits with another
+	foreach my $i (0, 1)
+	{
+		$psqls[$i]->open('s', 'loopback:');
+		$psqls[$i]->value('BEGIN');
+		$psqls[$i]->value(in_session('s', update($i + 1)));
+	}
+	$psqls[$_]->start(through('loopback:', update(2 - $_)) . '; SELECT sessmgr.reset(); COMMIT') foreach 0, 1;
+	one_victim('sessions of two', @psqls[ 0, 1 ]);
+
+	# one of them waits by itself
+	$psqls[0]->open('s', 'loopback:');
+	$psqls[0]->value('BEGIN');
+	$psqls[0]->value(in_session('s', update(1)));
+	$psqls[1]->value('BEGIN;' . update(2));
+	$psqls[1]->start(update(1));
+	waits($psqls[1]->{pid}, 'local wait: for the session of the other');
+	deadlock($psqls[0], through('loopback:', update(2)), 'local wait');
+	$psqls[1]->finish;
+	is($psqls[1]->{last_state}, '', 'local wait: goes on');
+	$_->value('ROLLBACK') foreach @psqls;
+	$_->quit foreach @psqls;
+}
+
+# ---- the server's own deadlocks stay the server's
+
+{
+	my ($psql, $third) = (quick(), psql($local));
+
+	$third->value("SET deadlock_timeout = '10min'; BEGIN;" . update(2));
+	$psql->open('s', 'loopback:');
+	$psql->value(in_session('s', update(1)));
+	$third->start(update(1));
+	waits($third->{pid}, 'of the server: the third waits');
+	$psql->fails(in_session('s', update(2)), '40P01', 'of the server');
+	unlike($psql->{last_err}, qr/while waiting for/, 'of the server: its own words');
+	$third->finish;
+	is($third->{last_state}, '', 'of the server: the other goes on');
+	$_->value('ROLLBACK') foreach ($psql, $third);
+	$_->quit foreach ($psql, $third);
+}
+
+# ---- waits for somebody else
+
+{
+	my ($psql, $third) = (quick(), psql($local));
+
+	$third->value('BEGIN;' . update(2));
+	$psql->open('idle', 'loopback:');
+	$psql->value(in_session('idle', update(3)));
+	$psql->value('BEGIN;' . update(1));
+	$psql->start(through('loopback:', update(2)));
+	waits_remotely($psql, 'somebody else: it waits');
+	is($admin->value($published), 2, 'somebody else: what it waits for, and what waits for it');
+	sleep(2.5);
+	is($admin->value($published), 2, 'somebody else: it still does');
+	$third->value('COMMIT');
+	is(($psql->finish)[0], 1, 'somebody else: it succeeds');
+	nothing_left('somebody else');
+	$psql->value('COMMIT');
+
+	# and other ends of such a wait
+	foreach my $how ('timeout', 'option', 'cancel', 'caught')
+	{
+		my $sql = through('loopback:', update(2));
+		$third->value('BEGIN;' . update(2));
+		if ($how eq 'caught')
+		{
+			$psql->is(
+				q{
+				SET statement_timeout = 0;
+				DO $$ BEGIN
+					PERFORM sessmgr.get_engine('by_socket', '{"statement_timeout": "1500ms"}');
+					BEGIN
+						PERFORM sessmgr.execute('by_socket', 'UPDATE acc SET v = 0 WHERE id = 2');
+					EXCEPTION WHEN query_canceled THEN
+						RAISE NOTICE 'caught';
+					END;
+					ASSERT (SELECT count(*) FROM pg_locks WHERE objsubid = 21331) = 0;
+				END $$}, '', "$how: no lock is left inside the transaction");
+			like($psql->{last_err}, qr/caught/, "$how: it was");
+		}
+		elsif ($how eq 'cancel')
+		{
+			$psql->start($sql);
+			waits_remotely($psql, "$how: it waits");
+			$admin->value("SELECT pg_cancel_backend($psql->{pid})");
+			$psql->fails(undef, '57014', $how);
+		}
+		elsif ($how eq 'timeout')
+		{
+			$psql->value("SET statement_timeout = '1500ms'");
+			$psql->fails($sql, '57014', $how);
+			$psql->value('RESET statement_timeout');
+		}
+		else
+		{
+			$psql->value(q{SELECT sessmgr.get_engine('by_tcp', '{"statement_timeout": "1500ms"}')});
+			$psql->fails(through('by_tcp', update(2)), '57014', $how);
+		}
+		nothing_left($how);
+		$third->value('ROLLBACK');
+		$psql->is(through('loopback:', update(2)), 1, "$how: usable");
+	}
+
+	foreach my $how ('terminated', 'killed')
+	{
+		my $gone = quick();
+		$third->value('BEGIN;' . update(2));
+		$gone->start(through('loopback:', update(2)));
+		waits_remotely($gone, "$how: it waits");
+		if ($how eq 'terminated')
+		{
+			$admin->value("SELECT pg_terminate_backend($gone->{pid})");
+			$gone->fails(undef, '57P01', $how);
+			nothing_left($how);
+		}
+		else
+		{
+			kill('KILL', $gone->{pid});
+			$_->kill_client foreach ($admin, $psql, $third);
+			ok(wait_for(sub { ($local->psql('postgres', 'SELECT 1'))[0] == 0 }), "$how: up again");
+			$admin = psql($local);
+			nothing_left($how);
+		}
+		$third->value('ROLLBACK') if $how eq 'terminated';
+		$gone->kill_client;
+	}
+}
+
+# ---- afterwards a backend can do what its locks might have been in the way of
+
+{
+	my $psql = quick();
+	$psql->value('BEGIN;' . update(1));
+	deadlock($psql, through('loopback:', update(1)), 'before others');
+	$psql->value('ROLLBACK; BEGIN;' . update(1));
+	$psql->is(q{SELECT pg_advisory_unlock_all(); PREPARE TRANSACTION 'p'; ROLLBACK PREPARED 'p'; DISCARD ALL},
+		'', 'then PREPARE TRANSACTION and DISCARD ALL');
+	unlike($psql->{last_err}, qr/WARNING/, 'without a warning');
+	$psql->quit;
+}
+
+# ---- another cluster
+
+my ($rsocket, $rport) = ($remote->host, $remote->port);
+
+# A proxy to the other cluster that pretends its backend's process id to be
+# $pid.  Serves one connection.
+sub liar
+{
+	my ($listener, $pid) = @_;
+	my $child = fork();
+	die "could not fork: $!" unless defined $child;
+	return $child if $child;
+
+	my $client = $listener->accept or POSIX::_exit(1);
+	my $server = IO::Socket::UNIX->new(Peer => "$rsocket/.s.PGSQL.$rport") or POSIX::_exit(1);
+	my $select = IO::Select->new($client, $server);
+	my ($head, $told) = ('', 0);
+	while (1)
+	{
+		foreach my $from ($select->can_read)
+		{
+			my $to = $from == $client ? $server : $client;
+			sysread($from, my $data, 65536) or POSIX::_exit(0);
+			if ($from == $server && !$told)
+			{
+				# the server's answer to the start-up message, as far as its end
+				$head .= $data;
+				next unless $head =~ /Z\0\0\0\x05I\z/;
+				$head =~ s/K\0\0\0\x0c\K..../pack('N', $pid)/se;
+				($data, $told) = ($head, 1);
+			}
+			syswrite($to, $data);
+		}
+	}
+}
+
+{
+	my ($psql, $third, $there) = (quick(), psql($local), psql($remote));
+	my $dir = PostgreSQL::Test::Utils::tempdir_short;
+	my %liars = (
+		'by a socket' => [ IO::Socket::UNIX->new(Local => "$dir/.s.PGSQL.$port", Listen => 1),
+			"host=$dir port=$port dbname=postgres" ],
+		'by TCP' => [ IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) ],
+		'by TCP, and our port' =>
+		  [ IO::Socket::INET->new(LocalAddr => '127.0.0.2', LocalPort => $port, Listen => 1),
+			"host=127.0.0.2 port=$port dbname=postgres sslmode=disable gssencmode=disable" ]);
+	my $user = $admin->value('SELECT current_user');
+
+	$liars{'by TCP'}[1] = 'host=127.0.0.1 port=' . $liars{'by TCP'}[0]->sockport
+	  . ' dbname=postgres sslmode=disable gssencmode=disable';
+
+	# a backend here that is blocked by this one
+	$psql->value('BEGIN;' . update(1));
+	$third->start(update(1));
+	waits($third->{pid}, 'another cluster: somebody here waits');
+
+	$there->value('BEGIN;' . update(1));
+	$psql->start(through('remote', update(1)));
+	ok(wait_for(sub { $remote->safe_psql('postgres', 'SELECT count(*) FROM pg_locks WHERE NOT granted') > 0 }),
+		'another cluster: a wait there');
+	sleep(2.5);
+	is($admin->value($published), 0, 'another cluster: it is not looked at');
+	$there->value('COMMIT');
+	is(($psql->finish)[0], 1, 'another cluster: it succeeds');
+
+	foreach my $name (sort keys %liars)
+	{
+		my ($listener, $dburi) = @{ $liars{$name} };
+		my $child = liar($listener, $third->{pid});
+		$there->value('BEGIN;' . update(1));
+		$psql->start(through("$dburi user=$user", update(1)));
+		ok(wait_for(sub { $remote->safe_psql('postgres', 'SELECT count(*) FROM pg_locks WHERE NOT granted') > 0 }),
+			"liar $name: a wait there");
+		sleep(1.5);
+		is($admin->value($published), 0, "liar $name: is not believed");
+		$there->value('COMMIT');
+		is(($psql->finish)[0], 1, "liar $name: it succeeds");
+		kill('KILL', $child);
+		waitpid($child, 0);
+	}
+	$psql->value('COMMIT');
+	$third->finish;
+	$_->quit foreach ($psql, $third, $there);
+}
+
+# ---- many at once, looked at all the time
+
+foreach my $order ('ascending', 'random')
+{
+	my @psqls = map { psql($local) } 1 .. 4;
+	my ($first, $second) = $order eq 'ascending' ? ('least(a, b)', 'greatest(a, b)') : ('a', 'b');
+
+	foreach my $psql (@psqls)
+	{
+		$psql->value("SET deadlock_timeout = '1ms'; SET client_min_messages = error");
+		$psql->start(qq{
+			DO \$\$
+			DECLARE
+				a int;
+				b int;
+				deadlocks int := 0;
+			BEGIN
+				FOR i IN 1..60 LOOP
+					a := 1 + floor(random() * 6);
+					b := 1 + (a + floor(random() * 5)::int) % 6;
+					BEGIN
+						UPDATE acc SET v = v + 1 WHERE id = $first;
+						PERFORM pg_sleep(0.005);
+						PERFORM sessmgr.execute('loopback:', 'UPDATE acc SET v = v + 1 WHERE id = \$1', $second);
+					EXCEPTION WHEN deadlock_detected THEN
+						deadlocks := deadlocks + 1;
+					END;
+					COMMIT;
+				END LOOP;
+				RAISE EXCEPTION '% deadlocks', deadlocks USING ERRCODE = 'SM001';
+			END \$\$});
+	}
+	my $deadlocks = 0;
+	foreach my $psql (@psqls)
+	{
+		my (undef, $err, $state) = $psql->finish;
+		is($state, 'SM001', "$order: came to its end") or diag($err);
+		$deadlocks += $1 if $err =~ /(\d+) deadlocks/;
+	}
+	note("$order: $deadlocks deadlocks");
+	is($deadlocks, 0, "$order: no deadlock") if $order eq 'ascending';
+	nothing_left($order);
+	$_->quit foreach @psqls;
+}
+
+# ---- with the server's own deadlock_timeout, and what it counts
+
+{
+	my $psql = psql($local);
+	$psql->value('BEGIN;' . update(1));
+	deadlock($psql, through('loopback:', update(1)), 'by default');
+	cmp_ok($psql->{seconds}, '>=', 1, 'by default: after deadlock_timeout');
+	$psql->quit;
+	ok(wait_for(sub { $admin->value('SELECT deadlocks > 0 FROM pg_stat_database WHERE datname = current_database()') eq 't' }),
+		'they are counted');
+}
+
+$local->stop;
+$remote->stop;
+done_testing();
