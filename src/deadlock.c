@@ -543,18 +543,20 @@ sm_deadlock_look(SmConn *conn, SmWatch *watch, const char *sql)
 								ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(cxt);
 	detail = find_deadlock(conn, watch);
-	if (detail != NULL)
-	{
-		pgstat_report_deadlock();
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
-				 errmsg(message, conn->engine->label),
-				 errdetail_internal("%s", detail),
-				 errhint("A connection to this same cluster must not wait for what the local transaction has locked."),
-				 sm_report_context(conn->engine, sql)));
-	}
 	MemoryContextSwitchTo(old);
+	if (detail != NULL)
+		detail = pstrdup(detail);
 	MemoryContextDelete(cxt);
+	if (detail == NULL)
+		return;
+
+	pgstat_report_deadlock();
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
+			 errmsg(message, conn->engine->label),
+			 errdetail_internal("%s", detail),
+			 errhint("A connection to this same cluster must not wait for what the local transaction has locked."),
+			 sm_report_context(conn->engine, sql)));
 }
 
 /* The wait is over: nobody needs to know of it any more. */

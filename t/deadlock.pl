@@ -430,6 +430,16 @@ foreach my $dburi ('loopback:', "host=$socket port=$port dbname=postgres", 'by_s
 		$psql->is(through('loopback:', update(2)), 1, "$how: usable");
 	}
 
+	# a prepared transaction has no process
+	$third->value('BEGIN;' . update(2) . "; PREPARE TRANSACTION 'p'");
+	$psql->value('BEGIN;' . update(1));
+	$psql->start(through('loopback:', update(2)));
+	waits_remotely($psql, 'prepared transaction: it waits');
+	sleep(1);
+	$third->value("COMMIT PREPARED 'p'");
+	is(($psql->finish)[0], 1, 'prepared transaction: it succeeds');
+	$psql->value('ROLLBACK');
+
 	foreach my $how ('terminated', 'killed')
 	{
 		my $gone = quick();
