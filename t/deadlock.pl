@@ -314,7 +314,8 @@ foreach my $dburi ('loopback:', "host=$socket port=$port dbname=postgres", 'by_s
 {
 	my @psqls = map { quick() } 1 .. 3;
 
-	foreach my $n (2, 3)
+	# often, as they then look at the same moment
+	foreach my $n ((2) x 15, (3) x 5)
 	{
 		my @some = @psqls[ 0 .. $n - 1 ];
 		$some[$_]->value('BEGIN;' . update($_ + 1)) foreach 0 .. $n - 1;
@@ -323,6 +324,16 @@ foreach my $dburi ('loopback:', "host=$socket port=$port dbname=postgres", 'by_s
 		one_victim("$n backends", @some);
 		is($admin->value('SELECT count(*) FROM pg_locks WHERE NOT granted'), 0,
 			"$n backends: nobody waits any more");
+	}
+
+	# two wait already, and look at much the same moments, when the circle closes
+	foreach (1 .. 10)
+	{
+		$psqls[$_]->value('BEGIN;' . update($_ + 1)) foreach 0 .. 2;
+		$psqls[$_]->start(through('loopback:', update($_ + 2)) . '; COMMIT') foreach 0, 1;
+		waits_remotely($_, 'closed by a third: waits') foreach @psqls[ 0, 1 ];
+		$psqls[2]->start(update(1) . '; COMMIT');
+		one_victim('closed by a third', @psqls);
 	}
 
 	# each has locked with one session and waits with another
@@ -482,15 +493,34 @@ foreach my $dburi ('loopback:', "host=$socket port=$port dbname=postgres", 'by_s
 
 my ($rsocket, $rport) = ($remote->host, $remote->port);
 
+my $liar;
+
+sub stop_liar
+{
+	return unless $liar;
+	kill('KILL', $liar);
+	waitpid($liar, 0);
+	undef $liar;
+}
+
+END
+{
+	my $status = $?;
+	stop_liar();
+	$? = $status;
+}
+
 # A proxy to the other cluster that pretends its backend's process id to be
 # $pid.  Serves one connection.
 sub liar
 {
 	my ($listener, $pid) = @_;
-	my $child = fork();
-	die "could not fork: $!" unless defined $child;
-	return $child if $child;
+	$liar = fork();
+	die "could not fork: $!" unless defined $liar;
+	return if $liar;
 
+	open(STDOUT, '>', '/dev/null');
+	open(STDERR, '>', '/dev/null');
 	my $client = $listener->accept or POSIX::_exit(1);
 	my $server = IO::Socket::UNIX->new(Peer => "$rsocket/.s.PGSQL.$rport") or POSIX::_exit(1);
 	my $select = IO::Select->new($client, $server);
@@ -546,7 +576,7 @@ sub liar
 	foreach my $name (sort keys %liars)
 	{
 		my ($listener, $dburi) = @{ $liars{$name} };
-		my $child = liar($listener, $third->{pid});
+		liar($listener, $third->{pid});
 		$there->value('BEGIN;' . update(1));
 		$psql->start(through("$dburi user=$user", update(1)));
 		ok(wait_for(sub { $remote->safe_psql('postgres', 'SELECT count(*) FROM pg_locks WHERE NOT granted') > 0 }),
@@ -555,8 +585,7 @@ sub liar
 		is($admin->value($published), 0, "liar $name: is not believed");
 		$there->value('COMMIT');
 		is(($psql->finish)[0], 1, "liar $name: it succeeds");
-		kill('KILL', $child);
-		waitpid($child, 0);
+		stop_liar();
 	}
 	$psql->value('COMMIT');
 	$third->finish;
