@@ -19,6 +19,7 @@
 #include "sessmgr.h"
 
 #include "lib/stringinfo.h"
+#include "storage/predicate.h"
 
 /* A session whose transaction is to end with a command. */
 typedef struct Ending
@@ -282,14 +283,25 @@ void
 sm_bound_before_commit(void)
 {
 	dlist_iter	iter;
+	bool		any = false;
 
 	dlist_foreach(iter, &sm_sessions)
 	{
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
 
-		if (sm_session_bound(session))
-			check_ready(session);
+		if (!sm_session_bound(session))
+			continue;
+		check_ready(session);
+		any |= (session->state == SM_SESSION_ACTIVE);
 	}
+
+	/*
+	 * The local commit would find out that this transaction cannot be
+	 * serialized only when all is committed elsewhere.  From here on it is as
+	 * if prepared: others fail in its place.
+	 */
+	if (any)
+		PreCommit_CheckForSerializationFailure();
 	prepare_all();
 	commit_all();
 }
