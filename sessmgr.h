@@ -325,6 +325,7 @@ typedef struct SmConn
 	bool		set_up_late;	/* since it was called inside a transaction */
 	char	   *identity;		/* of the remote database, for two-phase, or NULL */
 	bool		no_client_check;	/* it cannot look after its client */
+	bool		listens;		/* to notifications: not for reuse */
 	int			encoding;		/* what it was connected with */
 	bool		verify;			/* values may not be valid in our encoding */
 	SmSessionOptions defaults;	/* the default_transaction_* set on it */

@@ -234,9 +234,12 @@ sm_remote_next(SmConn *conn, const char *sql, TimestampTz deadline)
 	{
 		PGnotify   *notify;
 
-		/* nobody here listens, but libpq keeps them until they are taken */
+		/* nobody here wants them, but libpq keeps them until they are taken */
 		while ((notify = PQnotifies(conn->pg)) != NULL)
+		{
 			PQfreemem(notify);
+			conn->listens = true;
+		}
 		sm_conn_set_state(conn, PQstatus(conn->pg) == CONNECTION_OK ?
 						  SM_CONN_READY : SM_CONN_DEAD);
 	}

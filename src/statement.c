@@ -399,6 +399,9 @@ note_reset(Run *run, const char *tag)
 		run->conn->defaults_unknown = true;
 		run->conn->set_up = false;
 	}
+	/* whoever gets the connection next would be sent what nobody reads */
+	if (strcmp(tag, "LISTEN") == 0)
+		run->conn->listens = true;
 }
 
 static void
