@@ -44,6 +44,7 @@ dlist_head	sm_engines = DLIST_STATIC_INIT(sm_engines);
 
 static dlist_head invalidated = DLIST_STATIC_INIT(invalidated);
 static HTAB *registry = NULL;
+static SmEngine *latest = NULL; /* of the registry, found last */
 static int	owner_pid = 0;		/* whose all of this is */
 static bool forked_child = false;
 static bool creating = false;	/* an engine_callback is running */
@@ -145,6 +146,7 @@ abandon_inherited(void)
 	}
 	dlist_init(&sm_checked_out);
 	registry = NULL;
+	latest = NULL;
 	creating = false;
 }
 
@@ -155,15 +157,18 @@ key_hash(const void *key, Size keysize)
 	return ((const SmEngineKey *) key)->hash;
 }
 
+static bool
+same_target(const SmEngineKey *a, const SmEngineKey *b)
+{
+	return a->roleid == b->roleid && a->len == b->len &&
+		memcmp(a->dburi, b->dburi, a->len) == 0;
+}
+
 static int
 key_match(const void *key1, const void *key2, Size keysize)
 {
-	const SmEngineKey *a = key1;
-	const SmEngineKey *b = key2;
-
 	(void) keysize;
-	return !(a->hash == b->hash && a->roleid == b->roleid && a->len == b->len &&
-			 memcmp(a->dburi, b->dburi, a->len) == 0);
+	return !same_target(key1, key2);
 }
 
 static void *
@@ -342,8 +347,6 @@ introduce(SmEngine *engine, Oid callback)
 {
 	PG_TRY();
 	{
-		RegistryEntry *entry;
-
 		if (OidIsValid(callback))
 		{
 			creating = true;
@@ -351,10 +354,7 @@ introduce(SmEngine *engine, Oid callback)
 			creating = false;
 		}
 		if (!engine->transient)
-		{
-			entry = hash_search(registry, &engine->key, HASH_ENTER, NULL);
-			entry->engine = engine;
-		}
+			((RegistryEntry *) hash_search(registry, &engine->key, HASH_ENTER, NULL))->engine = engine;
 		engine->state = SM_ENGINE_ACTIVE;
 	}
 	PG_CATCH();
@@ -429,29 +429,37 @@ sm_engine_check(SmEngine *engine)
 }
 
 /*
+ * The registered engine of the key's role and dburi, or NULL, and then the
+ * key's hash is filled in.  In a loop it is mostly the one found last.
+ */
+static SmEngine *
+find_engine(SmEngineKey *key)
+{
+	RegistryEntry *entry;
+
+	if (latest != NULL && same_target(&latest->key, key))
+		return latest;
+	key->hash = hash_bytes((const unsigned char *) key->dburi, key->len) ^ key->roleid;
+	entry = hash_search(registry, key, HASH_FIND, NULL);
+	latest = entry ? entry->engine : NULL;
+	return latest;
+}
+
+/*
  * The current role's engine for dburi (of len bytes), made if there is none.
  * options may be NULL; those given must be those it was made with.
  */
 SmEngine *
 sm_engine_get(const char *dburi, int len, Jsonb *options, bool for_session)
 {
-	SmEngineKey key;
-	RegistryEntry *entry;
-	SmEngine   *engine;
-
-	key.roleid = GetUserId();
-	key.dburi = dburi;
-	key.len = len;
-	key.hash = hash_bytes((const unsigned char *) dburi, len) ^ key.roleid;
+	SmEngineKey key = {.roleid = GetUserId(), .dburi = dburi, .len = len};
+	SmEngine   *engine = find_engine(&key);
 
 	if (options != NULL && for_session)
 		options = sm_options_engine_part(options);
-
-	entry = hash_search(registry, &key, HASH_FIND, NULL);
-	if (entry == NULL)
+	if (engine == NULL)
 		return create_engine(&key, options);
 
-	engine = entry->engine;
 	sm_engine_check(engine);
 	if (options != NULL)
 		sm_options_check_same(options, engine);
@@ -503,6 +511,8 @@ drop_engine(SmEngine *engine)
 {
 	RegistryEntry *entry;
 
+	if (latest == engine)
+		latest = NULL;
 	entry = hash_search(registry, &engine->key, HASH_FIND, NULL);
 	if (entry != NULL && entry->engine == engine)
 		hash_search(registry, &engine->key, HASH_REMOVE, NULL);

@@ -29,6 +29,7 @@ typedef struct HandleEntry
 static const char *const kind_names[] = {"engine", "sessionmaker", "session"};
 
 static HTAB *handles = NULL;
+static HandleEntry *latest = NULL;	/* of handles, found last */
 static uint32 stamp = 0;
 static uint32 last_serial = 0;
 
@@ -49,6 +50,7 @@ sm_handle_reset(void)
 	if (handles != NULL)
 		hash_destroy(handles);
 	handles = NULL;
+	latest = NULL;
 	last_serial = 0;
 
 	ctl.keysize = sizeof(uint64);
@@ -115,12 +117,17 @@ report_gone(uint64 id, SmHandleKind kind)
 void *
 sm_handle_get(uint64 id, SmHandleKind kind, bool missing_ok)
 {
-	HandleEntry *entry;
+	HandleEntry *entry = latest;
 	char		name[64];
 
-	entry = hash_search(handles, &id, HASH_FIND, NULL);
+	/* in a loop it is mostly the same handle as the last time */
+	if (entry == NULL || entry->id != id)
+		entry = hash_search(handles, &id, HASH_FIND, NULL);
 	if (likely(entry != NULL && entry->kind == kind))
+	{
+		latest = entry;
 		return entry->object;
+	}
 
 	if (entry == NULL && (uint32) (id >> 32) == stamp &&
 		(uint32) id != 0 && (uint32) id <= last_serial)
@@ -141,6 +148,8 @@ sm_handle_get(uint64 id, SmHandleKind kind, bool missing_ok)
 void
 sm_handle_forget(uint64 id)
 {
+	/* its entry may be given to another handle */
+	latest = NULL;
 	hash_search(handles, &id, HASH_REMOVE, NULL);
 }
 
