@@ -18,6 +18,9 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+/* so many of the last used are looked at before anything is hashed */
+#define MAX_RECENT	4
+
 /* texts longer than this, in bytes, are run but not kept */
 #define MAX_CACHED_LENGTH	16384
 
@@ -37,6 +40,15 @@ key_hash(const void *key, Size keysize)
 	return ((const SmStatementKey *) key)->hash;
 }
 
+/* Are they the same statement?  Their hashes are not looked at. */
+static bool
+same_statement(const SmStatementKey *a, const SmStatementKey *b)
+{
+	return a->len == b->len && a->nparams == b->nparams &&
+		memcmp(a->sql, b->sql, a->len) == 0 &&
+		memcmp(a->types, b->types, a->nparams * sizeof(Oid)) == 0;
+}
+
 static int
 key_match(const void *key1, const void *key2, Size keysize)
 {
@@ -44,9 +56,7 @@ key_match(const void *key1, const void *key2, Size keysize)
 	const SmStatementKey *b = key2;
 
 	(void) keysize;
-	return !(a->hash == b->hash && a->len == b->len && a->nparams == b->nparams &&
-			 memcmp(a->sql, b->sql, a->len) == 0 &&
-			 memcmp(a->types, b->types, a->nparams * sizeof(Oid)) == 0);
+	return !(a->hash == b->hash && same_statement(a, b));
 }
 
 static void *
@@ -132,6 +142,30 @@ make_room(SmConn *conn, int limit, TimestampTz deadline)
 }
 
 /*
+ * The entry of a statement, or NULL, and then the key's hash is filled in.  A
+ * loop has mostly the same few statements, which are worth no hashing.
+ */
+static SmStatementEntry *
+find_entry(SmStatementCache *cache, SmStatementKey *key)
+{
+	int			n = 0;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &cache->lru)
+	{
+		SmStatementEntry *entry = dlist_container(SmStatementEntry, node, iter.cur);
+
+		if (same_statement(&entry->key, key))
+			return entry;
+		if (++n == MAX_RECENT)
+			break;
+	}
+	key->hash = hash_bytes((const unsigned char *) key->sql, key->len) ^
+		hash_bytes((const unsigned char *) key->types, key->nparams * sizeof(Oid));
+	return hash_search(cache->entries, key, HASH_FIND, NULL);
+}
+
+/*
  * The entry of a statement; *seen tells whether it was there before.  NULL if
  * it is not kept: the cache is off, the text is too long to be worth it, or
  * there is no room in the middle of a transaction.
@@ -156,10 +190,7 @@ sm_statement_find(SmConn *conn, const char *sql, int nparams, const Oid *types,
 	key.sql = sql;
 	key.nparams = nparams;
 	key.types = types;
-	key.hash = hash_bytes((const unsigned char *) sql, key.len) ^
-		hash_bytes((const unsigned char *) types, nparams * sizeof(Oid));
-
-	entry = hash_search(cache->entries, &key, HASH_FIND, NULL);
+	entry = find_entry(cache, &key);
 	if (entry != NULL)
 	{
 		*seen = true;
