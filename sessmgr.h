@@ -399,8 +399,9 @@ typedef struct SmParams
  * common with the target keep their type and all others are text; it sets
  * desc.  row() gets one row of that shape in a context that is reset after it,
  * and returns false when it wants no more: the rest is then thrown away.
- * first_column: desc has one column, and further ones of the target are
- * ignored.
+ * first_column: desc has one column, and only the first column of the first
+ * row is wanted; row() may get it in the context that the statement was called
+ * in, where it stays.
  */
 typedef struct SmSink
 {

@@ -157,12 +157,13 @@ scalar_row(SmSink *sink, Datum *values, bool *nulls)
 {
 	ScalarSink *self = (ScalarSink *) sink;
 
-	if (!nulls[0])
+	self->isnull = nulls[0];
+	self->value = values[0];
+	if (!nulls[0] && CurrentMemoryContext != self->cxt)
 	{
 		MemoryContext old = MemoryContextSwitchTo(self->cxt);
 
 		self->value = datumCopy(values[0], self->site->typbyval, self->site->typlen);
-		self->isnull = false;
 		MemoryContextSwitchTo(old);
 	}
 	return false;

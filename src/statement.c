@@ -29,6 +29,13 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+/* Room for parameters, so that a few of them need no allocation. */
+typedef struct Few
+{
+	Oid			types[8];
+	const char *values[8];
+} Few;
+
 /* A statement on its way: what the steps below hand to each other. */
 typedef struct Run
 {
@@ -38,14 +45,16 @@ typedef struct Run
 	SmStatementEntry *entry;		/* or NULL: not cached */
 	TimestampTz deadline;
 	int			nparams;
-	Oid		   *types;
-	const char **values;
+	Oid		   *types;			/* as declared to the server */
+	const char **values;		/* as text, or NULL */
 	/* reading */
 	TupleDesc	shape;			/* as the server describes it */
 	AttInMetadata *input;
-	MemoryContext rowcxt;
+	MemoryContext rowcxt;		/* or NULL: one row at most, where we are */
 	Datum	   *row;
 	bool	   *nulls;
+	Datum		one_value;
+	bool		one_null;
 	int			column;			/* being converted, for the error context */
 	bool		full;			/* the sink wants no more rows */
 	bool		copied;			/* it was a COPY that sent something */
@@ -73,7 +82,7 @@ wire_type(Oid type)
 }
 
 static void
-encode_params(Run *run)
+encode_params(Run *run, Few *few)
 {
 	const SmParams *params = run->statement->params;
 
@@ -82,8 +91,13 @@ encode_params(Run *run)
 		ereport(ERROR,
 				(errcode(ERRCODE_TOO_MANY_ARGUMENTS),
 				 errmsg("a statement can have at most 65535 parameters")));
-	run->types = palloc(Max(run->nparams, 1) * sizeof(Oid));
-	run->values = palloc(Max(run->nparams, 1) * sizeof(char *));
+	run->types = few->types;
+	run->values = few->values;
+	if (run->nparams > (int) lengthof(few->values))
+	{
+		run->types = palloc(run->nparams * sizeof(Oid));
+		run->values = palloc(run->nparams * sizeof(char *));
+	}
 	for (int i = 0; i < run->nparams; i++)
 		run->types[i] = wire_type(params->types[i]);
 	if (run->nparams > 0)
@@ -320,10 +334,18 @@ begin_rows(Run *run, const PGresult *res)
 	run->input = sink->input;
 	if (run->input == NULL)
 		run->input = TupleDescGetAttInMetadata(sink->desc);
-	run->row = palloc0(Max(sink->desc->natts, 1) * sizeof(Datum));
-	run->nulls = palloc0(Max(sink->desc->natts, 1) * sizeof(bool));
-	run->rowcxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr row",
-										ALLOCSET_DEFAULT_SIZES);
+	if (sink->first_column)
+	{
+		run->row = &run->one_value;
+		run->nulls = &run->one_null;
+	}
+	else
+	{
+		run->row = palloc0(Max(sink->desc->natts, 1) * sizeof(Datum));
+		run->nulls = palloc0(Max(sink->desc->natts, 1) * sizeof(bool));
+		run->rowcxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr row",
+											ALLOCSET_DEFAULT_SIZES);
+	}
 	/* a first column that is not there has no rows either */
 	if (nfields == 0 && sink->desc->natts > 0)
 		run->full = true;
@@ -333,10 +355,13 @@ static void
 convert_row(Run *run, const PGresult *res)
 {
 	AttInMetadata *input = run->input;
-	MemoryContext old;
+	MemoryContext old = CurrentMemoryContext;
 
-	MemoryContextReset(run->rowcxt);
-	old = MemoryContextSwitchTo(run->rowcxt);
+	if (run->rowcxt != NULL)
+	{
+		MemoryContextReset(run->rowcxt);
+		MemoryContextSwitchTo(run->rowcxt);
+	}
 	for (int i = 0; i < run->sink->desc->natts; i++)
 	{
 		char	   *value = PQgetisnull(res, 0, i) ? NULL : PQgetvalue(res, 0, i);
@@ -349,7 +374,7 @@ convert_row(Run *run, const PGresult *res)
 										input->attioparams[i], input->atttypmods[i]);
 	}
 	run->column = -1;
-	if (!run->sink->row(run->sink, run->row, run->nulls))
+	if (!run->sink->row(run->sink, run->row, run->nulls) || run->rowcxt == NULL)
 		run->full = true;
 	MemoryContextSwitchTo(old);
 }
@@ -407,12 +432,17 @@ note_reset(Run *run, const char *tag)
 static void
 take_end(Run *run, PGresult *res)
 {
-	const char *affected = PQcmdTuples(res);
+	const char *tag = PQcmdStatus(res);
+	bool		query = strncmp(tag, "SELECT ", 7) == 0;
 
 	run->conn->completed = true;
-	note_reset(run, PQcmdStatus(res));
-	run->count = (affected[0] != '\0') ? strtoull(affected, NULL, 10) : 0;
-	if (is_transaction_control(PQcmdStatus(res)))
+	run->count = 0;
+	for (const char *p = query ? tag + 7 : PQcmdTuples(res); *p >= '0' && *p <= '9'; p++)
+		run->count = run->count * 10 + (*p - '0');
+	if (likely(query))
+		return;
+	note_reset(run, tag);
+	if (is_transaction_control(tag))
 		run->odd = SM_ODD_TRANSACTION_CONTROL;
 }
 
@@ -565,24 +595,24 @@ raise_odd(const Run *run)
 	}
 }
 
-static bool
-is_money(Oid type)
+/* Fix the settings that reading rows of the declared shape depends on. */
+static int
+begin_reading(const SmSink *sink)
 {
-	return type == CASHOID;
-}
+	bool		names_objects = false;
+	bool		has_money = false;
 
-/* Does the declared shape have a column of such a type? */
-static bool
-has_type(const SmSink *sink, bool (*is_such) (Oid type))
-{
-	if (sink == NULL || sink->desc == NULL)
-		return false;
-	for (int i = 0; i < sink->desc->natts; i++)
+	if (sink != NULL && sink->desc != NULL)
 	{
-		if (is_such(TupleDescAttr(sink->desc, i)->atttypid))
-			return true;
+		for (int i = 0; i < sink->desc->natts; i++)
+		{
+			Oid			type = TupleDescAttr(sink->desc, i)->atttypid;
+
+			names_objects |= sm_type_names_objects(type);
+			has_money |= (type == CASHOID);
+		}
 	}
-	return false;
+	return sm_textmode_begin(names_objects, has_money);
 }
 
 /*
@@ -597,6 +627,7 @@ sm_statement_execute(SmConn *conn, const SmStatement *statement, SmSink *sink,
 					 SmOdd *odd)
 {
 	Run			run = {0};
+	Few			few;
 	bool		retried = false;
 	int			level;
 
@@ -604,10 +635,10 @@ sm_statement_execute(SmConn *conn, const SmStatement *statement, SmSink *sink,
 	run.statement = statement;
 	run.sink = sink;
 	run.deadline = sm_deadline(conn->engine->options.statement_timeout);
-	encode_params(&run);
+	encode_params(&run, &few);
 	echo(&run);
 
-	level = sm_textmode_begin(has_type(sink, sm_type_names_objects), has_type(sink, is_money));
+	level = begin_reading(sink);
 	for (;;)
 	{
 		run_once(&run);
