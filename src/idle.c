@@ -13,7 +13,7 @@
  *
  * The end of a failed transaction block calls no callback, and any error that
  * reaches the top level disables all timers, also where no callback follows.
- * Both are noticed in other ways: sm_idle_block_ends(), watch_errors().
+ * They are noticed by sm_idle_block_ends() and by watch_errors().
  *
  * Without a timer (in a background worker, in a process forked from a backend,
  * or when the server has none left) connections are closed at the end of a
@@ -113,10 +113,12 @@ arm(TimestampTz now)
  */
 
 /*
- * The error's data is freed (also of one that was caught, or a moment before
- * the timer is disabled).  Look at the timer before the next message from the
- * client is waited for, which is when MessageContext is reset.  The callbacks
- * register each other, as one that registers itself would be called forever.
+ * While the timer is set, error_over() waits for the data of an error to be
+ * freed.  The error may have been caught, or the timer may be disabled only
+ * afterwards; so it leaves it to message_over() to look at the timer, when
+ * MessageContext is reset: before the next message from the client is waited
+ * for.  They register each other, as a callback that registers itself would be
+ * called again at once, forever.
  */
 static void error_over(void *arg);
 static void message_over(void *arg);
