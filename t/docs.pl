@@ -152,7 +152,7 @@ plan(skip_all => 'no page has a transcript') unless @pages;
 
 my $node = PostgreSQL::Test::Cluster->new('docs');
 $node->init;
-$node->append_conf('postgresql.conf', "timezone = 'UTC'\nfsync = off\n");
+$node->append_conf('postgresql.conf', "timezone = 'UTC'\nfsync = off\nmax_prepared_transactions = 5\n");
 # ordinary roles need a password, for the targets' sake
 unlink($node->data_dir . '/pg_hba.conf');
 $node->append_conf('pg_hba.conf',
