@@ -285,8 +285,11 @@ sm_conns_clean(dlist_head *conns)
 	dlist_iter	iter;
 
 	dlist_foreach(iter, conns)
-		timeout = Max(timeout,
-					  dlist_container(SmConn, settle_node, iter.cur)->engine->options.cleanup_timeout);
+	{
+		const SmConn *conn = dlist_container(SmConn, settle_node, iter.cur);
+
+		timeout = Max(timeout, conn->engine->options.cleanup_timeout);
+	}
 	deadline = sm_deadline(timeout);
 	clean_up(conns, deadline);
 	return deadline;

@@ -88,9 +88,9 @@ note_result(SmConn *conn)
 			if (conn->cancel_state != SM_CANCEL_NONE)
 			{
 				/*
-				 * The end of the COPY brings a Sync of its own.  Together with
-				 * a cancel nobody can tell how often the server will then say
-				 * that it is ready.
+				 * The end of the COPY brings a Sync of its own.  Together
+				 * with a cancel nobody can tell how often the server will
+				 * then say that it is ready.
 				 */
 				sm_conn_set_state(conn, SM_CONN_DEAD);
 				conn->settle_reading = SM_OUTCOME_NONE;
@@ -418,7 +418,7 @@ sm_remote_settle_all(dlist_head *conns, TimestampTz deadline)
 
 			if (slot[SLOT_CANCEL].revents != 0)
 				sm_cancel_poll(conn);
-			/* after a whole slice look at all: TLS may have kept something back */
+			/* after a whole slice look at all: TLS may have kept some back */
 			if (nready == 0 || slot[SLOT_CONN].revents != 0 ||
 				slot[SLOT_CANCEL].revents != 0)
 				advance(conn);

@@ -1,6 +1,6 @@
-# Statements that are given up: timeouts, cancels, and the end of the local
-# client or backend, at each step of a statement.  The remote statement must
-# end, and what is reported must be true.
+# Statements that are given up, by a timeout or a cancel, at each step of a
+# statement.  The remote statement must end, and what is reported must be true.
+# The end of the client or backend is in orphans.pl.
 
 use strict;
 use warnings;
@@ -12,8 +12,7 @@ use PostgreSQL::Test::Utils;
 use SessmgrTest;
 use Test::More;
 
-my ($local, $remote) = new_pair(
-	local => "restart_after_crash = on\nclient_connection_check_interval = '500ms'\n");
+my ($local, $remote) = new_pair();
 new_server($local, $remote, 'limited', "statement_timeout '1s'");
 $remote->safe_psql('postgres', 'CREATE TABLE t (id text, big text)');
 my $admin = psql($local);
@@ -184,52 +183,6 @@ foreach my $kind ('call', 'session')
 	$psql->is('SELECT connects FROM sessmgr.engines', 1, 'caught: no connection was lost');
 	$psql->quit;
 	$remote->safe_psql('postgres', 'TRUNCATE t');
-}
-
-# ---- the backend or its client ends
-
-foreach my $how ('terminate', 'client')
-{
-	foreach my $kind ('call', 'session')
-	{
-		my $text = "ending_${how}_$kind";
-		my $psql = psql($local);
-		my $target = "'remote'";
-
-		if ($kind eq 'session')
-		{
-			$psql->open('s', 'remote');
-			$target = ":'s'::sessmgr.session";
-			$psql->value("SELECT sessmgr.execute($target, 'INSERT INTO t VALUES (''$text'')')");
-		}
-		$psql->start("SELECT sessmgr.execute($target, '$endless AS $text')");
-		ok(wait_for(sub { remote_running($remote, $text) }), "$text: runs there");
-		if ($how eq 'terminate')
-		{
-			$admin->value("SELECT pg_terminate_backend($psql->{pid})");
-			$psql->fails(undef, '57P01', "$text: terminated");
-		}
-		$psql->kill_client;
-		gone_soon($remote, $text, "$text: the remote statement is gone");
-		gone_soon($remote, '', "$text: and the connection");
-	}
-	is($remote->safe_psql('postgres', 'SELECT count(*) FROM t'), 0, "$how: no effect");
-}
-
-# ---- the backend crashes
-
-{
-	my $psql = psql($local);
-	my $text = 'ending_crash';
-
-	$psql->start("SELECT sessmgr.execute('remote', '$endless AS $text')");
-	ok(wait_for(sub { remote_running($remote, $text) }), "$text: runs there");
-	kill('KILL', $psql->{pid});
-	gone_soon($remote, $text, "$text: the remote statement is gone");
-	$psql->kill_client;
-	$admin->kill_client;
-	ok(wait_for(sub { ($local->psql('postgres', 'SELECT 1'))[0] == 0 }),
-		"$text: the local server is up again");
 }
 
 $local->stop;
