@@ -221,6 +221,25 @@ SELECT sessmgr.in_transaction(:'s'), su_sessions();
 ROLLBACK;
 
 --
+-- AND CHAIN; properties of the local transaction that change on the way
+--
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT su_add(1);
+COMMIT AND CHAIN;
+SELECT su_add(2), su_sessions(), sessmgr.scalar('su', 'SHOW transaction_isolation');
+ROLLBACK AND CHAIN;
+SELECT su_sessions(), su_add(3);
+COMMIT;
+SELECT su_committed();
+-- the transaction there is like the local one was when it began
+BEGIN;
+SELECT su_add(1);
+SET TRANSACTION READ ONLY;
+SELECT sessmgr.scalar('su', 'SHOW transaction_read_only'), sessmgr.scalar(sessmgr.session_factory('loop', '{"transaction": "joined"}'), 'SHOW transaction_read_only');
+COMMIT;
+SELECT su_committed();
+
+--
 -- Parallel plans: a query that uses sessmgr is not made parallel, as its
 -- functions are parallel unsafe (t/parallel.pl tests those that say otherwise)
 --

@@ -122,11 +122,11 @@ $local->safe_psql('postgres', "$gate
 	CREATE USER MAPPING FOR CURRENT_USER SERVER gate");
 
 # patient ones wait for whatever the test does; brief ones do not wait for what
-# is given up; short ones wait for nothing
+# is given up; short ones are for targets that are stopped, where all must end
 my %patience = (
 	patient => "commit_timeout '10min', cleanup_timeout '10min'",
 	brief => "commit_timeout '10min', cleanup_timeout '2s'",
-	short => "statement_timeout '3s', commit_timeout '3s', cleanup_timeout '2s'");
+	short => "statement_timeout '8s', commit_timeout '8s', cleanup_timeout '2s'");
 foreach my $patience (sort keys %patience)
 {
 	new_server($local, $remote, "${_}_$patience", "transaction '$_', $patience{$patience}")
@@ -198,15 +198,23 @@ sub call
 	return "SELECT sessmgr.execute($target, '$sql')";
 }
 
+sub limit_time
+{
+	my ($trial) = @_;
+	$trial->{psql}->value("SET LOCAL statement_timeout = '2s'") if $trial->{cause} eq 'timeout';
+}
+
 sub start_statement
 {
 	my ($trial) = @_;
+	limit_time($trial);
 	$trial->{psql}->start(call($trial, "INSERT INTO there SELECT gate(mark($trial->{n}))"));
 }
 
 sub start_end
 {
 	my ($trial) = @_;
+	limit_time($trial);
 	$trial->{psql}->start($trial->{mode} eq 'manual' ? q{SELECT sessmgr.commit(:'s'::sessmgr.session)} : 'COMMIT');
 }
 
@@ -375,7 +383,6 @@ sub begin_trial
 	$control_here->value("SELECT pg_advisory_lock($trials)");
 	$control_there->value("SELECT pg_advisory_lock($trials)");
 	$trial->{psql} = psql($local);
-	$trial->{psql}->value("SET statement_timeout = '3s'") if $cause eq 'timeout';
 	$trial->{psql}->value('BEGIN');
 	$trial->{psql}->value("INSERT INTO here VALUES ($trials)");
 	$trial->{psql}->open('s', $trial->{dburi}, '{}') if $mode eq 'manual';
