@@ -860,6 +860,7 @@ extern void sm_engine_forget_prepared(const char *metadata);
 extern void sm_twophase_register(SmSession *session);
 extern void sm_twophase_harden(void);
 extern void sm_twophase_settled(const char *gid);
+extern void sm_twophase_subxact_end(SubTransactionId subid, SubTransactionId parent);
 extern void sm_twophase_at_end(bool committed);
 extern void sm_twophase_recover(SmEngine *engine,
 								void (*report) (void *arg, const char *gid, const char *outcome),

@@ -166,6 +166,7 @@ run_all(Ending *endings, int n)
 	{
 		if (!attempt(&endings[sent++], send_step, deadline))
 			failed = &endings[sent - 1];
+		SM_TEST_POINT("command sent");
 	}
 	SM_TEST_POINT("commands sent");
 	for (int i = 0; i < sent && failed == NULL; i++)

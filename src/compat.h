@@ -42,6 +42,13 @@
 #define sm_NewWaitEvent(name) ((void) (name), PG_WAIT_EXTENSION)
 #endif
 
+/* Since 18 it may be told to take one that is deferrable. */
+#if PG_VERSION_NUM >= 180000
+#define sm_primary_key_index(rel) RelationGetPrimaryKeyIndex((rel), false)
+#else
+#define sm_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
+#endif
+
 /* object_aclcheck() replaced one function for each kind of object in 16. */
 #if PG_VERSION_NUM >= 160000
 #define sm_server_aclcheck(oid, role, mode) \

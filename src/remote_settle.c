@@ -215,6 +215,7 @@ end_command(SmConn *conn)
 				good = false;
 			break;
 		case SM_SETTLE_COMMANDING:
+			SM_TEST_POINT("settle answered");
 			conn->settle_ok = (conn->settle_reading == SM_OUTCOME_DONE);
 			if (is_rollback(conn) && in_transaction(conn))
 				good = conn->settle_ok = false;
@@ -265,6 +266,7 @@ next_step(SmConn *conn)
 					conn->settle_ok = true;
 				else
 					send_command(conn, conn->settle_sql);
+				SM_TEST_POINT("settle sent");
 			}
 			break;
 		case SM_SETTLE_COMMANDING:

@@ -6,7 +6,8 @@
  * Only in a library that was built for tests, with -DSM_TEST_POINTS: where
  * SM_TEST_POINT(name) stands and the setting sessmgr.test_point has that name,
  * the process stops itself with SIGSTOP.  The test then kills what it wants to
- * see killed there, or lets the process go on.
+ * see killed there, or lets the process go on.  "name 3" is the third time
+ * since the setting was made, and a name alone the first time.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,11 +17,21 @@
 
 #ifdef SM_TEST_POINTS
 
+#include <ctype.h>
 #include <signal.h>
 
 #include "utils/guc.h"
 
 static char *test_point = NULL;
+static int	passed = 0;
+
+static void
+assign_test_point(const char *newval, void *extra)
+{
+	(void) newval;
+	(void) extra;
+	passed = 0;
+}
 
 void
 sm_test_point_init(void)
@@ -28,13 +39,21 @@ sm_test_point_init(void)
 	DefineCustomStringVariable("sessmgr.test_point",
 							   "Where this process stops itself, for tests.",
 							   NULL, &test_point, "", PGC_USERSET, 0,
-							   NULL, NULL, NULL);
+							   NULL, assign_test_point, NULL);
 }
 
 void
 sm_test_point(const char *name)
 {
-	if (test_point != NULL && strcmp(test_point, name) == 0)
+	size_t		len = strlen(name);
+	const char *rest;
+
+	if (test_point == NULL || strncmp(test_point, name, len) != 0)
+		return;
+	rest = test_point + len;
+	if (*rest != '\0' && (*rest != ' ' || !isdigit((unsigned char) rest[1])))
+		return;
+	if (++passed == (*rest == '\0' ? 1 : atoi(rest)))
 		raise(SIGSTOP);
 }
 

@@ -31,14 +31,17 @@
 #include "src/compat.h"
 
 #include "access/genam.h"
+#include "access/stratnum.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xlog.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -53,6 +56,8 @@ static char (*settled)[SM_GID_SIZE] = NULL;
 static int	nsettled = 0;
 static int	settled_room = 0;
 static int	ndeleted = 0;
+/* the subtransaction that deletes them */
+static SubTransactionId deleted_by = InvalidSubTransactionId;
 static int	nregistered = 0;	/* in this local transaction */
 
 /* ----------
@@ -138,44 +143,46 @@ decision_table(void)
 	return table;
 }
 
-static Datum
-gid_array(int n, char *(*get) (int i, void *arg), void *arg)
-{
-	Datum	   *elements = palloc(Max(n, 1) * sizeof(Datum));
-
-	for (int i = 0; i < n; i++)
-		elements[i] = CStringGetTextDatum(get(i, arg));
-	return PointerGetDatum(construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT));
-}
-
+/*
+ * Delete the row of one id, unless somebody else does that at this moment.
+ * Found by SnapshotSelf, which is no part of the transaction's snapshot: under
+ * a strict isolation level this neither fails nor makes others fail.
+ */
 static void
-delete_rows(Datum gids)
+delete_row(Relation rel, Oid index, const char *gid)
 {
-	Oid			type = TEXTARRAYOID;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	TM_FailureData failure;
 
-	(void) sm_own_table_write(decision_table(),
-							  "DELETE FROM sessmgr." DECISION_TABLE " WHERE gid = ANY ($1)",
-							  1, &type, &gids);
-}
-
-static char *
-get_settled(int i, void *arg)
-{
-	(void) arg;
-	return settled[i];
+	ScanKeyInit(&key, COLUMN_GID, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(gid));
+	key.sk_collation = DEFAULT_COLLATION_OID;
+	scan = systable_beginscan(rel, index, true, SnapshotSelf, 1, &key);
+	while ((tuple = systable_getnext(scan)) != NULL)
+		(void) table_tuple_delete(rel, &tuple->t_self, GetCurrentCommandId(true),
+								  SnapshotSelf, InvalidSnapshot, false, &failure, false);
+	systable_endscan(scan);
 }
 
 /*
- * Delete the rows of what is settled.  Not under a snapshot of the whole
- * transaction, where it could fail because recover() does the same.
+ * Delete the rows of what is settled, remembering for which subtransaction:
+ * if that is rolled back, they are still there.
  */
 static void
 delete_settled(void)
 {
-	if (nsettled == ndeleted || IsolationUsesXactSnapshot())
+	Relation	rel;
+
+	if (nsettled == ndeleted)
 		return;
-	delete_rows(gid_array(nsettled, get_settled, NULL));
+	rel = table_open(decision_table(), RowExclusiveLock);
+	for (int i = ndeleted; i < nsettled; i++)
+		delete_row(rel, sm_primary_key_index(rel), settled[i]);
+	table_close(rel, NoLock);
 	ndeleted = nsettled;
+	deleted_by = GetCurrentSubTransactionId();
 }
 
 /* Room for the ids of this transaction, as there will be no way to fail then. */
@@ -242,6 +249,7 @@ sm_twophase_register(SmSession *session)
 			 random[0], random[1]);
 	delete_settled();
 	write_row(session);
+	SM_TEST_POINT("row written");
 }
 
 /*
@@ -263,6 +271,17 @@ sm_twophase_settled(const char *gid)
 		snprintf(settled[nsettled++], SM_GID_SIZE, "%s", gid);
 }
 
+/* A local subtransaction has ended; parent: only if it has committed. */
+void
+sm_twophase_subxact_end(SubTransactionId subid, SubTransactionId parent)
+{
+	if (deleted_by != subid)
+		return;
+	if (parent == InvalidSubTransactionId)
+		ndeleted = 0;
+	deleted_by = parent;
+}
+
 /* The local transaction has ended; never throws. */
 void
 sm_twophase_at_end(bool committed)
@@ -273,6 +292,7 @@ sm_twophase_at_end(bool committed)
 		memmove(settled, settled[ndeleted], nsettled * SM_GID_SIZE);
 	}
 	ndeleted = 0;
+	deleted_by = InvalidSubTransactionId;
 	nregistered = 0;
 }
 
@@ -364,8 +384,8 @@ list_prepared(SmConn *conn)
 								"(SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) "
 								"THEN 't' ELSE 'f' END FROM pg_catalog.pg_prepared_xacts "
 								"WHERE database = pg_catalog.current_database() "
-								"AND pg_catalog.left(gid, %d) = '%s' ORDER BY prepared, gid",
-								(int) strlen(prefix), prefix), 2);
+								"AND gid ~ '^%s[1-9][0-9]*_[1-9][0-9]*_[0-9a-f]{16}$' ORDER BY prepared, gid",
+								prefix), 2);
 	foreach(lc, rows)
 	{
 		char	  **row = lfirst(lc);
@@ -408,12 +428,6 @@ finish(SmConn *conn, const char *gid, bool commit)
 	return done;
 }
 
-static char *
-get_gid(int i, void *arg)
-{
-	return list_nth((List *) arg, i);
-}
-
 /*
  * Delete the rows of what was finished here, and of what was decided before the
  * target was asked and is not prepared there: somebody has finished it.
@@ -421,26 +435,26 @@ get_gid(int i, void *arg)
 static void
 delete_decided(List *before, List *found)
 {
-	List	   *done = NIL;
+	Relation	rel = table_open(decision_table(), RowExclusiveLock);
+	Oid			index = sm_primary_key_index(rel);
 	ListCell   *lc;
+	ListCell   *f;
 
 	foreach(lc, before)
 	{
 		bool		prepared = false;
-		ListCell   *f;
 
 		foreach(f, found)
 			prepared |= strcmp(((Found *) lfirst(f))->gid, lfirst(lc)) == 0;
 		if (!prepared)
-			done = lappend(done, lfirst(lc));
+			delete_row(rel, index, lfirst(lc));
 	}
-	foreach(lc, found)
+	foreach(f, found)
 	{
-		if (((Found *) lfirst(lc))->settled)
-			done = lappend(done, ((Found *) lfirst(lc))->gid);
+		if (((Found *) lfirst(f))->settled)
+			delete_row(rel, index, ((Found *) lfirst(f))->gid);
 	}
-	if (done != NIL)
-		delete_rows(gid_array(list_length(done), get_gid, done));
+	table_close(rel, NoLock);
 }
 
 /*
@@ -497,8 +511,10 @@ sm_twophase_recover(SmEngine *engine,
 		f->settled = finish(conn, f->gid, commit);
 		if (f->settled)
 			report(arg, f->gid, commit ? "committed" : "rolled back");
+		SM_TEST_POINT("recover finished one");
 	}
 	SM_TEST_POINT("recover finished");
 	sm_pool_checkin(conn, SM_FROM_NOW);
 	delete_decided(before, found);
+	SM_TEST_POINT("recover deleted");
 }

@@ -156,7 +156,9 @@ after_abort(void)
 
 	if (dlist_is_empty(&sm_sessions) && dlist_is_empty(&sm_checked_out))
 		return;
+	SM_TEST_POINT("aborting");
 	deadline = settle_connections(InvalidSubTransactionId);
+	SM_TEST_POINT("aborted");
 	dlist_foreach_modify(iter, &sm_sessions)
 	{
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
@@ -288,9 +290,15 @@ subxact_callback(SubXactEvent event, SubTransactionId subid,
 	if (nothing_to_do())
 		return;
 	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
 		subxact_abort(subid);
+		sm_twophase_subxact_end(subid, InvalidSubTransactionId);
+	}
 	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+	{
 		subxact_commit(subid, parent);
+		sm_twophase_subxact_end(subid, parent);
+	}
 }
 
 /* ----------

@@ -6,7 +6,9 @@ package SessmgrTest;
 use strict;
 use warnings;
 
+use Cwd qw(abs_path);
 use Exporter 'import';
+use File::Basename qw(dirname);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -14,7 +16,7 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(new_node new_pair new_server psql wait_for stop_process
   continue_process remote_backends remote_running gone_soon rss_kb descriptors
-  log_since);
+  log_since test_library use_test_library stops kill_server);
 
 # seconds that anything may take on a slow and noisy machine
 our $patience = 120;
@@ -147,6 +149,61 @@ sub log_since
 {
 	my ($node, $offset) = @_;
 	return substr(slurp_file($node->logfile), $offset // 0);
+}
+
+# The library built with the places where a test can stop a process, which the
+# installed one does not have (see src/test_point.c).  Returns its path and '',
+# or undef and why it cannot be built.  With SESSMGR_TEST_LIBRARY several tests
+# share what the first of them has built there.
+sub test_library
+{
+	my $source = abs_path(dirname(__FILE__) . '/../..');
+	my $dir = $ENV{SESSMGR_TEST_LIBRARY} // PostgreSQL::Test::Utils::tempdir;
+	my $log = "$dir/build.log";
+
+	return ("$dir/sessmgr", '') if -e "$dir/done";
+	return (undef, 'no pg_config in the PATH') if system('pg_config >/dev/null 2>&1');
+	mkdir($dir);
+	system("cp -r '$source/Makefile' '$source'/sessmgr* '$source/src' '$dir' && cd '$dir' && "
+		  . "rm -f *.o src/*.o && MAKEFLAGS= make -j2 with_llvm=no "
+		  . "CFLAGS_EXTRA='-DSM_TEST_POINTS -O0 -U_FORTIFY_SOURCE' all >'$log' 2>&1 && touch '$dir/done'") == 0
+	  or return (undef, 'the library for tests cannot be built: ' . (-e $log ? slurp_file($log) : $source));
+	return ("$dir/sessmgr", '');
+}
+
+# Have the functions of the extension run from that library, in new sessions
+sub use_test_library
+{
+	my ($node, $library) = @_;
+	$node->safe_psql('postgres',
+		"UPDATE pg_catalog.pg_proc SET probin = '$library' WHERE probin = '\$libdir/sessmgr'");
+}
+
+# Wait until a process has stopped itself; false: it has not, or has ended
+sub stops
+{
+	my ($pid) = @_;
+	my $state = '';
+	wait_for(
+		sub {
+			($state) = -e "/proc/$pid/stat" ? slurp_file("/proc/$pid/stat") =~ /\) (\S)/ : 'X';
+			$state =~ /[TXZ]/;
+		});
+	$stopped{$pid} = 1 if $state eq 'T';
+	return $state eq 'T';
+}
+
+# Kill a server at once: the postmaster first, so that it sees nothing
+sub kill_server
+{
+	my ($node) = @_;
+	my $postmaster = $node->{_pid};
+	my @children = split(' ', slurp_file("/proc/$postmaster/task/$postmaster/children"));
+
+	$node->kill9;
+	kill('KILL', @children);
+	delete @stopped{@children};
+	wait_for(sub { !grep { -e "/proc/$_" } $postmaster, @children });
 }
 
 # A psql that stays connected.
