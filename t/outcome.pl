@@ -1,6 +1,7 @@
 # What is said of a statement whose connection is cut must be true.  A proxy
 # between the servers cuts it after each message in each direction, at its end
-# or in its middle, and what was reported is compared with what is there.
+# or in its middle, and what was reported is compared with what is there; for
+# a two-phase transaction, after recover().
 
 use strict;
 use warnings;
@@ -15,7 +16,7 @@ use PostgreSQL::Test::Utils;
 use SessmgrTest;
 use Test::More;
 
-my ($local, $remote) = new_pair();
+my ($local, $remote) = new_pair(remote => "max_prepared_transactions = 10\n");
 my $dir = PostgreSQL::Test::Utils::tempdir;
 my $listener = IO::Socket::INET->new(Listen => 20, LocalAddr => '127.0.0.1')
   or die "could not listen: $!";
@@ -125,11 +126,43 @@ $local->safe_psql('postgres', q{
 		BEGIN
 			PERFORM sessmgr.execute(s, 'INSERT INTO t VALUES ($1)', id);
 			PERFORM sessmgr.commit(s);
-		END $$});
+		END $$;
+	CREATE TABLE here (id text);
+	CREATE FUNCTION in_joined(uri text, id text) RETURNS void LANGUAGE sql AS $$
+		INSERT INTO here VALUES (id);
+		SELECT sessmgr.execute(sessmgr.open((sessmgr.create_session(uri,
+				options => '{"transaction": "joined"}')).factory), 'INSERT INTO t VALUES ($1)', id) $$;
+	-- with a second connection that nobody cuts
+	CREATE FUNCTION in_two_phase(uri text, id text) RETURNS void LANGUAGE sql AS $$
+		INSERT INTO here VALUES (id);
+		SELECT sessmgr.execute(sessmgr.open((sessmgr.create_session(target,
+				options => '{"transaction": "two_phase"}')).factory), 'INSERT INTO t VALUES ($1)', id)
+		FROM unnest(ARRAY['remote', uri]) AS target $$});
 my $psql = psql($local);
 my $there = psql($remote);
 
-# Runs one case; returns what was reported, and whether the row is there.
+# Until nobody else is connected to the target any more
+sub alone
+{
+	wait_for(
+		sub {
+			$there->value(q{SELECT count(*) FROM pg_stat_activity
+				WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()}) == 0;
+		});
+}
+
+# Finishes what is left of two-phase transactions.
+sub recover
+{
+	$psql->value(q{SELECT count(*) FROM sessmgr.recover('remote')});
+	$psql->value('SELECT sessmgr.reset()');
+	alone();
+	return $there->value('SELECT count(*) FROM pg_prepared_xacts') == 0
+	  && $psql->value('SELECT count(*) FROM sessmgr.two_phase') == 0;
+}
+
+# Runs one case; returns what was reported, how many rows are there, and whether
+# here is what should be.
 sub try
 {
 	my ($function, $where, $cut, $half) = @_;
@@ -141,21 +174,25 @@ sub try
 	$psql->run("SELECT $function('$uri', '$id')");
 	my $reported = $psql->{last_state};
 	$psql->value('SELECT sessmgr.reset()');
-	wait_for(
-		sub {
-			$there->value(q{SELECT count(*) FROM pg_stat_activity
-				WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()}) == 0;
-		});
-	return ($reported, $there->value("SELECT count(*) FROM t WHERE id = '$id'"));
+	alone();
+	my $right = $function ne 'in_two_phase' || recover();
+	my $rows = $there->value("SELECT count(*) FROM t WHERE id = '$id'");
+	if ($function =~ /joined|two_phase/)
+	{
+		$right &&= $psql->value("SELECT count(*) FROM here WHERE id = '$id'") == ($reported eq '');
+	}
+	return ($reported, $rows, $right);
 }
 
-foreach my $function ('in_call', 'in_shape', 'in_session')
+my $cuts = 0;
+foreach my $function ('in_call', 'in_shape', 'in_session', 'in_joined', 'in_two_phase')
 {
+	my $all = $function eq 'in_two_phase' ? 2 : 1;
 	my %seen;
 	my @wrong;
-	my ($reported, $rows) = try($function, 'nowhere', 0, 0);
+	my ($reported, $rows, $right) = try($function, 'nowhere', 0, 0);
 
-	is("$reported $rows", ' 1', "$function: works through the proxy");
+	is("$reported $rows", " $all", "$function: works through the proxy");
 	wait_for(sub { -s "$dir/counts" });
 	my %total;
 	@total{qw(client server)} = split(/ /, (split(/\n/, slurp_file("$dir/counts")))[0]);
@@ -168,11 +205,13 @@ foreach my $function ('in_call', 'in_shape', 'in_session')
 		{
 			foreach my $half (0, 1)
 			{
-				($reported, $rows) = try($function, $where, $cut, $half);
+				($reported, $rows, $right) = try($function, $where, $cut, $half);
 				my $key = ($reported eq '' ? 'success' : $reported) . ($rows ? ', done' : ', not done');
 				$seen{$key}++;
-				push @wrong, "$where $cut $half: $key"
-				  if $reported eq '' ? $rows != 1 : $reported ne '08007' && $rows != 0;
+				$cuts++;
+				push @wrong, "$where $cut $half: $key, $rows rows" . ($right ? '' : ', not so here')
+				  if !$right || ($rows != 0 && $rows != $all)
+				  || ($reported eq '' ? $rows == 0 : $reported ne '08007' && $rows != 0);
 			}
 		}
 	}
@@ -180,12 +219,20 @@ foreach my $function ('in_call', 'in_shape', 'in_session')
 	note("$function: $_: $seen{$_}") foreach sort keys %seen;
 	is(join("\n", @wrong), '', "$function: all that is reported is true");
 	ok($seen{'success, done'}, "$function: some succeeded");
-	ok($seen{'08007, done'}, "$function: some were done but not known to be");
+	if ($function eq 'in_two_phase')
+	{
+		is(join(' ', grep { /^08007/ } keys %seen), '', "$function: nothing is unknown");
+	}
+	else
+	{
+		ok($seen{'08007, done'}, "$function: some were done but not known to be");
+	}
 	ok((grep { /^(?:08006|08001|57P01), not done/ } keys %seen), "$function: some surely were not");
 	is(join(' ', grep { !/^(?:success|08001|08006|08007|57P01)/ } keys %seen), '',
 		"$function: no other errors");
 }
 
+note("$cuts cuts");
 $psql->quit;
 $there->quit;
 $local->stop;
