@@ -222,7 +222,7 @@ sub load
 	return $pid if $pid;
 	open(STDOUT, '>>', "$dir/load.out");
 	open(STDERR, '>&', \*STDOUT);
-	exec('pgbench', '-n', '-f', $file, '-c', $n, '-T', 2, '-d', $local->connstr('postgres'));
+	{ exec('pgbench', '-n', '-f', $file, '-c', $n, '-T', 2, '-d', $local->connstr('postgres')) }
 	POSIX::_exit(1);
 }
 
