@@ -8,6 +8,7 @@ use warnings;
 
 use Cwd qw(abs_path);
 use Exporter 'import';
+use Fcntl ':flock';
 use File::Basename qw(dirname);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -161,9 +162,12 @@ sub test_library
 	my $dir = $ENV{SESSMGR_TEST_LIBRARY} // PostgreSQL::Test::Utils::tempdir;
 	my $log = "$dir/build.log";
 
-	return ("$dir/sessmgr", '') if -e "$dir/done";
 	return (undef, 'no pg_config in the PATH') if system('pg_config >/dev/null 2>&1');
 	mkdir($dir);
+	# one of those that run side by side builds it
+	open(my $lock, '>', "$dir/lock") or die "could not open $dir/lock: $!";
+	flock($lock, LOCK_EX);
+	return ("$dir/sessmgr", '') if -e "$dir/done";
 	system("cp -r '$source/Makefile' '$source'/sessmgr* '$source/src' '$dir' && cd '$dir' && "
 		  . "rm -f *.o src/*.o && MAKEFLAGS= make -j2 with_llvm=no "
 		  . "CFLAGS_EXTRA='-DSM_TEST_POINTS -O0 -U_FORTIFY_SOURCE' all >'$log' 2>&1 && touch '$dir/done'") == 0
