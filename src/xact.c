@@ -337,6 +337,9 @@ at_exit(int code, Datum arg)
 	{
 		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
 
+		/* the log is where this is looked for */
+		if (conn->session != NULL)
+			sm_bound_aborted(conn->session);
 		dlist_delete(&conn->node);
 		conn->engine->driver->close(conn);
 	}

@@ -393,6 +393,7 @@ sub stop_target
 foreach my $how ('commit_timeout', 'cancel', 'statement_timeout', 'terminate', 'client')
 {
 	my $sql = 'COMMIT';
+	my $logged = -s $local->logfile;
 	$psql->value('SELECT sessmgr.reset()');
 	$psql->value('BEGIN; SELECT all_add(1)');
 	if ($how eq 'statement_timeout')
@@ -438,6 +439,8 @@ foreach my $how ('commit_timeout', 'cancel', 'statement_timeout', 'terminate', '
 		$psql = psql($local);
 	}
 	is($there[1]->value('SELECT count(*) FROM pg_prepared_xacts'), 0, "$how: the other one is rolled back");
+	ok( wait_for(sub { log_since($local, $logged) =~ /may still be prepared on "r1"/ }),
+		"$how: what is in doubt is in the log");
 	continue_process($stopped);
 	quiet();
 	like(recovered(), qr/^(?:rolled back)?$/, "$how: recovered");

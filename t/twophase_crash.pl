@@ -203,7 +203,7 @@ foreach my $step (@steps)
 
 my $seed = $ENV{SESSMGR_CRASH_SEED} // int(rand(1e9));
 my $dir = PostgreSQL::Test::Utils::tempdir;
-my $clients = 4;
+my $clients = 10;
 my %seen;
 
 note("SESSMGR_CRASH_SEED=$seed");
