@@ -103,7 +103,9 @@ query_texts(SmConn *conn, const char *sql, int ncolumns)
 
 /*
  * Learn once per connection which database it leads to, whatever name it was
- * given, and that it can prepare transactions.  Throws 55000 if it cannot.
+ * given, and that it can prepare transactions.  Throws 55000 if it cannot.  A
+ * standby has its primary's identity, but does not show what is prepared there:
+ * whoever believed it would delete decisions that are still needed.
  */
 static void
 learn_identity(SmConn *conn)
@@ -116,8 +118,14 @@ learn_identity(SmConn *conn)
 							   "SELECT pg_catalog.current_setting('max_prepared_transactions'), "
 							   "(SELECT system_identifier::text FROM pg_catalog.pg_control_system()), "
 							   "(SELECT oid::text FROM pg_catalog.pg_database "
-							   "WHERE datname = pg_catalog.current_database())", 3));
-	if (row[0] == NULL || strcmp(row[0], "0") == 0)
+							   "WHERE datname = pg_catalog.current_database()), "
+							   "pg_catalog.pg_is_in_recovery()::text", 4));
+	if (strcmp(row[3], "true") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("\"%s\" cannot prepare transactions", conn->engine->label),
+				 errdetail("It is a standby.")));
+	if (strcmp(row[0], "0") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("\"%s\" cannot prepare transactions", conn->engine->label),

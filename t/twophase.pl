@@ -15,10 +15,10 @@ my ($library, $why) = test_library();
 plan(skip_all => $why) unless $library;
 
 my $slots = 20;
-my @remote = map { new_node("remote$_", "max_prepared_transactions = $slots\n") } 1, 2;
+my $replicated = "wal_level = replica\nmax_wal_senders = 3\nhot_standby = on\n";
+my @remote = map { new_node("remote$_", "max_prepared_transactions = $slots\n$replicated") } 1, 2;
 my $none = new_node('none');
-my $local = new_node('local', "max_prepared_transactions = 5\nwal_level = replica\nmax_wal_senders = 3\n"
-	  . "hot_standby = on\n");
+my $local = new_node('local', "max_prepared_transactions = 5\n$replicated");
 my $table = q{CREATE TABLE t (a int UNIQUE DEFERRABLE INITIALLY DEFERRED)};
 my $quick = "cleanup_timeout '2s', commit_timeout '2s'";
 
@@ -470,7 +470,7 @@ committed('COMMIT PREPARED is not answered', '1 1 1');
 $there[0]->value(q{SET password_encryption = 'scram-sha-256'; CREATE ROLE app LOGIN PASSWORD 'app-secret';
 	GRANT ALL ON t TO app});
 unlink($remote[0]->data_dir . '/pg_hba.conf');
-$remote[0]->append_conf('pg_hba.conf', "local all app scram-sha-256\nlocal all all trust\n");
+$remote[0]->append_conf('pg_hba.conf', "local all app scram-sha-256\nlocal all,replication all trust\n");
 $remote[0]->reload;
 $admin->value(q{
 	CREATE ROLE app LOGIN;
@@ -510,6 +510,20 @@ $standby->start;
 my $there = psql($standby);
 $there->fails(q{SELECT * FROM sessmgr.recover('r1')}, '25006', 'recover() on a standby');
 $there->quit;
+$standby->stop('immediate');
+
+# a target's standby shows nothing that is prepared on the target
+leave_in_doubt(1);
+$remote[0]->backup('copy');
+$standby = PostgreSQL::Test::Cluster->new('standby_of_r1');
+$standby->init_from_backup($remote[0], 'copy', has_streaming => 1);
+$standby->start;
+new_server($local, $standby, 'standby', q{transaction 'two_phase'});
+$psql->fails(q{SELECT * FROM sessmgr.recover('standby')}, '55000', "recover() of a target's standby");
+is(decisions(), 2, 'which deletes no row');
+is(recovered(), 'committed committed', 'that is needed');
+committed("a target's standby", '1 1 1');
+$psql->value('SELECT sessmgr.reset()');
 $standby->stop('immediate');
 
 # ---- under load, with recover() all the time
