@@ -205,9 +205,11 @@ prepare_all(void)
 		session->state = SM_SESSION_PREPARED;
 	}
 	failed = run_all(endings, n);
-	SM_TEST_POINT("all prepared");
 	if (failed == NULL)
+	{
+		SM_TEST_POINT("all prepared");
 		return;
+	}
 
 	for (int i = 0; i < n; i++)
 	{

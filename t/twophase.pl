@@ -20,7 +20,6 @@ my @remote = map { new_node("remote$_", "max_prepared_transactions = $slots\n$re
 my $none = new_node('none');
 my $local = new_node('local', "max_prepared_transactions = 5\n$replicated");
 my $table = q{CREATE TABLE t (a int UNIQUE DEFERRABLE INITIALLY DEFERRED)};
-my $quick = "cleanup_timeout '2s', commit_timeout '2s'";
 
 $_->safe_psql('postgres', $table) foreach @remote, $none, $local;
 $local->safe_psql('postgres', q{
@@ -36,7 +35,8 @@ is($local->safe_psql('postgres', q{SELECT count(*) FROM pg_settings WHERE name =
 unlike(slurp_file($local->config_data('--pkglibdir') . '/sessmgr.so'),
 	qr/recover listed/, 'nor their names');
 use_test_library($local, $library);
-new_server($local, $remote[$_ - 1], "r$_", "transaction 'two_phase', $quick") foreach 1, 2;
+new_server($local, $remote[$_ - 1], "r$_", "transaction 'two_phase', cleanup_timeout '5s', commit_timeout '60s'")
+  foreach 1, 2;
 new_server($local, $none, 'none', q{transaction 'two_phase'});
 
 my $psql = psql($local);
@@ -394,6 +394,8 @@ foreach my $how ('commit_timeout', 'cancel', 'statement_timeout', 'terminate', '
 {
 	my $sql = 'COMMIT';
 	my $logged = -s $local->logfile;
+	my $timeout = $how eq 'commit_timeout' || $how eq 'client' ? 5 : 60;
+	$admin->value("ALTER SERVER r$_ OPTIONS (SET commit_timeout '${timeout}s')") foreach 1, 2;
 	$psql->value('SELECT sessmgr.reset()');
 	$psql->value('BEGIN; SELECT all_add(1)');
 	if ($how eq 'statement_timeout')
@@ -401,7 +403,7 @@ foreach my $how ('commit_timeout', 'cancel', 'statement_timeout', 'terminate', '
 		# only in a procedure does it run until the end
 		$psql->value('ROLLBACK');
 		$psql->value(q{CREATE PROCEDURE timed() LANGUAGE plpgsql AS
-			$$ BEGIN PERFORM all_add(1); PERFORM pg_sleep(1); COMMIT; END $$; SET statement_timeout = '3s'});
+			$$ BEGIN PERFORM all_add(1); PERFORM pg_sleep(2); COMMIT; END $$; SET statement_timeout = '6s'});
 		$sql = 'CALL timed()';
 	}
 	my $stopped;
@@ -448,6 +450,7 @@ foreach my $how ('commit_timeout', 'cancel', 'statement_timeout', 'terminate', '
 	$psql->value('RESET statement_timeout');
 }
 is(decisions(), 0, 'no row is left by any of them');
+$admin->value("ALTER SERVER r$_ OPTIONS (SET commit_timeout '60s')") foreach 1, 2;
 
 $psql->value('BEGIN; SELECT all_add(1)');
 stop_commit('all prepared');
