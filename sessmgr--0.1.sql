@@ -579,6 +579,46 @@ COMMENT ON FUNCTION scalar_as(anyelement, text, text, VARIADIC "any") IS
 
 
 --
+-- Many rows
+--
+
+CREATE FUNCTION execute_many(target session, sql text, param_query text)
+    RETURNS bigint AS 'MODULE_PATHNAME', 'sm_execute_many_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION execute_many(session, text, text) IS
+    'Runs a statement for each row of a local query, whose columns are its parameters; returns the number of rows affected or returned, in a session';
+
+CREATE FUNCTION execute_many(target text, sql text, param_query text)
+    RETURNS bigint AS 'MODULE_PATHNAME', 'sm_execute_many_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION execute_many(text, text, text) IS
+    'Runs a statement for each row of a local query, whose columns are its parameters; returns the number of rows affected or returned, on a target, as a transaction of its own';
+
+CREATE FUNCTION pull(target session, query text, into_table regclass, columns text[] DEFAULT NULL)
+    RETURNS bigint AS 'MODULE_PATHNAME', 'sm_pull_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION pull(session, text, regclass, text[]) IS
+    'Copies the rows of a query of the target into a local table, as COPY does; returns how many, in a session';
+
+CREATE FUNCTION pull(target text, query text, into_table regclass, columns text[] DEFAULT NULL)
+    RETURNS bigint AS 'MODULE_PATHNAME', 'sm_pull_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION pull(text, text, regclass, text[]) IS
+    'Copies the rows of a query of the target into a local table, as COPY does; returns how many, on a target, as a transaction of its own';
+
+CREATE FUNCTION push(target session, query text, into_table text, columns text[] DEFAULT NULL)
+    RETURNS bigint AS 'MODULE_PATHNAME', 'sm_push_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION push(session, text, text, text[]) IS
+    'Copies the rows of a local query into a table of the target, as COPY does; returns how many, in a session';
+
+CREATE FUNCTION push(target text, query text, into_table text, columns text[] DEFAULT NULL)
+    RETURNS bigint AS 'MODULE_PATHNAME', 'sm_push_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION push(text, text, text, text[]) IS
+    'Copies the rows of a local query into a table of the target, as COPY does; returns how many, on a target, as a transaction of its own';
+
+--
 -- Models
 --
 
@@ -688,7 +728,7 @@ COMMENT ON FUNCTION sessions_list() IS 'Rows of view sessmgr.sessions';
 CREATE FUNCTION connections_list(
     OUT dburi text, OUT role name, OUT state text, OUT remote_pid integer, OUT session session,
     OUT connected_at timestamptz, OUT state_change timestamptz, OUT recycle_at timestamptz,
-    OUT statements bigint
+    OUT statements bigint, OUT rows bigint, OUT bytes bigint
 ) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'sm_connections_list' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION connections_list() IS 'Rows of view sessmgr.connections';
@@ -734,6 +774,8 @@ COMMENT ON COLUMN connections.connected_at IS 'When it was made';
 COMMENT ON COLUMN connections.state_change IS 'When it was last checked out or given back';
 COMMENT ON COLUMN connections.recycle_at IS 'When it will be too old to be reused; null: never';
 COMMENT ON COLUMN connections.statements IS 'Commands sent so far';
+COMMENT ON COLUMN connections.rows IS 'While a bulk function runs on it: rows sent or received so far';
+COMMENT ON COLUMN connections.bytes IS 'While a bulk function runs on it: bytes of data sent or received so far';
 GRANT SELECT ON engines, sessions, connections TO PUBLIC;
 
 --
@@ -783,6 +825,12 @@ REVOKE EXECUTE ON FUNCTION scalar_as(anyelement, session, text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION scalar_as(anyelement, session, text, VARIADIC "any") FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION scalar_as(anyelement, text, text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION scalar_as(anyelement, text, text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION execute_many(session, text, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION execute_many(text, text, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION pull(session, text, regclass, text[]) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION pull(text, text, regclass, text[]) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION push(session, text, text, text[]) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION push(text, text, text, text[]) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION add_model(regclass, name) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION drop_model(regclass) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION models_dropped() FROM PUBLIC;

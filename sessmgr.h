@@ -20,6 +20,7 @@
 
 #include "access/tupdesc.h"
 #include "access/xact.h"
+#include "executor/tuptable.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lib/ilist.h"
@@ -317,6 +318,12 @@ typedef struct SmConn
 	bool		unsent;			/* not all of it has left this process */
 	bool		failed;			/* an error of the server was read for it */
 	bool		fresh;			/* nothing was sent since DISCARD ALL */
+	bool		simple_copy;	/* it is a COPY FROM STDIN of the simple protocol */
+	int			syncs;			/* of a pipeline: sent, and not yet read */
+	uint64		error_row;		/* that the error about to be raised belongs to */
+	bool		bulk;			/* it is a bulk function's; how far that is: */
+	uint64		bulk_rows;
+	uint64		bulk_bytes;
 	bool		settle_reserved;	/* counted with sm_settle_reserve() */
 	bool		settle_discard; /* DISCARD ALL is to end the settling */
 	SmSettleStep settle_step;
@@ -433,6 +440,61 @@ typedef enum SmOdd
 								 * same statement will be prepared anew */
 } SmOdd;
 
+/* A statement that is run again and again in pipeline mode. */
+typedef struct SmPipeline
+{
+	SmConn	   *conn;
+	const char *sql;
+	TimestampTz deadline;
+	int			nparams;
+	uint64		sent;			/* rows */
+	uint64		ended;			/* commands whose results were read; the first
+								 * one prepares the statement */
+	bool		reading;		/* in the middle of a command's results */
+	int			since_flush;	/* rows sent since a flush was requested */
+	size_t		unflushed;		/* bytes, roughly, since our buffer was empty */
+	uint64		affected;
+	char		tag[64];		/* of the first row's command */
+	bool		empty;			/* there is no statement */
+	PGresult   *error;			/* the first one, while it is read to its end */
+	uint64		error_row;
+} SmPipeline;
+
+/* A query of this database whose rows are to be sent, see src/local_rows.c. */
+typedef struct SmRows
+{
+	const char *argument;		/* that its text was given in */
+	struct _SPI_plan *plan;
+	TupleDesc	desc;
+} SmRows;
+
+typedef void (*SmRowFunction) (TupleTableSlot *slot, void *arg);
+
+/* execute_many: a statement to be run for each row. */
+typedef struct SmMany
+{
+	const char *sql;
+	const SmRows *rows;
+} SmMany;
+
+/* pull: a query of the target and a relation here, open and checked. */
+typedef struct SmPull
+{
+	const char *query;
+	Relation	rel;
+	struct ParseState *pstate;
+	List	   *columns;		/* of String, or NIL */
+	List	   *attnums;		/* of those columns, or of all that COPY fills */
+} SmPull;
+
+/* push: a query here and a relation of the target. */
+typedef struct SmPush
+{
+	const SmRows *rows;
+	const char *table;			/* its name, qualified and quoted */
+	List	   *columns;		/* of char *, or NIL */
+} SmPush;
+
 /* What a transaction command does, for the truth of its errors. */
 typedef enum SmCommand
 {
@@ -480,6 +542,13 @@ typedef struct SmDriver
 	 */
 	uint64		(*execute) (SmConn *conn, const SmStatement *statement, SmSink *sink,
 							SmOdd *odd);
+	/*
+	 * The bulk functions, in a transaction.  Each returns a number of rows.
+	 * NULL where the driver cannot do it.
+	 */
+	uint64		(*execute_many) (SmConn *conn, const SmMany *many, SmOdd *odd);
+	uint64		(*pull) (SmConn *conn, const SmPull *pull);
+	uint64		(*push) (SmConn *conn, const SmPush *push);
 	/* is it in a transaction, and has that failed? */
 	PGTransactionStatusType (*status) (SmConn *conn);
 	/*
@@ -599,6 +668,12 @@ struct SmSession
 	char		gid[SM_GID_SIZE];	/* of a two-phase transaction */
 	char		command[SM_GID_SIZE + 64];	/* what is to end it, or a part of it */
 };
+
+/*
+ * Something to be done on a connection in a transaction; returns a number of
+ * rows.  *odd is SM_ODD_NONE before.
+ */
+typedef uint64 (*SmWork) (SmConn *conn, void *arg, SmOdd *odd);
 
 /* ----------
  * Models
@@ -731,12 +806,20 @@ extern SmTarget *sm_target_resolve(Oid roleid, const char *dburi, Jsonb *call);
 
 /* in src/params.c */
 extern bool sm_type_names_objects(Oid type);
+extern SmParams *sm_params_from_desc(TupleDesc desc);
 extern SmParams *sm_params_from_call(FunctionCallInfo fcinfo, int first, SmParams **kept);
 
 /* in src/textmode.c */
+extern bool sm_type_has_money(Oid type);
 extern int	sm_textmode_begin(bool names_objects, bool has_money);
+extern int	sm_textmode_begin_reading(bool has_money);
 extern void sm_textmode_end(int level);
 extern void sm_textmode_params(const SmParams *params, const char **values);
+
+/* in src/local_rows.c */
+extern void sm_rows_open(SmRows *rows, const char *argument, const char *sql);
+extern uint64 sm_rows_run(const SmRows *rows, SmRowFunction function, void *arg);
+extern void sm_rows_close(SmRows *rows);
 
 /* in src/report.c */
 extern void sm_notice_receiver(void *arg, const PGresult *res);
@@ -744,6 +827,7 @@ extern void sm_notices_report(SmConn *conn);
 extern void sm_notices_forget(SmConn *conn);
 extern char *sm_report_text(const char *message);
 extern int	sm_report_context(const SmEngine *engine, const char *sql);
+extern void sm_report_echo(const SmEngine *engine, const char *sql);
 extern void sm_report_shape(const SmEngine *engine, const char *sql, int returned,
 							int declared) pg_attribute_noreturn();
 extern void sm_report_result(SmConn *conn, PGresult *res, const char *sql) pg_attribute_noreturn();
@@ -785,6 +869,8 @@ extern bool sm_deadlock_found_here(const ErrorData *error);
 /* in src/remote.c */
 extern void sm_report_connect_failure(SmConn *conn, const char *message);
 extern void sm_report_connect_timeout(SmConn *conn);
+extern void sm_remote_wait(SmConn *conn, uint32 events, const char *sql,
+						   TimestampTz deadline);
 extern void sm_remote_begin(SmConn *conn, bool commits);
 extern void sm_remote_sent(SmConn *conn, int sent, const char *sql, TimestampTz deadline);
 extern PGresult *sm_remote_next(SmConn *conn, const char *sql, TimestampTz deadline);
@@ -798,6 +884,24 @@ extern void sm_remote_command_send(SmConn *conn, const char *sql, bool commits,
 extern void sm_remote_command_finish(SmConn *conn, const char *sql, bool commits,
 									 TimestampTz deadline);
 extern bool sm_remote_ping(SmConn *conn, TimestampTz deadline);
+
+/* in src/remote_copy.c */
+extern int	sm_copy_describe(SmConn *conn, const char *sql, Oid **types,
+							 TimestampTz deadline);
+extern List *sm_copy_columns(SmConn *conn, const char *table, TimestampTz deadline);
+extern void sm_copy_out_begin(SmConn *conn, const char *sql, TimestampTz deadline);
+extern int	sm_copy_out_next(SmConn *conn, char **data, bool wait, const char *sql,
+							 TimestampTz deadline);
+extern void sm_copy_in_begin(SmConn *conn, const char *sql, TimestampTz deadline);
+extern void sm_copy_in_put(SmConn *conn, const char *data, size_t len, const char *sql,
+						   TimestampTz deadline);
+extern uint64 sm_copy_in_end(SmConn *conn, const char *sql, TimestampTz deadline);
+
+/* in src/remote_pipeline.c */
+extern void sm_pipeline_begin(SmPipeline *pipeline, SmConn *conn, const char *sql,
+							  int nparams, const Oid *types);
+extern void sm_pipeline_row(SmPipeline *pipeline, const char *const *values);
+extern uint64 sm_pipeline_end(SmPipeline *pipeline);
 
 /* in src/remote_connect.c */
 extern SmConn *sm_remote_connect(SmEngine *engine, const SmTarget *target);
@@ -816,8 +920,25 @@ extern void sm_statement_forget(SmConn *conn, SmStatementEntry *entry);
 extern void sm_statement_forget_all(SmConn *conn);
 
 /* in src/statement.c */
+extern Oid	sm_wire_type(Oid type);
+extern Oid	sm_shared_type(Oid type);
+extern SmOdd sm_statement_ended(SmConn *conn, const char *tag);
 extern uint64 sm_statement_execute(SmConn *conn, const SmStatement *statement,
 								   SmSink *sink, SmOdd *odd);
+
+/* in src/copy_format.c */
+extern void sm_append_quoted(StringInfo buf, const char *identifier);
+extern bool sm_copy_binary_possible(void);
+extern bool sm_copy_types_agree(Oid here, Oid there, const SmConn *conn);
+
+/* in src/many.c */
+extern uint64 sm_many_run(SmConn *conn, const SmMany *many, SmOdd *odd);
+
+/* in src/pull.c */
+extern uint64 sm_pull_run(SmConn *conn, const SmPull *pull);
+
+/* in src/push.c */
+extern uint64 sm_push_run(SmConn *conn, const SmPush *push);
 
 /* in src/driver_libpq.c and src/driver_spi.c */
 extern const SmDriver sm_driver_libpq;
@@ -895,6 +1016,8 @@ extern uint64 sm_session_execute(SmSession *session, const char *sql,
 								 const SmParams *params, SmSink *sink);
 extern uint64 sm_engine_execute(SmEngine *engine, const char *sql,
 								const SmParams *params, SmSink *sink);
+extern uint64 sm_session_work(SmSession *session, SmWork work, void *arg);
+extern uint64 sm_engine_work(SmEngine *engine, SmWork work, void *arg);
 extern void sm_session_note_loss(SmSession *session);
 extern void sm_session_forget_transaction(SmSession *session, TimestampTz deadline);
 extern void sm_session_abandon_transaction(SmSession *session, TimestampTz deadline);
@@ -949,5 +1072,13 @@ extern int	sm_models_attempt(SmEngine *engine, const char *metadata, List *table
 /* in src/model_prepare.c */
 extern int	sm_models_prepare(SmEngine *engine, const char *metadata);
 extern bool sm_models_prepared(SmEngine *engine, const char *metadata);
+
+/* in src/bulk.c */
+extern uint64 sm_bulk_execute_many(SmSession *session, SmEngine *engine, const char *sql,
+								   const char *param_query);
+extern uint64 sm_bulk_pull(SmSession *session, SmEngine *engine, const char *query,
+						   Oid into_table, List *columns);
+extern uint64 sm_bulk_push(SmSession *session, SmEngine *engine, const char *query,
+						   text *into_table, List *columns);
 
 #endif							/* SESSMGR_H */

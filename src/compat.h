@@ -103,6 +103,17 @@
 #define SM_ASYNC_CANCEL 1
 #endif
 
+/* Since 16 what a query may do to a relation is not kept in its RTE. */
+#if PG_VERSION_NUM >= 160000
+#define sm_permissions(nsitem) ((nsitem)->p_perminfo)
+#define sm_check_permissions(pstate, nsitem) \
+	ExecCheckPermissions((pstate)->p_rtable, list_make1((nsitem)->p_perminfo), true)
+#else
+#define sm_permissions(nsitem) ((nsitem)->p_rte)
+#define sm_check_permissions(pstate, nsitem) \
+	ExecCheckRTPerms((pstate)->p_rtable, true)
+#endif
+
 /* Catalog values of 18, which no catalog of an older server contains. */
 #ifndef CONSTRAINT_NOTNULL
 #define CONSTRAINT_NOTNULL 'n'

@@ -251,6 +251,27 @@ libpq_execute(SmConn *conn, const SmStatement *statement, SmSink *sink, SmOdd *o
 	return sm_statement_execute(conn, statement, sink, odd);
 }
 
+static uint64
+libpq_execute_many(SmConn *conn, const SmMany *many, SmOdd *odd)
+{
+	ensure_set_up(conn);
+	return sm_many_run(conn, many, odd);
+}
+
+static uint64
+libpq_pull(SmConn *conn, const SmPull *pull)
+{
+	ensure_set_up(conn);
+	return sm_pull_run(conn, pull);
+}
+
+static uint64
+libpq_push(SmConn *conn, const SmPush *push)
+{
+	ensure_set_up(conn);
+	return sm_push_run(conn, push);
+}
+
 const SmDriver sm_driver_libpq = {
 	.name = "libpq",
 	.remote = true,
@@ -265,6 +286,9 @@ const SmDriver sm_driver_libpq = {
 	.command_send = libpq_command_send,
 	.command_finish = libpq_command_finish,
 	.execute = libpq_execute,
+	.execute_many = libpq_execute_many,
+	.pull = libpq_pull,
+	.push = libpq_push,
 	.status = libpq_status,
 	.cleanup = libpq_cleanup,
 	.pid = libpq_pid,

@@ -19,11 +19,13 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/params.h"
+#include "nodes/parsenodes.h"
 #include "parser/parse_param.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 
 /* Parameter types while a statement is parsed; literals' are inferred. */
 typedef struct ParamTypes
@@ -268,6 +270,16 @@ check_single(SPIPlanPtr plan, const char *label)
 				 errmsg("statement for \"%s\" is more than one", label)));
 }
 
+/* SPI would find it out by itself, but only when it runs it. */
+static bool
+is_transaction_control(SPIPlanPtr plan)
+{
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+
+	return source->raw_parse_tree != NULL &&
+		IsA(source->raw_parse_tree->stmt, TransactionStmt);
+}
+
 static void
 init_receiver(SinkReceiver *receiver, SmSink *sink, const SmEngine *engine)
 {
@@ -325,6 +337,84 @@ spi_execute(SmConn *conn, const SmStatement *statement, SmSink *sink, SmOdd *odd
 	count = SPI_processed;
 	SPI_finish();
 	return count;
+}
+
+/* ----------
+ * execute_many
+ * ----------
+ */
+typedef struct Many
+{
+	const SmEngine *engine;
+	SPIPlanPtr	plan;
+	SmParams   *params;
+	const ParamTypes *types;
+	uint64		row;			/* being run */
+	uint64		affected;
+} Many;
+
+static void
+row_context(void *arg)
+{
+	const Many *many = (const Many *) arg;
+
+	if (many->row > 0)
+		errcontext("row " UINT64_FORMAT " of the parameter query", many->row);
+}
+
+/* Run the statement for one row, in an SPI level of its own. */
+static void
+many_row(TupleTableSlot *slot, void *arg)
+{
+	Many	   *many = (Many *) arg;
+	SPIExecuteOptions execute = {0};
+	SinkReceiver receiver;
+	SmOdd		odd = SM_ODD_NONE;
+	ErrorContextCallback callback = {
+		.callback = row_context, .arg = many, .previous = error_context_stack
+	};
+
+	error_context_stack = &callback;
+	many->row++;
+	many->params->values = slot->tts_values;
+	many->params->nulls = slot->tts_isnull;
+	init_receiver(&receiver, NULL, many->engine);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	execute.params = bind_params(many->params, many->types);
+	execute.dest = &receiver.pub;
+	check_result(SPI_execute_plan_extended(many->plan, &execute), &receiver, &odd);
+	many->affected += SPI_processed;
+	SPI_finish();
+	error_context_stack = callback.previous;
+}
+
+/* The parameter query's plan is SPI's current one: so is, then, this one. */
+static uint64
+spi_execute_many(SmConn *conn, const SmMany *what, SmOdd *odd)
+{
+	Many		many = {.engine = conn->engine};
+	ParamTypes	types;
+	SPIPrepareOptions prepare = {0};
+
+	many.params = sm_params_from_desc(what->rows->desc);
+	types.n = many.params->n;
+	types.types = palloc(Max(types.n, 1) * sizeof(Oid));
+	memcpy(types.types, many.params->types, types.n * sizeof(Oid));
+	many.types = &types;
+	conn->statements++;
+
+	prepare.parserSetup = setup_parser;
+	prepare.parserSetupArg = &types;
+	many.plan = SPI_prepare_extended(what->sql, &prepare);
+	if (many.plan == NULL)
+		elog(ERROR, "SPI_prepare_extended failed: %s", SPI_result_code_string(SPI_result));
+	check_single(many.plan, conn->engine->label);
+	if (is_transaction_control(many.plan))
+		*odd = SM_ODD_TRANSACTION_CONTROL;
+	else
+		(void) sm_rows_run(what->rows, many_row, &many);
+	return many.affected;
 }
 
 /* ----------
@@ -445,6 +535,7 @@ const SmDriver sm_driver_spi = {
 	.command_send = spi_command_send,
 	.command_finish = spi_command_finish,
 	.execute = spi_execute,
+	.execute_many = spi_execute_many,
 	.status = spi_status,
 	.cleanup = spi_cleanup,
 	.pid = spi_pid,

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * params.c
- *		Bind parameters from a call's VARIADIC "any" arguments.
+ *		Bind parameters from a call's VARIADIC "any" arguments, or rows.
  *
  * What a call site's parameters are does not change from call to call, so it
  * is looked up once and kept in the call site's fn_extra.  A call written with
@@ -78,6 +78,17 @@ make_params(int n, MemoryContext cxt)
 	params->nulls = palloc0(Max(n, 1) * sizeof(bool));
 	params->outputs = palloc0(Max(n, 1) * sizeof(FmgrInfo));
 	MemoryContextSwitchTo(old);
+	return params;
+}
+
+/* Parameters of these types, whose values the caller puts in. */
+SmParams *
+sm_params_from_desc(TupleDesc desc)
+{
+	SmParams   *params = make_params(desc->natts, CurrentMemoryContext);
+
+	for (int i = 0; i < params->n; i++)
+		learn_type(params, i, TupleDescAttr(desc, i)->atttypid, CurrentMemoryContext);
 	return params;
 }
 

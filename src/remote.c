@@ -154,6 +154,19 @@ wait_socket(SmConn *conn, uint32 events, const char *sql, TimestampTz deadline)
 }
 
 /*
+ * The same for those who read and write the connection in other ways than
+ * below: wait for one of the events, or with none only look at the deadline.
+ */
+void
+sm_remote_wait(SmConn *conn, uint32 events, const char *sql, TimestampTz deadline)
+{
+	if (events != 0)
+		wait_socket(conn, events, sql, deadline);
+	else if (sm_remaining(deadline) == 0)
+		report_timeout(conn, sql);
+}
+
+/*
  * A command is about to be sent.  commits: it takes effect for good by itself,
  * so that losing sight of it must be told.
  */
@@ -171,6 +184,8 @@ sm_remote_begin(SmConn *conn, bool commits)
 	conn->completed = false;
 	conn->failed = false;
 	conn->unsent = true;
+	conn->simple_copy = false;
+	conn->bulk = false;
 	conn->subid = GetCurrentSubTransactionId();
 	conn->statements++;
 	sm_conn_set_state(conn, SM_CONN_BUSY);

@@ -85,12 +85,12 @@ note_result(SmConn *conn)
 	switch (PQresultStatus(conn->result))
 	{
 		case PGRES_COPY_IN:
-			if (conn->cancel_state != SM_CANCEL_NONE)
+			if (conn->cancel_state != SM_CANCEL_NONE && !conn->simple_copy)
 			{
 				/*
-				 * The end of the COPY brings a Sync of its own.  Together
-				 * with a cancel nobody can tell how often the server will
-				 * then say that it is ready.
+				 * In the extended protocol the end of the COPY brings a Sync of
+				 * its own.  Together with a cancel nobody can tell how often
+				 * the server will then say that it is ready.
 				 */
 				sm_conn_set_state(conn, SM_CONN_DEAD);
 				conn->settle_reading = SM_OUTCOME_NONE;
@@ -101,6 +101,11 @@ note_result(SmConn *conn)
 			conn->settle_reading = SM_OUTCOME_UNKNOWN;
 			return false;
 		case PGRES_COPY_BOTH:
+			conn->settle_reading = SM_OUTCOME_UNKNOWN;
+			return false;
+		case PGRES_PIPELINE_SYNC:
+			if (--conn->syncs > 0 || PQexitPipelineMode(conn->pg))
+				return true;
 			conn->settle_reading = SM_OUTCOME_UNKNOWN;
 			return false;
 		case PGRES_FATAL_ERROR:
@@ -166,6 +171,9 @@ read_on(SmConn *conn)
 		{
 			if (PQstatus(conn->pg) != CONNECTION_OK)
 				conn->settle_reading = SM_OUTCOME_UNKNOWN;
+			/* in a pipeline it is the end of one command of many */
+			else if (PQpipelineStatus(conn->pg) != PQ_PIPELINE_OFF)
+				continue;
 			return true;
 		}
 		if (!note_result(conn))
@@ -314,6 +322,19 @@ drop(SmConn *conn)
 }
 
 /*
+ * Nothing more will be sent in the pipeline that the connection is in, if any:
+ * it ends with the sync that was sent last.
+ */
+static bool
+end_pipeline(SmConn *conn)
+{
+	if (PQpipelineStatus(conn->pg) == PQ_PIPELINE_OFF || conn->syncs > 0)
+		return true;
+	conn->syncs = 1;
+	return PQpipelineSync(conn->pg) == 1;
+}
+
+/*
  * Begin.  A statement that cannot be cancelled is not waited for: the server
  * ends it when it finds its client gone.
  */
@@ -330,11 +351,13 @@ start(SmConn *conn)
 		/* half a message: the server has not begun, and never will */
 		sm_conn_set_state(conn, SM_CONN_DEAD);
 	}
+	if (conn->state == SM_CONN_BUSY && !end_pipeline(conn))
+		sm_conn_set_state(conn, SM_CONN_DEAD);
 	if (conn->state == SM_CONN_BUSY)
 	{
 		conn->settle_reading = conn->failed ? SM_OUTCOME_NONE : SM_OUTCOME_DONE;
 		if (PQtransactionStatus(conn->pg) == PQTRANS_ACTIVE &&
-			PQresultStatus(conn->result) != PGRES_COPY_IN)
+			(PQresultStatus(conn->result) != PGRES_COPY_IN || conn->simple_copy))
 			cancelled = sm_cancel_start(conn);
 	}
 	advance(conn);

@@ -124,6 +124,11 @@ sm_report_result(SmConn *conn, PGresult *res, const char *sql)
 	if (err.message == NULL)
 		err.message = clean_copy(PQresultErrorMessage(res));
 	err.detail = clean_copy(PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL));
+	if (conn->error_row > 0)
+		err.detail = psprintf("%s%srow " UINT64_FORMAT " of the parameter query",
+							  err.detail ? err.detail : "", err.detail ? "\n" : "",
+							  conn->error_row);
+	conn->error_row = 0;
 	err.hint = clean_copy(PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
 	err.context = clean_copy(PQresultErrorField(res, PG_DIAG_CONTEXT));
 	err.schema = clean_copy(PQresultErrorField(res, PG_DIAG_SCHEMA_NAME));
@@ -147,6 +152,15 @@ sm_report_result(SmConn *conn, PGresult *res, const char *sql)
 			 err.datatype ? err_generic_string(PG_DIAG_DATATYPE_NAME, err.datatype) : 0,
 			 err.constraint ? err_generic_string(PG_DIAG_CONSTRAINT_NAME, err.constraint) : 0,
 			 remote_context(conn, sql, err.context)));
+}
+
+/* With the option echo: what is sent, but for values. */
+void
+sm_report_echo(const SmEngine *engine, const char *sql)
+{
+	if (engine->options.echo)
+		ereport(INFO,
+				(errmsg_internal("%s: %s", engine->label, sql)));
 }
 
 /* The connection is gone, and what was under way surely had no effect. */

@@ -473,6 +473,31 @@ execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql
 	return count;
 }
 
+/* Have a transaction, and a savepoint for each local subtransaction in it. */
+static void
+enter_transaction(SmSession *session)
+{
+	if (session->state == SM_SESSION_IDLE)
+		start_transaction(session);
+	else if (sm_session_bound(session))
+		sm_joined_nest(session);
+}
+
+/* After a statement: it must not have ended the transaction. */
+static void
+check_transaction(SmSession *session, SmOdd odd)
+{
+	if (odd == SM_ODD_TRANSACTION_CONTROL ||
+		session->engine->driver->status(session->conn) == PQTRANS_IDLE)
+	{
+		sm_session_abandon_transaction(session, cleanup_deadline(session));
+		/* the local transaction must not go on as if nothing was lost */
+		if (sm_session_bound(session))
+			session->state = SM_SESSION_LOST;
+		report_transaction_control(session->engine, sm_session_bound(session));
+	}
+}
+
 static uint64
 execute_in_transaction(SmSession *session, const char *sql, const SmParams *params,
 					   SmSink *sink)
@@ -482,10 +507,7 @@ execute_in_transaction(SmSession *session, const char *sql, const SmParams *para
 	SmOdd		odd;
 	uint64		count;
 
-	if (session->state == SM_SESSION_IDLE)
-		start_transaction(session);
-	else if (sm_session_bound(session))
-		sm_joined_nest(session);
+	enter_transaction(session);
 	statement.sql = sql;
 	statement.params = params;
 	statement.autocommit = false;
@@ -501,15 +523,7 @@ execute_in_transaction(SmSession *session, const char *sql, const SmParams *para
 		statement.first = false;
 		count = engine->driver->execute(session->conn, &statement, sink, &odd);
 	}
-	if (odd == SM_ODD_TRANSACTION_CONTROL ||
-		engine->driver->status(session->conn) == PQTRANS_IDLE)
-	{
-		sm_session_abandon_transaction(session, cleanup_deadline(session));
-		/* the local transaction must not go on as if nothing was lost */
-		if (sm_session_bound(session))
-			session->state = SM_SESSION_LOST;
-		report_transaction_control(engine, sm_session_bound(session));
-	}
+	check_transaction(session, odd);
 	return count;
 }
 
@@ -555,4 +569,93 @@ sm_engine_execute(SmEngine *engine, const char *sql, const SmParams *params, SmS
 	if (engine->session.transaction >= SM_TXN_JOINED && engine->driver->remote)
 		return sm_session_execute(one_liners(engine), sql, params, sink);
 	return execute_alone(engine, &engine->session, sql, params, sink);
+}
+
+/* ----------
+ * Other work
+ * ----------
+ */
+
+/* In a transaction just for it; as with COMMIT, only 08007 leaves it in doubt. */
+static uint64
+work_alone(SmEngine *engine, const SmSessionOptions *options, SmWork work, void *arg)
+{
+	const SmDriver *driver = engine->driver;
+	SmConn	   *conn = sm_pool_checkout(engine);
+	SmOdd		odd = SM_ODD_NONE;
+	uint64		count;
+
+	driver->begin(conn, options, NULL);
+	count = work(conn, arg, &odd);
+	if (odd == SM_ODD_TRANSACTION_CONTROL || driver->status(conn) == PQTRANS_IDLE)
+	{
+		sm_pool_checkin(conn, SM_FROM_NOW);
+		report_transaction_control(engine, false);
+	}
+	/* on a dead connection COMMIT would leave an unknown outcome behind */
+	if (!driver->alive(conn))
+	{
+		sm_conn_set_state(conn, SM_CONN_DEAD);
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("connection to \"%s\" was lost", engine->label),
+				 errdetail("COMMIT was not sent.")));
+	}
+	driver->command(conn, "COMMIT", SM_COMMAND_COMMIT);
+	sm_pool_checkin(conn, SM_FROM_NOW);
+	return count;
+}
+
+static uint64
+work_in_transaction(SmSession *session, SmWork work, void *arg)
+{
+	SmOdd		odd = SM_ODD_NONE;
+	uint64		count;
+
+	enter_transaction(session);
+	session->in_this++;
+	count = work(session->conn, arg, &odd);
+	check_transaction(session, odd);
+	return count;
+}
+
+/*
+ * Do something else than a single statement in a session's transaction, or
+ * where it would have none, in one of its own.  Meanwhile the session can be
+ * used for nothing else.
+ */
+uint64
+sm_session_work(SmSession *session, SmWork work, void *arg)
+{
+	uint64		count = 0;
+
+	check_usable(session);
+	session->statements++;
+	session->running++;
+	PG_TRY();
+	{
+		if (session->state == SM_SESSION_IDLE &&
+			(session->options.transaction == SM_TXN_AUTOCOMMIT ||
+			 !session->engine->driver->remote))
+			count = work_alone(session->engine, &session->options, work, arg);
+		else
+			count = work_in_transaction(session, work, arg);
+	}
+	PG_CATCH();
+	{
+		session->running--;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	session->running--;
+	return count;
+}
+
+/* The same as a one-liner. */
+uint64
+sm_engine_work(SmEngine *engine, SmWork work, void *arg)
+{
+	if (engine->session.transaction >= SM_TXN_JOINED && engine->driver->remote)
+		return sm_session_work(one_liners(engine), work, arg);
+	return work_alone(engine, &engine->session, work, arg);
 }

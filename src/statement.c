@@ -73,8 +73,8 @@ typedef struct Run
  * The type to declare to the server: only types with a fixed id mean the same
  * on both sides; for the others, as for literals, the server infers it.
  */
-static Oid
-wire_type(Oid type)
+Oid
+sm_wire_type(Oid type)
 {
 	if (type == UNKNOWNOID || type >= FirstGenbkiObjectId)
 		return InvalidOid;
@@ -99,7 +99,7 @@ encode_params(Run *run, Few *few)
 		run->values = palloc(run->nparams * sizeof(char *));
 	}
 	for (int i = 0; i < run->nparams; i++)
-		run->types[i] = wire_type(params->types[i]);
+		run->types[i] = sm_wire_type(params->types[i]);
 	if (run->nparams > 0)
 		sm_textmode_params(params, run->values);
 }
@@ -257,8 +257,8 @@ prepare_if_useful(Run *run, SmStatementEntry *unnamed)
  * The local type to read a column as when the caller declared none: its own if
  * it surely is the same here, text otherwise.
  */
-static Oid
-shared_type(Oid type)
+Oid
+sm_shared_type(Oid type)
 {
 	Oid			element;
 
@@ -311,7 +311,7 @@ describe_result(const PGresult *res)
 	desc = CreateTemplateTupleDesc(n);
 	for (int i = 0; i < n; i++)
 	{
-		Oid			type = shared_type(PQftype(res, i));
+		Oid			type = sm_shared_type(PQftype(res, i));
 
 		TupleDescInitEntry(desc, i + 1, PQfname(res, i), type,
 						   type == TEXTOID ? -1 : PQfmod(res, i), 0);
@@ -427,6 +427,21 @@ note_reset(Run *run, const char *tag)
 	/* whoever gets the connection next would be sent what nobody reads */
 	if (strcmp(tag, "LISTEN") == 0)
 		run->conn->listens = true;
+}
+
+/*
+ * The same for a statement that was run in another way, and has ended with
+ * this command tag.
+ */
+SmOdd
+sm_statement_ended(SmConn *conn, const char *tag)
+{
+	Run			run = {.conn = conn};
+
+	note_reset(&run, tag);
+	if (run.forget_all)
+		sm_statement_forget_all(conn);
+	return is_transaction_control(tag) ? SM_ODD_TRANSACTION_CONTROL : SM_ODD_NONE;
 }
 
 static void

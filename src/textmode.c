@@ -20,6 +20,15 @@
 #include "utils/builtins.h"
 #include "utils/float.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
+
+/* Does the text form of this type's values depend on lc_monetary? */
+bool
+sm_type_has_money(Oid type)
+{
+	type = getBaseType(type);
+	return type == CASHOID || get_element_type(type) == CASHOID;
+}
 
 static void
 fix(const char *name, const char *value)
@@ -53,6 +62,26 @@ sm_textmode_begin(bool names_objects, bool has_money)
 		fix("array_nulls", "on");
 	if (names_objects)
 		fix("search_path", "pg_catalog, pg_temp");
+	if (has_money)
+		fix("lc_monetary", "C");
+	return level;
+}
+
+/*
+ * The same for reading text in sm_remote_setup()'s form while the user's own
+ * code runs, too: only what that text needs.  Dates in ISO form and intervals
+ * in PostgreSQL's are read alike whatever the style.
+ */
+int
+sm_textmode_begin_reading(bool has_money)
+{
+	int			level;
+
+	if (likely(Array_nulls && !has_money))
+		return -1;
+	level = NewGUCNestLevel();
+	if (!Array_nulls)
+		fix("array_nulls", "on");
 	if (has_money)
 		fix("lc_monetary", "C");
 	return level;

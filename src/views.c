@@ -233,6 +233,16 @@ put_connection(FunctionCallInfo fcinfo, SmConn *conn)
 	else
 		add(&row, TimestampTzGetDatum(conn->recycle_at));
 	add(&row, Int64GetDatum((int64) conn->statements));
+	if (conn->bulk && conn->state == SM_CONN_BUSY)
+	{
+		add(&row, Int64GetDatum((int64) conn->bulk_rows));
+		add(&row, Int64GetDatum((int64) conn->bulk_bytes));
+	}
+	else
+	{
+		add_null(&row);
+		add_null(&row);
+	}
 	put(fcinfo, &row);
 }
 

@@ -1,0 +1,57 @@
+/*-------------------------------------------------------------------------
+ *
+ * many.c
+ *		execute_many on a connection: the rows of a local query are the
+ *		parameters of a statement.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "utils/memutils.h"
+
+typedef struct Many
+{
+	SmPipeline	pipeline;
+	SmParams   *params;
+	const char **values;
+	MemoryContext rowcxt;
+} Many;
+
+static void
+send_row(TupleTableSlot *slot, void *arg)
+{
+	Many	   *many = (Many *) arg;
+	MemoryContext old = MemoryContextSwitchTo(many->rowcxt);
+
+	many->params->values = slot->tts_values;
+	many->params->nulls = slot->tts_isnull;
+	sm_textmode_params(many->params, many->values);
+	sm_pipeline_row(&many->pipeline, many->values);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(many->rowcxt);
+}
+
+/* See SmDriver's execute_many. */
+uint64
+sm_many_run(SmConn *conn, const SmMany *many, SmOdd *odd)
+{
+	Many		run = {.params = sm_params_from_desc(many->rows->desc)};
+	Oid		   *types = palloc(Max(run.params->n, 1) * sizeof(Oid));
+	uint64		affected;
+
+	for (int i = 0; i < run.params->n; i++)
+		types[i] = sm_wire_type(run.params->types[i]);
+	run.values = palloc(Max(run.params->n, 1) * sizeof(char *));
+	run.rowcxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr row",
+									   ALLOCSET_DEFAULT_SIZES);
+	sm_report_echo(conn->engine, many->sql);
+	sm_pipeline_begin(&run.pipeline, conn, many->sql, run.params->n, types);
+	(void) sm_rows_run(many->rows, send_row, &run);
+	affected = sm_pipeline_end(&run.pipeline);
+	*odd = sm_statement_ended(conn, run.pipeline.tag);
+	MemoryContextDelete(run.rowcxt);
+	return affected;
+}

@@ -1,0 +1,278 @@
+/*-------------------------------------------------------------------------
+ *
+ * remote_pipeline.c
+ *		One statement, run again and again in libpq's pipeline mode.
+ *
+ * The connection is BUSY from sm_pipeline_begin() to the end, and whoever
+ * throws meanwhile leaves it BUSY and in the pipeline; the settling sends the
+ * sync that ends it.  The caller has begun a transaction.
+ *
+ * Neither side's buffers fill up, for results are read whenever something is
+ * sent: our own buffer is emptied each FLUSH_SIZE bytes or FLUSH_ROWS rows, and
+ * there are never more than MAX_OPEN rows whose results have not been read.
+ * So that waiting for these always ends, the server is asked to send what it
+ * has after each FLUSH_ROWS rows.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "storage/latch.h"
+
+#define FLUSH_SIZE	65536
+#define FLUSH_ROWS	256
+#define MAX_OPEN	2048
+
+/* libpq would not send: the connection is lost, or memory is out.  Throws. */
+static void
+report_unsent(SmPipeline *p)
+{
+	sm_remote_sent(p->conn, 0, p->sql, p->deadline);
+}
+
+/* ----------
+ * Reading
+ * ----------
+ */
+static void
+take_affected(SmPipeline *p, PGresult *res)
+{
+	const char *affected = PQcmdTuples(res);
+
+	if (p->ended == 0)
+		return;
+	if (p->ended == 1)
+		snprintf(p->tag, sizeof(p->tag), "%s", PQcmdStatus(res));
+	if (affected[0] != '\0')
+		p->affected += strtoull(affected, NULL, 10);
+}
+
+/*
+ * Take conn->result.  The first error goes to p->error.  Throws for COPY, from
+ * which libpq has no way back to the pipeline.
+ */
+static void
+take_result(SmPipeline *p)
+{
+	SmConn	   *conn = p->conn;
+
+	switch (PQresultStatus(conn->result))
+	{
+		case PGRES_COMMAND_OK:
+		case PGRES_TUPLES_OK:
+			take_affected(p, conn->result);
+			break;
+		case PGRES_SINGLE_TUPLE:
+		case PGRES_PIPELINE_ABORTED:
+		case PGRES_PIPELINE_SYNC:
+			break;
+		case PGRES_EMPTY_QUERY:
+			p->empty = true;
+			break;
+		case PGRES_COPY_IN:
+		case PGRES_COPY_OUT:
+		case PGRES_COPY_BOTH:
+			sm_conn_set_state(conn, SM_CONN_DEAD);
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("COPY from or to the client cannot be used on \"%s\"",
+							conn->engine->label)));
+			break;
+		default:
+			if (p->error == NULL)
+				p->error_row = p->ended;
+			sm_remote_keep_error(conn, &p->error);
+			break;
+	}
+}
+
+/*
+ * Read the next result, which must have arrived, and take it.  True: it was
+ * the sync.
+ */
+static bool
+read_result(SmPipeline *p)
+{
+	SmConn	   *conn = p->conn;
+	bool		synced = false;
+
+	PQclear(conn->result);
+	conn->result = PQgetResult(conn->pg);
+	if (conn->result != NULL)
+	{
+		synced = PQresultStatus(conn->result) == PGRES_PIPELINE_SYNC;
+		p->reading = !synced;
+		take_result(p);
+	}
+	else if (p->reading)
+	{
+		p->reading = false;
+		p->ended++;
+		/* rows one by one: whatever is sent in answer is not to be kept */
+		(void) PQsetSingleRowMode(conn->pg);
+	}
+	else
+	{
+		/* no results, and no end of them */
+		sm_conn_set_state(conn, SM_CONN_DEAD);
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("unexpected answer from \"%s\"", conn->engine->label),
+				 sm_report_context(conn->engine, p->sql)));
+	}
+	return synced;
+}
+
+/* Wait until libpq can read, and also write if it has something left. */
+static bool
+wait_for_input(SmPipeline *p, bool left)
+{
+	sm_remote_wait(p->conn, WL_SOCKET_READABLE | (left ? WL_SOCKET_WRITEABLE : 0),
+				   p->sql, p->deadline);
+	return PQconsumeInput(p->conn->pg) == 1;
+}
+
+/* End the pipeline: the connection is READY then, or DEAD. */
+static void
+read_to_sync(SmPipeline *p)
+{
+	SmConn	   *conn = p->conn;
+	bool		synced = false;
+
+	if (PQpipelineSync(conn->pg))
+	{
+		conn->syncs++;
+		while (!synced && PQstatus(conn->pg) == CONNECTION_OK)
+		{
+			while (PQisBusy(conn->pg) && wait_for_input(p, PQflush(conn->pg) == 1))
+				continue;
+			synced = read_result(p);
+		}
+	}
+	if (synced && --conn->syncs == 0 && PQexitPipelineMode(conn->pg))
+		sm_conn_set_state(conn, SM_CONN_READY);
+	else
+		sm_conn_set_state(conn, SM_CONN_DEAD);
+	PQclear(conn->result);
+	conn->result = NULL;
+}
+
+/*
+ * Read the pipeline to its end.  Returns how many rows were affected, or
+ * returned, in all; raises the first error, with the row that it belongs to.
+ */
+uint64
+sm_pipeline_end(SmPipeline *p)
+{
+	SmConn	   *conn = p->conn;
+
+	PG_TRY();
+	{
+		read_to_sync(p);
+	}
+	PG_CATCH();
+	{
+		PQclear(p->error);
+		p->error = NULL;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	sm_notices_report(conn);
+	if (p->error != NULL)
+	{
+		if (conn->state == SM_CONN_READY)
+			conn->error_row = p->error_row;
+		sm_remote_raise(conn, p->error, p->sql, false);
+	}
+	if (conn->state == SM_CONN_DEAD)
+		report_unsent(p);
+	if (p->empty)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("statement for \"%s\" is empty", conn->engine->label)));
+	return p->affected;
+}
+
+/* ----------
+ * Sending
+ * ----------
+ */
+
+/* Send what libpq has, and read until not too much is open. */
+static void
+pump(SmPipeline *p)
+{
+	SmConn	   *conn = p->conn;
+	bool		arrived = true;
+
+	if (p->since_flush >= FLUSH_ROWS)
+	{
+		if (!PQsendFlushRequest(conn->pg))
+			report_unsent(p);
+		p->since_flush = 0;
+	}
+	for (;;)
+	{
+		int			left = PQflush(conn->pg);
+
+		arrived = arrived && left >= 0 && PQconsumeInput(conn->pg);
+		while (p->ended <= p->sent && !PQisBusy(conn->pg) && p->error == NULL)
+			(void) read_result(p);
+		/* nothing of what is still to come would have an effect */
+		if (p->error != NULL)
+			(void) sm_pipeline_end(p);
+		if (!arrived)
+			report_unsent(p);
+		if (left == 0 && p->sent + 1 - p->ended < MAX_OPEN)
+			break;
+		arrived = wait_for_input(p, left == 1);
+	}
+	p->unflushed = 0;
+	sm_remote_wait(conn, 0, p->sql, p->deadline);
+}
+
+/* Begin a pipeline, and prepare the statement in it. */
+void
+sm_pipeline_begin(SmPipeline *p, SmConn *conn, const char *sql, int nparams,
+				  const Oid *types)
+{
+	memset(p, 0, sizeof(*p));
+	p->conn = conn;
+	p->sql = sql;
+	p->nparams = nparams;
+	p->deadline = sm_deadline(conn->engine->options.statement_timeout);
+	sm_remote_begin(conn, false);
+	/* what is not on the wire is whole messages, which the settling sends */
+	conn->unsent = false;
+	conn->syncs = 0;
+	conn->bulk = true;
+	conn->bulk_rows = conn->bulk_bytes = 0;
+	if (!PQenterPipelineMode(conn->pg) ||
+		!PQsendPrepare(conn->pg, "", sql, nparams, types))
+		report_unsent(p);
+}
+
+/* Run the statement with these values, NULL for SQL NULL. */
+void
+sm_pipeline_row(SmPipeline *p, const char *const *values)
+{
+	PGconn	   *pg = p->conn->pg;
+	size_t		size = 0;
+
+	if (!PQsendQueryPrepared(pg, "", p->nparams, values, NULL, NULL, 0))
+		report_unsent(p);
+	/* where it is the only one, its results are the next to be read */
+	if (p->ended == ++p->sent)
+		(void) PQsetSingleRowMode(pg);
+	for (int i = 0; i < p->nparams; i++)
+		size += values[i] ? strlen(values[i]) : 0;
+	p->since_flush++;
+	p->unflushed += size;
+	p->conn->bulk_rows++;
+	p->conn->bulk_bytes += size;
+	if (p->since_flush >= FLUSH_ROWS || p->unflushed >= FLUSH_SIZE)
+		pump(p);
+}
