@@ -65,7 +65,7 @@ CREATE TABLE own_copy (LIKE own);
 SELECT sessmgr.pull('loop', 'SELECT m, s, c::oid::regclass, r, x, arr, v, ch, bits FROM bulk.own', 'own_copy');
 SELECT sessmgr.push('loop', 'SELECT * FROM own', 'bulk.own_copy');
 SELECT sessmgr.execute_many('loop', 'INSERT INTO bulk.own_copy VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)', 'SELECT * FROM own');
-SELECT count(*) FROM own_copy c WHERE c::text = (SELECT own::text FROM own);
+SELECT * FROM own_copy;
 CREATE TABLE wide (a bigint, b text, c numeric);
 SELECT sessmgr.pull('loop', 'SELECT 1::smallint, 2::int, 3::float8', 'wide');
 SELECT sessmgr.push('loop', 'SELECT 4::smallint, 5::int, 6::float8', 'bulk.wide');
@@ -75,9 +75,23 @@ SELECT try($$SELECT sessmgr.push('loop', 'SELECT 200', 'bulk.own_copy', '{s}')$$
 SELECT try($$SELECT sessmgr.pull('loop', 'SELECT ''x''', 'wide', '{a}')$$);
 SELECT try($$SELECT sessmgr.pull('loop', 'SELECT ''too long''::varchar', 'own_copy', '{v}')$$);
 
+-- which format: echo shows what is sent
+CREATE SERVER echo FOREIGN DATA WRAPPER sessmgr OPTIONS (loopback 'true', dbname :'db', echo 'true');
+CREATE USER MAPPING FOR CURRENT_USER SERVER echo OPTIONS (user :'me');
+CREATE TABLE mixed (i int, t text, v varchar(9), n numeric, s small, a int[], m mood);
+SELECT sessmgr.pull('echo', 'SELECT 1, ''a''::varchar, ''b''::text, 1.5, 2, ''{3}''::int[]', 'mixed', '{i,t,v,n,s,a}');
+SELECT sessmgr.push('echo', 'SELECT 1, ''a''::varchar, ''b''::text, 1.5, 2, ''{3}''::int[]', 'bulk.mixed', '{i,t,v,n,s,a}');
+SELECT sessmgr.pull('echo', 'SELECT 1::bigint', 'mixed', '{i}'), sessmgr.push('echo', 'SELECT 1::bigint', 'bulk.mixed', '{i}');
+SELECT sessmgr.pull('echo', 'SELECT ''sad''::bulk.mood', 'mixed', '{m}'), sessmgr.push('echo', 'SELECT ''sad''::mood', 'bulk.mixed', '{m}');
+SELECT sessmgr.execute_many('echo', 'SELECT $1', 'VALUES (1), (2)');
+SET client_encoding = 'LATIN1';
+SELECT sessmgr.pull('echo', 'SELECT 1', 'mixed', '{i}'), sessmgr.push('echo', 'SELECT 1', 'bulk.mixed', '{i}');
+RESET client_encoding;
+SELECT * FROM mixed;
+
 -- nothing to do
 SELECT sessmgr.pull('loop', 'SELECT * FROM bulk.source WHERE false', 'sink'),
-       sessmgr.pull('loop', 'SELECT t, ''x''::bulk.mood FROM bulk.source WHERE false', 'own_copy', '{v,m}'),
+       sessmgr.pull('loop', 'SELECT t, ''sad''::bulk.mood FROM bulk.source WHERE false', 'own_copy', '{v,m}'),
        sessmgr.push('loop', 'SELECT * FROM source WHERE false', 'bulk.sink'),
        sessmgr.push('loop', 'SELECT t, m FROM source, own WHERE false', 'bulk.own_copy', '{v,m}'),
        sessmgr.execute_many('loop', 'INSERT INTO bulk.sink (id) VALUES ($1)', 'SELECT 1 WHERE false');
@@ -183,3 +197,300 @@ SELECT sessmgr.pull('loop', q, 'wide', '{a}') FROM unnest(ARRAY[
     'INSERT INTO bulk."Wide" VALUES (5) RETURNING a', 'WITH a AS (SELECT 6) SELECT * FROM a;;']) q;
 SELECT array_agg(a ORDER BY a) FROM wide;
 TRUNCATE wide;
+
+--
+-- What COPY FROM does, pull does
+--
+CREATE TABLE log (line text);
+CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF tg_level = 'STATEMENT' THEN
+        INSERT INTO bulk.log SELECT format('%s: %s, rows %s', tg_when, state, rows) FROM sessmgr.connections WHERE state = 'active';
+        RETURN NULL;
+    END IF;
+    IF NEW.a = 7 THEN
+        INSERT INTO bulk.log SELECT format('row 7: rows %s, bytes %s', rows >= 7, bytes > rows) FROM sessmgr.connections WHERE state = 'active';
+    END IF;
+    RETURN CASE WHEN NEW.a % 2 = 0 THEN NEW END;
+END $$;
+CREATE TRIGGER a BEFORE INSERT ON wide FOR EACH STATEMENT EXECUTE FUNCTION watch();
+CREATE TRIGGER b BEFORE INSERT ON wide FOR EACH ROW EXECUTE FUNCTION watch();
+CREATE TRIGGER c AFTER INSERT ON wide FOR EACH STATEMENT EXECUTE FUNCTION watch();
+SELECT sessmgr.pull('loop', 'SELECT i FROM generate_series(1, 50000) i', 'wide', '{a}');
+SELECT count(*), sum(a) FROM wide;
+SELECT line FROM log;
+DROP TRIGGER a ON wide;
+DROP TRIGGER b ON wide;
+DROP TRIGGER c ON wide;
+TRUNCATE wide, log;
+-- push sees its connection from inside the query
+CREATE FUNCTION look(i int) RETURNS text LANGUAGE sql VOLATILE AS
+    $$ SELECT format('%s: %s, rows %s', i, state, rows) FROM sessmgr.connections WHERE state = 'active' $$;
+SELECT sessmgr.push('loop', 'SELECT look(i) FROM generate_series(1, 3) i', 'bulk.log');
+SELECT sessmgr.execute_many('loop', 'INSERT INTO bulk.log VALUES ($1)', 'SELECT look(i) FROM generate_series(4, 5) i');
+SELECT * FROM log;
+
+-- constraints; nothing remains of what failed
+CREATE TABLE strict (id int PRIMARY KEY, v int NOT NULL CHECK (v > 0), ref int REFERENCES strict DEFERRABLE);
+SELECT try($$SELECT sessmgr.pull('loop', 'SELECT i / 2, 1, NULL FROM generate_series(1, 5000) i', 'strict')$$);
+SELECT try($$SELECT sessmgr.pull('loop', 'SELECT i, 3000 - i, NULL::int FROM generate_series(1, 5000) i', 'strict')$$);
+SELECT try($$SELECT sessmgr.pull('loop', 'SELECT i, 1, i + 1 FROM generate_series(1, 5) i', 'strict')$$);
+SELECT try($$SELECT sessmgr.pull('loop', 'SELECT i, 1 / (i - 4000), NULL::int FROM generate_series(4000, 5000) i', 'strict')$$);
+SELECT try($$SELECT sessmgr.push('loop', 'SELECT i / 2, 1, NULL::int FROM generate_series(1, 5000) i', 'bulk.strict')$$);
+SELECT try($$SELECT sessmgr.push('loop', 'SELECT i, 1 / (i - 4000), NULL::int FROM generate_series(4000, 5000) i', 'bulk.strict')$$);
+SELECT try($$SELECT sessmgr.push('loop', 'SELECT i, 1, i + 1 FROM generate_series(1, 5) i', 'bulk.strict')$$);
+SELECT count(*) FROM strict;
+SELECT sessmgr.push('loop', 'SELECT i / 2, 1, NULL FROM generate_series(1, 5000) i', 'bulk.strict');
+SELECT sessmgr.pull('loop', 'SELECT i / 2, 1, NULL FROM generate_series(1, 5000) i', 'strict');
+
+-- which row failed
+SELECT try($$SELECT sessmgr.execute_many('loop', 'INSERT INTO bulk.strict VALUES ($1, $2)', 'SELECT i, 17 - i FROM generate_series(1, 5000) i')$$);
+SELECT try($$SELECT sessmgr.execute_many('loop', 'INSERT INTO bulk.strict VALUES ($1, $2)', 'SELECT i, 4999 - i FROM generate_series(1, 5000) i')$$);
+SELECT try($$SELECT sessmgr.execute_many('loop', 'SELECT 1 / $1', 'SELECT 3 - i FROM generate_series(1, 3) i')$$);
+SELECT try($$SELECT sessmgr.execute_many('loop', 'SELECT $1::int', 'SELECT ''x'' FROM generate_series(1, 3) i')$$);
+SELECT try($$SELECT sessmgr.execute_many('loop', 'INSERT INTO bulk.strict VALUES ($1, $2)', 'SELECT i, 10 / (i - 5) FROM generate_series(5, 50) i')$$);
+SELECT try($$SELECT sessmgr.execute_many('loop', 'SELECT $1::int', 'SELECT 1, 2')$$);
+SELECT try($$SELECT sessmgr.execute_many('loop', 'SELECT $1::int, $2::int', 'SELECT 1')$$);
+SELECT try($$SELECT sessmgr.execute_many('loop', 'SELEC $1', 'SELECT 1')$$);
+SELECT try($$SELECT sessmgr.execute_many('loop', '', 'SELECT')$$);
+SELECT try($$SELECT sessmgr.execute_many('loop', 'SELECT 1; SELECT 2', 'SELECT')$$);
+SELECT try($$SELECT sessmgr.execute_many('loop', 'COPY bulk.strict TO STDOUT', 'SELECT FROM generate_series(1, 3)')$$);
+SELECT try($$SELECT sessmgr.execute_many('loop', 'COPY bulk.strict FROM STDIN', 'SELECT FROM generate_series(1, 3)')$$);
+SET client_min_messages = error;
+SELECT try($$SELECT sessmgr.execute_many('loop', 'COMMIT', 'SELECT FROM generate_series(1, 3)')$$);
+SELECT try($$SELECT sessmgr.execute_many('loop', 'SAVEPOINT a', 'SELECT FROM generate_series(1, 3)')$$);
+RESET client_min_messages;
+SELECT count(*) FROM strict;
+-- rows that it returns are counted, others affected are, too
+SELECT sessmgr.execute_many('loop', 'INSERT INTO bulk.strict SELECT i, 1 FROM generate_series($1, $2) i', 'VALUES (1, 10), (11, 30), (5, 4)');
+SELECT sessmgr.execute_many('loop', 'SELECT FROM bulk.strict WHERE id <= $1', 'VALUES (1), (10)');
+SELECT sessmgr.execute_many('loop', 'UPDATE bulk.strict SET v = $2 WHERE id = $1 RETURNING *', 'VALUES (1, 5), (99, 5), (2, 5)');
+-- settings that it changes are put right again
+SELECT sessmgr.execute_many('loop', 'SET datestyle = ''SQL''', 'SELECT');
+SELECT sessmgr.scalar('loop', 'SELECT $1', '2024-02-01'::date);
+SELECT sessmgr.execute_many('loop', 'DEALLOCATE ALL', 'SELECT');
+SELECT sessmgr.scalar('loop', 'SELECT $1', '2024-02-01'::date);
+-- notices
+SELECT sessmgr.execute_many('loop', 'DO $$ BEGIN RAISE NOTICE ''hello''; END $$', 'SELECT FROM generate_series(1, 2)');
+CREATE FUNCTION noisy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'row %', NEW.i; RETURN NEW; END $$;
+CREATE TRIGGER noisy BEFORE INSERT ON numbers FOR EACH ROW EXECUTE FUNCTION noisy();
+SELECT sessmgr.push('loop', 'VALUES (1), (2)', 'bulk.numbers', '{i}');
+SELECT sessmgr.pull('loop', 'VALUES (3), (4)', 'numbers', '{i}');
+DROP TRIGGER noisy ON numbers;
+TRUNCATE strict, numbers;
+
+--
+-- Kinds of relations
+--
+CREATE TABLE part (i int, t text) PARTITION BY RANGE (i);
+CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM (0) TO (10);
+CREATE TABLE part_2 (t text, i int);
+ALTER TABLE part ATTACH PARTITION part_2 FOR VALUES FROM (10) TO (20);
+CREATE VIEW simple AS SELECT * FROM numbers;
+CREATE VIEW viewed AS SELECT i FROM numbers;
+CREATE FUNCTION instead() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO bulk.numbers VALUES (NEW.i, 'instead'); RETURN NEW; END $$;
+CREATE TRIGGER instead INSTEAD OF INSERT ON viewed FOR EACH ROW EXECUTE FUNCTION instead();
+CREATE MATERIALIZED VIEW stored AS SELECT 1 AS i, 2 AS j;
+CREATE SEQUENCE seq;
+CREATE INDEX idx ON numbers (i);
+CREATE TEMP TABLE passing (i int);
+SELECT sessmgr.pull('loop', 'SELECT i, ''p'' || i FROM generate_series(8, 12) i', 'part');
+SELECT sessmgr.push('loop', 'SELECT i, ''q'' || i FROM generate_series(8, 12) i', 'bulk.part');
+SELECT tableoid::regclass, count(*), min(t), max(t) FROM part GROUP BY 1 ORDER BY 1;
+SELECT try($$SELECT sessmgr.pull('loop', 'SELECT 99, ''x''', 'part')$$);
+SELECT try($$SELECT sessmgr.push('loop', 'SELECT 99, ''x''', 'bulk.part')$$);
+SELECT sessmgr.pull('loop', 'SELECT 1', 'viewed'), sessmgr.push('loop', 'SELECT 2', 'bulk.viewed'), sessmgr.pull('loop', 'SELECT 3', 'passing');
+SELECT * FROM numbers;
+SELECT * FROM passing;
+SELECT try(format('SELECT sessmgr.pull(''loop'', ''SELECT 1, 2'', %L)', r)), try(format('SELECT sessmgr.push(''loop'', ''SELECT 1, 2'', %L)', 'bulk.' || r))
+    FROM unnest(ARRAY['simple', 'stored', 'idx']) r;
+SELECT try($$SELECT sessmgr.pull('loop', 'SELECT 1, 2, true', 'seq')$$);
+SELECT try($$SELECT sessmgr.push('loop', 'SELECT 1, 2, true', 'bulk.seq')$$);
+-- a foreign table
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS postgres_fdw SCHEMA public;
+RESET client_min_messages;
+CREATE SERVER back FOREIGN DATA WRAPPER postgres_fdw OPTIONS (dbname :'db');
+CREATE USER MAPPING FOR CURRENT_USER SERVER back;
+DO $$ BEGIN EXECUTE format('ALTER SERVER back OPTIONS (host %L, port %L)', sockdir(), current_setting('port')); END $$;
+CREATE FOREIGN TABLE abroad (i int, t text) SERVER back OPTIONS (schema_name 'bulk', table_name 'numbers');
+SELECT sessmgr.pull('loop', 'SELECT 4, ''abroad''', 'abroad');
+SELECT * FROM numbers;
+TRUNCATE numbers;
+
+-- a transaction that only reads
+BEGIN READ ONLY;
+SELECT try($$SELECT sessmgr.pull('loop', 'SELECT 1', 'numbers', '{i}')$$);
+SELECT sessmgr.pull('loop', 'SELECT 1', 'passing');
+ROLLBACK;
+SELECT sessmgr.open((sessmgr.create_session('loop', options => '{"hold": true, "read_only": true}')).factory) AS r \gset
+SELECT sessmgr.pull(:'r'::sessmgr.session, 'SELECT 1', 'passing');
+SELECT try(format('SELECT sessmgr.push(%L::sessmgr.session, ''SELECT 1'', ''bulk.numbers'', ''{i}'')', :'r'));
+SELECT sessmgr.rollback(:'r');
+SELECT try(format('SELECT sessmgr.execute_many(%L::sessmgr.session, ''INSERT INTO bulk.numbers VALUES ($1)'', ''SELECT 1'')', :'r'));
+SELECT sessmgr.close(:'r');
+
+--
+-- Privileges: those of the current role
+--
+GRANT USAGE ON SCHEMA bulk TO regress_sm_user, regress_sm_other;
+GRANT SELECT ON source TO regress_sm_user;
+CREATE TABLE guarded (a int, b int);
+CREATE TABLE policed (a int);
+ALTER TABLE policed ENABLE ROW LEVEL SECURITY;
+CREATE POLICY all_of_it ON policed USING (true);
+GRANT INSERT (a) ON guarded TO regress_sm_user;
+GRANT INSERT ON policed TO regress_sm_user;
+SET ROLE regress_sm_user;
+SELECT sessmgr.pull('loop', 'SELECT 1', 'guarded', '{a}');
+SELECT try($$SELECT sessmgr.pull('loop', 'SELECT 1', 'guarded', '{b}')$$);
+SELECT try($$SELECT sessmgr.pull('loop', 'SELECT 1, 2', 'guarded')$$);
+SELECT try($$SELECT sessmgr.pull('loop', 'SELECT 1', 'policed')$$);
+SELECT try($$SELECT sessmgr.pull('loop', 'SELECT 1', 'numbers', '{i}')$$);
+SELECT try($$SELECT sessmgr.pull('loop', 'SELECT 1', 'pg_catalog.pg_am', '{oid}')$$);
+-- the local query, too; on the target it is the mapping's role
+SELECT try($$SELECT sessmgr.push('loop', 'SELECT 1 FROM numbers', 'bulk.numbers', '{i}')$$);
+SELECT try($$SELECT sessmgr.execute_many('loop', 'SELECT $1::int', 'SELECT i FROM numbers')$$);
+SELECT sessmgr.push('loop', 'SELECT id FROM source', 'bulk.numbers', '{i}');
+RESET ROLE;
+GRANT CREATE ON SCHEMA bulk TO regress_sm_user;
+ALTER TABLE policed OWNER TO regress_sm_user;
+SET ROLE regress_sm_user;
+SELECT sessmgr.pull('loop', 'SELECT 1', 'policed');
+RESET ROLE;
+ALTER TABLE policed FORCE ROW LEVEL SECURITY;
+SET ROLE regress_sm_user;
+SELECT try($$SELECT sessmgr.pull('loop', 'SELECT 1', 'policed')$$);
+-- without a right to the target, or to the functions
+SET ROLE regress_sm_other;
+SELECT try($$SELECT sessmgr.pull('loop', 'SELECT 1', 'policed')$$);
+SELECT try($$SELECT sessmgr.push('loop', 'SELECT 1', 'policed')$$);
+SELECT try($$SELECT sessmgr.execute_many('loop', 'SELECT $1', 'SELECT 1')$$);
+RESET ROLE;
+SELECT p.oid::regprocedure FROM pg_proc p, LATERAL aclexplode(proacl) a
+    WHERE pronamespace = 'sessmgr'::regnamespace AND grantee = 0 AND proname IN ('execute_many', 'pull', 'push');
+SELECT a, b FROM guarded;
+TRUNCATE numbers;
+
+--
+-- Sessions and modes
+--
+CREATE FUNCTION counts() RETURNS text LANGUAGE sql AS $$ SELECT string_agg(i || coalesce(t, ''), ' ' ORDER BY i, t) FROM bulk.numbers $$;
+SELECT sessmgr.open((sessmgr.create_session('loop', options => '{"hold": true}')).factory) AS s \gset
+SELECT sessmgr.push(:'s'::sessmgr.session, 'SELECT 1', 'bulk.numbers', '{i}');
+SELECT sessmgr.execute_many(:'s'::sessmgr.session, 'INSERT INTO bulk.numbers VALUES ($1)', 'VALUES (2), (3)');
+TRUNCATE passing;
+SELECT sessmgr.pull(:'s'::sessmgr.session, 'SELECT i FROM bulk.numbers', 'passing');
+SELECT counts(), array_agg(i) FROM passing;
+-- a savepoint takes back a failure
+SELECT sessmgr.begin_nested(:'s') AS p \gset
+SELECT try(format('SELECT sessmgr.execute_many(%L::sessmgr.session, ''SELECT 1 / $1'', ''VALUES (1), (0)'')', :'s'));
+SELECT try(format('SELECT sessmgr.push(%L::sessmgr.session, ''SELECT 1'', ''bulk.numbers'', ''{i}'')', :'s'));
+SELECT sessmgr.rollback_to(:'s', :p);
+SELECT try(format('SELECT sessmgr.push(%L::sessmgr.session, ''SELECT 1 / (i - 20000), 1 FROM generate_series(1, 30000) i'', ''bulk.strict'', ''{id,v}'')', :'s'));
+SELECT try(format('SELECT sessmgr.execute(%L::sessmgr.session, ''SELECT 1'')', :'s'));
+SELECT sessmgr.rollback_to(:'s', :p);
+SELECT sessmgr.push(:'s'::sessmgr.session, 'SELECT 5', 'bulk.numbers', '{i}');
+SELECT sessmgr.commit(:'s');
+SELECT counts();
+-- transaction control ends it
+SET client_min_messages = error;
+SELECT try(format('SELECT sessmgr.execute_many(%L::sessmgr.session, ''SAVEPOINT x'', ''SELECT'')', :'s'));
+SELECT try(format('SELECT sessmgr.execute_many(%L::sessmgr.session, ''ROLLBACK'', ''SELECT'')', :'s'));
+RESET client_min_messages;
+SELECT sessmgr.in_transaction(:'s');
+-- the local query may use sessmgr, but not the same session
+CREATE FUNCTION nested(s sessmgr.session) RETURNS SETOF int LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN QUERY SELECT sessmgr.scalar_as(NULL::int, 'loop', 'SELECT $1', i) FROM generate_series(6, 7) i;
+    BEGIN
+        PERFORM 1 / 0;
+    EXCEPTION WHEN division_by_zero THEN NULL;
+    END;
+    RAISE INFO '%', public.try(format('SELECT sessmgr.execute(%L::sessmgr.session, ''SELECT 1'')', s));
+    RAISE INFO '%', public.try(format('SELECT sessmgr.push(%L::sessmgr.session, ''SELECT 1'', ''x'')', s));
+    RAISE INFO '%', public.try(format('SELECT sessmgr.commit(%L::sessmgr.session)', s));
+    RAISE INFO '%', public.try(format('SELECT sessmgr.close(%L::sessmgr.session)', s));
+    RAISE INFO '%', public.try('SELECT sessmgr.reset()');
+    RETURN NEXT 8;
+END $$;
+SELECT sessmgr.execute_many(:'s'::sessmgr.session, 'INSERT INTO bulk.numbers VALUES ($1)', format('SELECT nested(%L)', :'s'));
+SELECT sessmgr.push(:'s'::sessmgr.session, format('SELECT nested(%L), ''again''', :'s'), 'bulk.numbers');
+SELECT sessmgr.commit(:'s');
+SELECT counts();
+TRUNCATE numbers;
+-- pull in a trigger of a pull
+CREATE FUNCTION pull_more() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM sessmgr.pull('loop', format('SELECT %s * 10 + i FROM generate_series(1, 2) i', NEW.i), 'bulk.numbers', '{i}');
+    BEGIN
+        PERFORM sessmgr.pull('loop', 'SELECT 1 / 0', 'bulk.numbers', '{i}');
+    EXCEPTION WHEN division_by_zero THEN NULL;
+    END;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER more BEFORE INSERT ON passing FOR EACH ROW EXECUTE FUNCTION pull_more();
+TRUNCATE passing;
+SELECT sessmgr.pull('loop', 'SELECT i FROM generate_series(1, 3) i', 'passing');
+SELECT array_agg(i) FROM passing;
+SELECT counts();
+DROP TRIGGER more ON passing;
+TRUNCATE numbers;
+
+-- mode autocommit: all or nothing still
+SELECT sessmgr.open((sessmgr.create_session('loop', options => '{"hold": true, "transaction": "autocommit"}')).factory) AS a \gset
+SELECT sessmgr.push(:'a'::sessmgr.session, 'SELECT 1', 'bulk.numbers', '{i}');
+SELECT try(format('SELECT sessmgr.execute_many(%L::sessmgr.session, ''INSERT INTO bulk.numbers SELECT 1 / $1'', ''VALUES (1), (0)'')', :'a'));
+SELECT counts(), sessmgr.in_transaction(:'a');
+SELECT sessmgr.close(:'a');
+-- mode joined: with the local transaction
+BEGIN;
+SELECT sessmgr.open((sessmgr.create_session('loop', options => '{"transaction": "joined"}')).factory) AS j \gset
+SELECT sessmgr.push(:'j'::sessmgr.session, 'SELECT 2', 'bulk.numbers', '{i}');
+SAVEPOINT x;
+SELECT sessmgr.execute_many(:'j'::sessmgr.session, 'INSERT INTO bulk.numbers VALUES ($1)', 'VALUES (3), (4)');
+ROLLBACK TO x;
+SELECT sessmgr.execute_many(:'j'::sessmgr.session, 'INSERT INTO bulk.numbers VALUES ($1)', 'VALUES (5), (6)');
+SELECT sessmgr.pull(:'j'::sessmgr.session, 'SELECT i, ''pulled'' FROM bulk.numbers', 'numbers');
+COMMIT;
+SELECT counts();
+BEGIN;
+SELECT sessmgr.open((sessmgr.create_session('loop', options => '{"transaction": "joined"}')).factory) AS j \gset
+SELECT sessmgr.push(:'j'::sessmgr.session, 'SELECT 7', 'bulk.numbers', '{i}');
+ROLLBACK;
+SELECT counts();
+CREATE SERVER joined_loop FOREIGN DATA WRAPPER sessmgr OPTIONS (loopback 'true', dbname :'db', transaction 'joined');
+CREATE USER MAPPING FOR CURRENT_USER SERVER joined_loop OPTIONS (user :'me');
+BEGIN;
+SELECT sessmgr.push('joined_loop', 'SELECT 8', 'bulk.numbers', '{i}');
+SELECT try($$SELECT sessmgr.execute_many('joined_loop', 'INSERT INTO bulk.numbers VALUES ($1)', 'SELECT sessmgr.scalar_as(NULL::int, ''joined_loop'', ''SELECT 1'')')$$);
+ROLLBACK;
+SELECT sessmgr.push('joined_loop', 'SELECT 9', 'bulk.numbers', '{i}');
+SELECT counts();
+SET client_min_messages = warning;
+DROP SERVER joined_loop CASCADE;
+RESET client_min_messages;
+TRUNCATE numbers;
+
+--
+-- spi:
+--
+SELECT sessmgr.execute_many('spi:', 'INSERT INTO numbers VALUES ($1, $2)', 'SELECT i, ''t'' || i FROM generate_series(1, 3) i');
+SELECT sessmgr.execute_many('spi:', 'SELECT $1 FROM generate_series(1, 2)', 'VALUES (1), (2)');
+SELECT counts();
+SELECT sessmgr.execute_many('spi:', 'SELECT 1 / $1', 'VALUES (1), (0)');
+SELECT try($$SELECT sessmgr.execute_many('spi:', 'COMMIT', 'VALUES (1)')$$);
+SELECT try($$SELECT sessmgr.execute_many('spi:', '', 'VALUES (1)')$$);
+SELECT try($$SELECT sessmgr.execute_many('spi:', 'SELECT 1; SELECT 2', 'VALUES (1)')$$);
+SELECT try($$SELECT sessmgr.execute_many('spi:', 'COPY numbers TO STDOUT', 'VALUES (1)')$$);
+SELECT try($$SELECT sessmgr.execute_many('spi:', 'SELECT $2', 'VALUES (1)')$$);
+SELECT try($$SELECT sessmgr.pull('spi:', 'SELECT 1', 'numbers')$$);
+SELECT try($$SELECT sessmgr.push('spi:', 'SELECT 1', 'numbers')$$);
+
+-- nothing is left checked out
+SELECT sessmgr.close(:'s');
+SELECT dburi, state, rows, bytes FROM sessmgr.connections WHERE state <> 'idle';
+SET client_min_messages = warning;
+DROP SCHEMA bulk CASCADE;
+DROP SERVER back CASCADE;
+DROP SERVER echo CASCADE;

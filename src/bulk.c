@@ -109,7 +109,7 @@ check_may_copy(SmPull *pull)
 	if (check_enable_rls(RelationGetRelid(pull->rel), InvalidOid, false) == RLS_ENABLED)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("sessmgr.pull() not supported with row-level security"),
+				 errmsg("sessmgr.pull() is not supported with row-level security"),
 				 errhint("Use INSERT ... SELECT with sessmgr.query().")));
 }
 
@@ -131,7 +131,11 @@ sm_bulk_pull(SmSession *session, SmEngine *engine, const char *query, Oid into_t
 	check_supported(engine->driver->pull != NULL, engine, "sessmgr.pull()");
 	foreach(lc, columns)
 		pull.columns = lappend(pull.columns, makeString(lfirst(lc)));
-	pull.rel = table_open(into_table, RowExclusiveLock);
+	pull.rel = try_table_open(into_table, RowExclusiveLock);
+	if (pull.rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("there is no table with OID %u", into_table)));
 	pull.attnums = CopyGetAttnums(RelationGetDescr(pull.rel), pull.rel, pull.columns);
 	pull.pstate = make_parsestate(NULL);
 	check_may_copy(&pull);

@@ -180,7 +180,6 @@ sm_pull_run(SmConn *conn, const SmPull *pull)
 	int			n;
 
 	src.deadline = sm_deadline(conn->engine->options.statement_timeout);
-	sm_report_echo(conn->engine, pull->query);
 	n = sm_copy_describe(conn, query, &types, src.deadline);
 	if (n != wanted)
 		ereport(ERROR,
@@ -193,6 +192,7 @@ sm_pull_run(SmConn *conn, const SmPull *pull)
 	src.binary = is_binary(pull, conn, types);
 	src.sql = psprintf("COPY (\n%s\n) TO STDOUT%s", query,
 					   src.binary ? " (FORMAT binary)" : "");
+	sm_report_echo(conn->engine, src.sql);
 	sm_copy_out_begin(conn, src.sql, src.deadline);
 	source = &src;
 	PG_TRY();
