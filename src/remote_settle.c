@@ -322,8 +322,9 @@ drop(SmConn *conn)
 }
 
 /*
- * Nothing more will be sent in the pipeline that the connection is in, if any:
- * it ends with the sync that was sent last.
+ * Nothing more will be sent in the pipeline that the connection is in, if any,
+ * but its end.  A cancel may come between two of its commands and have no
+ * effect, and nobody may commit some of them: so the last one is an error.
  */
 static bool
 end_pipeline(SmConn *conn)
@@ -331,7 +332,9 @@ end_pipeline(SmConn *conn)
 	if (PQpipelineStatus(conn->pg) == PQ_PIPELINE_OFF || conn->syncs > 0)
 		return true;
 	conn->syncs = 1;
-	return PQpipelineSync(conn->pg) == 1;
+	return PQsendQueryParams(conn->pg, "ROLLBACK TO SAVEPOINT sessmgr_canceled",
+							 0, NULL, NULL, NULL, NULL, 0) &&
+		PQpipelineSync(conn->pg);
 }
 
 /*

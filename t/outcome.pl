@@ -137,7 +137,14 @@ $local->safe_psql('postgres', q{
 		INSERT INTO here VALUES (id);
 		SELECT sessmgr.execute(sessmgr.open((sessmgr.create_session(target,
 				options => '{"transaction": "two_phase"}')).factory), 'INSERT INTO t VALUES ($1)', id)
-		FROM unnest(ARRAY['remote', uri]) AS target $$});
+		FROM unnest(ARRAY['remote', uri]) AS target $$;
+	CREATE TABLE pulled (id text);
+	CREATE FUNCTION in_many(uri text, id text) RETURNS bigint LANGUAGE sql AS
+		$$ SELECT sessmgr.execute_many(uri, 'INSERT INTO t VALUES ($1)', format('SELECT %L', id)) $$;
+	CREATE FUNCTION in_pull(uri text, id text) RETURNS bigint LANGUAGE sql AS
+		$$ SELECT sessmgr.pull(uri, format('INSERT INTO t VALUES (%L) RETURNING id', id), 'pulled') $$;
+	CREATE FUNCTION in_push(uri text, id text) RETURNS bigint LANGUAGE sql AS
+		$$ SELECT sessmgr.push(uri, format('SELECT %L', id), 't') $$});
 my $psql = psql($local);
 my $there = psql($remote);
 
@@ -185,7 +192,7 @@ sub try
 }
 
 my $cuts = 0;
-foreach my $function ('in_call', 'in_shape', 'in_session', 'in_joined', 'in_two_phase')
+foreach my $function ('in_call', 'in_shape', 'in_session', 'in_many', 'in_pull', 'in_push', 'in_joined', 'in_two_phase')
 {
 	my $all = $function eq 'in_two_phase' ? 2 : 1;
 	my %seen;
