@@ -308,7 +308,7 @@ SELECT try($$SELECT sessmgr.pull('loop', 'SELECT 1, 2, true', 'seq')$$);
 SELECT try($$SELECT sessmgr.push('loop', 'SELECT 1, 2, true', 'bulk.seq')$$);
 -- a foreign table
 SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS postgres_fdw SCHEMA public;
+CREATE EXTENSION postgres_fdw SCHEMA public;
 RESET client_min_messages;
 CREATE SERVER back FOREIGN DATA WRAPPER postgres_fdw OPTIONS (dbname :'db');
 CREATE USER MAPPING FOR CURRENT_USER SERVER back;
@@ -492,5 +492,5 @@ SELECT sessmgr.close(:'s');
 SELECT dburi, state, rows, bytes FROM sessmgr.connections WHERE state <> 'idle';
 SET client_min_messages = warning;
 DROP SCHEMA bulk CASCADE;
-DROP SERVER back CASCADE;
+DROP EXTENSION postgres_fdw CASCADE;
 DROP SERVER echo CASCADE;

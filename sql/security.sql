@@ -17,6 +17,8 @@ LANGUAGE sql STABLE AS $$
                                           WHEN 'anyelement' THEN 'NULL::int'
                                           WHEN 'integer' THEN '1'
                                           WHEN 'name' THEN '''default'''
+                                          WHEN 'regclass' THEN '''public.kv'''
+                                          WHEN 'text[]' THEN 'NULL::text[]'
                                           ELSE '1' END, ', ' ORDER BY t.n) AS args
                       FROM unnest(f.proargtypes) WITH ORDINALITY t (type, n)) a
      WHERE f.pronamespace = 'sessmgr'::regnamespace
