@@ -303,7 +303,10 @@ SELECT sessmgr.pull('loop', 'SELECT 1', 'viewed'), sessmgr.push('loop', 'SELECT 
 SELECT * FROM numbers;
 SELECT * FROM passing;
 SELECT try(format('SELECT sessmgr.pull(''loop'', ''SELECT 1, 2'', %L)', r)), try(format('SELECT sessmgr.push(''loop'', ''SELECT 1, 2'', %L)', 'bulk.' || r))
-    FROM unnest(ARRAY['simple', 'stored', 'idx']) r;
+    FROM unnest(ARRAY['simple', 'stored']) r;
+SELECT left(try($$SELECT sessmgr.pull('loop', 'SELECT 1', 'idx')$$), 5);
+SELECT left(try($$SELECT sessmgr.push('loop', 'SELECT 1', 'bulk.idx')$$), 5);
+SELECT try($$SELECT sessmgr.pull('loop', 'SELECT 1', 0)$$);
 SELECT try($$SELECT sessmgr.pull('loop', 'SELECT 1, 2, true', 'seq')$$);
 SELECT try($$SELECT sessmgr.push('loop', 'SELECT 1, 2, true', 'bulk.seq')$$);
 -- a foreign table
