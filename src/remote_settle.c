@@ -394,6 +394,7 @@ wait_for_any(dlist_head *conns, TimestampTz deadline, int *nready)
 		Assert(n <= nslots);
 		/* poll() leaves those out that are negative */
 		slot[SLOT_CONN].fd = slot[SLOT_CANCEL].fd = -1;
+		slot[SLOT_CONN].events = slot[SLOT_CANCEL].events = 0;
 		if (conn->settle_step == SM_SETTLE_DONE)
 			continue;
 		any = true;
