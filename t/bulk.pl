@@ -52,7 +52,7 @@ sub counts
 sub worker
 {
 	my @pids;
-	wait_for(sub { @pids = remote_backends($remote, "xact_start IS NOT NULL") });
+	wait_for(sub { @pids = remote_backends($remote, q{state = 'active' AND (query LIKE 'COPY%' OR query LIKE 'INSERT INTO t VALUES ($1%')}) });
 	return $pids[0];
 }
 
