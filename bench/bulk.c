@@ -46,6 +46,7 @@ main(int argc, char **argv)
 
 	PQclear(PQexec(conn, "BEGIN"));
 	PQclear(PQprepare(conn, "p", "INSERT INTO t VALUES ($1, $2)", 2, types));
+	PQsetnonblocking(conn, 1);
 	PQenterPipelineMode(conn);
 	for (int i = 1; i <= rows; i++)
 	{
@@ -66,6 +67,7 @@ main(int argc, char **argv)
 			}
 		}
 	}
+	PQsetnonblocking(conn, 0);
 	PQpipelineSync(conn);
 	for (; taken < rows; taken++)
 		take(conn);
