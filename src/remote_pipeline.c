@@ -117,6 +117,8 @@ read_result(SmPipeline *p)
 	{
 		/* no results, and no end of them */
 		sm_conn_set_state(conn, SM_CONN_DEAD);
+		if (PQstatus(conn->pg) != CONNECTION_OK)
+			sm_report_lost(conn, p->sql);
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("unexpected answer from \"%s\"", conn->engine->label),

@@ -105,11 +105,15 @@ foreach my $kind ('call', 'session')
 		$psql->value("SELECT sessmgr.execute($target, 'INSERT INTO t VALUES (''before'')')");
 	}
 	stop_process($pid);
-	$psql->value("SET statement_timeout = '1s'");
-	$psql->fails(
-		"SELECT sessmgr.execute($target, 'INSERT INTO t VALUES (''sending'', \$1)', repeat('x', 30000000))",
-		'57014', "sending, $kind: timeout, and surely without effect");
-	$psql->value('RESET statement_timeout');
+	$psql->start("SELECT sessmgr.execute($target, 'INSERT INTO t VALUES (''sending'', \$1)', repeat('x', 30000000))");
+	ok( wait_for(
+			sub {
+				$local->safe_psql('postgres',
+					"SELECT wait_event_type FROM pg_stat_activity WHERE pid = $psql->{pid}") eq 'Extension';
+			}),
+		"sending, $kind: the sockets are full");
+	$local->safe_psql('postgres', "SELECT pg_cancel_backend($psql->{pid})");
+	$psql->fails(undef, '57014', "sending, $kind: cancelled, and surely without effect");
 	continue_process($pid);
 	ok(wait_for(sub { !grep { $_ == $pid } remote_backends($remote) }),
 		"sending, $kind: the connection was dropped");
