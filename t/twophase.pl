@@ -444,6 +444,8 @@ foreach my $how ('commit_timeout', 'cancel', 'statement_timeout', 'terminate', '
 	ok( wait_for(sub { log_since($local, $logged) =~ /may still be prepared on "r1"/ }),
 		"$how: what is in doubt is in the log");
 	continue_process($stopped);
+	# until it has ended, it may still read the PREPARE that waits on its socket
+	wait_for(sub { !$there[0]->value("SELECT count(*) FROM pg_stat_activity WHERE pid = $stopped") });
 	quiet();
 	like(recovered(), qr/^(?:rolled back)?$/, "$how: recovered");
 	committed("PREPARE is not answered, $how", '- - -');
