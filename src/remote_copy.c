@@ -136,9 +136,10 @@ copy_begun(SmConn *conn, ExecStatusType wanted, const char *sql, TimestampTz dea
 	}
 	if (res != NULL && PQresultStatus(res) == PGRES_FATAL_ERROR)
 	{
+		/* before the TRY, in which it does not change */
+		sm_remote_keep_error(conn, &error);
 		PG_TRY();
 		{
-			sm_remote_keep_error(conn, &error);
 			while (sm_remote_next(conn, sql, deadline) != NULL)
 				continue;
 		}
