@@ -35,6 +35,7 @@ pg_usable() {
 	bindir=$("$1" --bindir)
 	[ -x "$bindir/initdb" ] && [ -x "$bindir/postgres" ] && [ -x "$bindir/pgbench" ] &&
 		[ -r "$("$1" --pgxs)" ] && [ -r "$("$1" --includedir)/libpq-fe.h" ] &&
+		[ -r "$("$1" --includedir-server)/postgres.h" ] &&
 		pg_same_minor "$1"
 }
 
@@ -132,7 +133,9 @@ private_pg() {
 		cp -rs "$dir/." "$root$dir"
 	done
 	for dir in "$("$1" --includedir)" "$("$1" --pkgincludedir)" "$("$1" --includedir-server)"; do
+		# one inside of another is there already: never write through its link
 		[ -e "$root$dir" ] && continue
+		[ -e "$dir" ] || die "$dir, which $1 names, is not there"
 		mkdir -p "$root${dir%/*}"
 		ln -s "$dir" "$root$dir"
 	done
