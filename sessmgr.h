@@ -63,6 +63,12 @@ typedef enum SmPoolClass
 	SM_POOL_NULL
 } SmPoolClass;
 
+typedef enum SmBinaryMode
+{
+	SM_BINARY_AUTO,
+	SM_BINARY_OFF
+} SmBinaryMode;
+
 typedef enum SmTxnMode
 {
 	SM_TXN_MANUAL,
@@ -103,6 +109,7 @@ typedef struct SmEngineOptions
 	int			commit_timeout;
 	int			cleanup_timeout;
 	int			statement_cache_size;
+	int			binary;			/* SmBinaryMode */
 	int			echo;
 	int			hide_parameters;
 } SmEngineOptions;
@@ -310,6 +317,7 @@ typedef struct SmConn
 	/* what follows is the libpq driver's */
 	PGconn	   *pg;
 	PGresult   *result;			/* the one being read, freed on any way out */
+	PGresult   *error;			/* that of the command being read, the same */
 	struct WaitEventSet *waitset;
 	int			waitset_events; /* what it waits for on the socket */
 	bool		fd_acquired;	/* counted with AcquireExternalFD */
@@ -320,6 +328,7 @@ typedef struct SmConn
 	bool		fresh;			/* nothing was sent since DISCARD ALL */
 	bool		simple_copy;	/* it is a COPY FROM STDIN of the simple protocol */
 	int			syncs;			/* of a pipeline: sent, and not yet read */
+	int			ended;			/* commands of a pipeline read to their end */
 	uint64		error_row;		/* that the error about to be raised belongs to */
 	bool		bulk;			/* it is a bulk function's; how far that is: */
 	uint64		bulk_rows;
@@ -335,6 +344,8 @@ typedef struct SmConn
 	bool		listens;		/* to notifications: not for reuse */
 	int			encoding;		/* what it was connected with */
 	bool		verify;			/* values may not be valid in our encoding */
+	bool		binary;			/* values may travel in binary form */
+	bool		same_major;		/* it is of our own major version */
 	SmSessionOptions defaults;	/* the default_transaction_* set on it */
 	bool		defaults_unknown;	/* a statement may have changed them */
 	int			backend;		/* its process id if it is of this cluster, 0:
@@ -379,11 +390,19 @@ typedef struct SmStatementEntry
 	SmStatementKey key;			/* hash key; what it points to is owned here */
 	dlist_node	node;			/* most recently used first */
 	bool		prepared;
-	bool		described;		/* nfields is known */
-	int			nfields;
-	bool		accepted;		/* a sink's describe() has taken the shape */
+	int			nfields;		/* of its rows, known when it is prepared */
+	Oid		   *fields;			/* their types */
+	TupleDesc	shape;			/* the same for a sink's describe(), or NULL */
 	char		name[32];
 } SmStatementEntry;
+
+/* In which form values of a type may travel. */
+typedef enum SmForm
+{
+	SM_FORM_TEXT,
+	SM_FORM_SAME_MAJOR,			/* binary between servers of one major version */
+	SM_FORM_BINARY
+} SmForm;
 
 /* Bind parameters of one call, as the caller's datums. */
 typedef struct SmParams
@@ -392,28 +411,73 @@ typedef struct SmParams
 	Oid		   *types;			/* UNKNOWNOID: a literal, value is a cstring */
 	Datum	   *values;
 	bool	   *nulls;
+	SmForm	   *forms;
 	FmgrInfo   *outputs;		/* the types' output functions */
+	FmgrInfo   *sends;			/* and send functions, but for text only */
 	bool		names_objects;	/* some type's output depends on search_path */
 	bool		has_money;		/* and some on lc_monetary */
 } SmParams;
 
+/* Parameters as libpq takes them (see src/wire.c). */
+typedef struct SmWire
+{
+	int			n;
+	Oid		   *types;			/* as declared to the server */
+	const char **values;
+	int		   *lengths;
+	int		   *formats;		/* 0: text, 1: binary */
+	uint64	   *fixed;			/* room for short values */
+	struct
+	{
+		Oid			types[8];
+		const char *values[8];
+		int			lengths[8];
+		int			formats[8];
+		uint64		fixed[8];
+	}			few;
+} SmWire;
+
+/* A column of rows to be read (see src/reader.c). */
+typedef struct SmColumn
+{
+	Oid			type;
+	int32		typmod;
+	Oid			ioparam;
+	FmgrInfo	input;
+	/* binary form, for the type of the target seen last: */
+	Oid			remote;
+	bool		same_major;
+	bool		agrees;
+	FmgrInfo	receive;
+} SmColumn;
+
+/* Reads rows of one shape. */
+typedef struct SmReader
+{
+	TupleDesc	desc;
+	MemoryContext cxt;
+	bool		names_objects;	/* reading text depends on search_path */
+	bool		has_money;		/* or on lc_monetary */
+	SmColumn	columns[FLEXIBLE_ARRAY_MEMBER];
+} SmReader;
+
 /*
  * Where the rows of a statement go.
  *
- * "desc" is the shape that the caller declared.  If it is NULL, describe() is
- * called once before the first row (also when there will be none) with the
- * statement's own shape, in which only types that this database surely has in
- * common with the target keep their type and all others are text; it sets
- * desc.  row() gets one row of that shape in a context that is reset after it,
- * and returns false when it wants no more: the rest is then thrown away.
- * first_column: desc has one column, and only the first column of the first
- * row is wanted; row() may get it in the context that the statement was called
- * in, where it stays.
+ * "reader" is for the shape that the caller declared.  If it is NULL,
+ * describe() is called once before the first row (also when there will be
+ * none) with the statement's own shape, in which only types that this database
+ * surely has in common with the target keep their type and all others are
+ * text; it sets reader.  row() gets one row of that shape in a context that is
+ * reset after it, and returns false when it wants no more: the rest is then
+ * thrown away.
+ * first_column: the shape has one column, and only the first column of the
+ * first row is wanted; row() may get it in the context that the statement was
+ * called in, where it stays.
  */
 typedef struct SmSink
 {
-	TupleDesc	desc;
-	AttInMetadata *input;		/* of desc, if the caller keeps one */
+	SmReader   *reader;
 	bool		first_column;
 	void		(*describe) (struct SmSink *sink, TupleDesc desc);
 	bool		(*row) (struct SmSink *sink, Datum *values, bool *nulls);
@@ -427,6 +491,9 @@ typedef struct SmStatement
 	bool		autocommit;		/* not inside a transaction of a session */
 	bool		first;			/* nothing has been done in that transaction */
 	const SmSessionOptions *defaults;	/* of an autocommit statement */
+	/* what is to be done before it, in one way with it; gone when it is sent: */
+	const SmSessionOptions *begin;	/* begin a transaction like this, or NULL */
+	List	   *before;			/* of char *, commands that return nothing */
 } SmStatement;
 
 /* Statements that are not for a statement function. */
@@ -440,13 +507,50 @@ typedef enum SmOdd
 								 * same statement will be prepared anew */
 } SmOdd;
 
+typedef enum SmRunStep
+{
+	SM_RUN_PREPARING,			/* it is prepared or described */
+	SM_RUN_RUNNING,
+	SM_RUN_DONE
+} SmRunStep;
+
+/* A statement on its way there and back (see src/statement.c). */
+typedef struct SmRun
+{
+	SmConn	   *conn;
+	SmStatement *statement;
+	SmSink	   *sink;			/* or NULL */
+	bool		declared;		/* it came with a shape */
+	bool		wait;			/* to its end */
+	MemoryContext cxt;
+	TimestampTz deadline;
+	SmStatementEntry *entry;	/* or NULL: not cached, and not prepared */
+	SmRunStep	step;
+	int			nbefore;		/* commands of this flight that come before it */
+	int			describing;		/* the command that describes it */
+	bool		retried;
+	/* reading */
+	bool		reading;		/* a result with rows, or none, has come */
+	MemoryContext rowcxt;		/* or NULL: one row at most, in cxt */
+	Datum	   *row;
+	bool	   *nulls;
+	Datum		one_value;
+	bool		one_null;
+	bool		full;			/* the sink wants no more rows */
+	bool		copied;			/* it was a COPY that sent something */
+	bool		forget_all;		/* the server has forgotten all statements */
+	uint64		count;
+	SmOdd		odd;
+	SmWire		wire;
+	SmStatementEntry unnamed;	/* prepared, but not cached */
+} SmRun;
+
 /* A statement that is run again and again in pipeline mode. */
 typedef struct SmPipeline
 {
 	SmConn	   *conn;
 	const char *sql;
 	TimestampTz deadline;
-	int			nparams;
 	uint64		sent;			/* rows */
 	uint64		ended;			/* commands whose results were read; the first
 								 * one prepares the statement */
@@ -526,8 +630,8 @@ typedef struct SmDriver
 	void		(*close) (SmConn *conn);
 	/* in a process forked from the one that made it: give up our copy */
 	void		(*abandon) (SmConn *conn);
-	/* begin a transaction as the options say, and then, if not NULL, do this */
-	void		(*begin) (SmConn *conn, const SmSessionOptions *options, const char *then);
+	/* begin a transaction as the options say, and then run these commands */
+	void		(*begin) (SmConn *conn, const SmSessionOptions *options, List *then);
 	/* run a command that returns nothing: SAVEPOINT, COMMIT ... */
 	void		(*command) (SmConn *conn, const char *sql, SmCommand kind);
 	/* the same in two halves, so that several targets can work at a time */
@@ -540,7 +644,7 @@ typedef struct SmDriver
 	 * is up to the caller: SM_ODD_TRANSACTION_CONTROL if it was that,
 	 * SM_ODD_STALE if a "first" one has to be run again in a new transaction
 	 */
-	uint64		(*execute) (SmConn *conn, const SmStatement *statement, SmSink *sink,
+	uint64		(*execute) (SmConn *conn, SmStatement *statement, SmSink *sink,
 							SmOdd *odd);
 	/*
 	 * The bulk functions, in a transaction.  Each returns a number of rows.
@@ -804,8 +908,16 @@ extern bool sm_password_must_be_used(const SmTarget *target);
 extern void sm_options_check_spi(const SmSessionOptions *session);
 extern SmTarget *sm_target_resolve(Oid roleid, const char *dburi, Jsonb *call);
 
+/* in src/types.c */
+extern Oid	sm_wire_type(Oid type);
+extern Oid	sm_shared_type(Oid type);
+extern bool sm_binary_possible(const SmConn *conn);
+extern SmForm sm_type_form(Oid type);
+extern bool sm_types_agree(Oid here, Oid there, const SmConn *conn);
+
 /* in src/params.c */
 extern bool sm_type_names_objects(Oid type);
+extern SmParams *sm_params_of_types(int n, const Oid *types);
 extern SmParams *sm_params_from_desc(TupleDesc desc);
 extern SmParams *sm_params_from_call(FunctionCallInfo fcinfo, int first, SmParams **kept);
 
@@ -814,7 +926,19 @@ extern bool sm_type_has_money(Oid type);
 extern int	sm_textmode_begin(bool names_objects, bool has_money);
 extern int	sm_textmode_begin_reading(bool has_money);
 extern void sm_textmode_end(int level);
-extern void sm_textmode_params(const SmParams *params, const char **values);
+
+/* in src/wire.c */
+extern void sm_wire_init(SmWire *wire, const SmParams *params);
+extern void sm_wire_encode(SmWire *wire, const SmParams *params, const SmConn *conn);
+extern const char *sm_wire_show(const SmParams *params, int i);
+
+/* in src/reader.c */
+extern TupleDesc sm_result_shape(const PGresult *res);
+extern SmReader *sm_reader_make(TupleDesc desc);
+extern bool sm_reader_wants_binary(SmReader *reader, const SmConn *conn, int n,
+								   const Oid *types);
+extern void sm_reader_row(SmReader *reader, const SmConn *conn, const PGresult *res,
+						  int row, Datum *values, bool *nulls);
 
 /* in src/local_rows.c */
 extern void sm_rows_open(SmRows *rows, const char *argument, const char *sql);
@@ -872,13 +996,16 @@ extern void sm_report_connect_timeout(SmConn *conn);
 extern void sm_remote_wait(SmConn *conn, uint32 events, const char *sql,
 						   TimestampTz deadline);
 extern void sm_remote_begin(SmConn *conn, bool commits);
-extern void sm_remote_sent(SmConn *conn, int sent, const char *sql, TimestampTz deadline);
+extern void sm_remote_sent(SmConn *conn, int sent, bool wait, const char *sql,
+						   TimestampTz deadline);
+extern bool sm_remote_take(SmConn *conn);
 extern PGresult *sm_remote_next(SmConn *conn, const char *sql, TimestampTz deadline);
 extern void sm_remote_keep_error(SmConn *conn, PGresult **error);
 extern void sm_remote_raise(SmConn *conn, PGresult *error, const char *sql,
 							bool is_commit) pg_attribute_noreturn();
 extern PGresult *sm_remote_run(SmConn *conn, const char *sql, bool commits,
 							   TimestampTz deadline);
+extern char *sm_commands_join(const List *commands);
 extern void sm_remote_command_send(SmConn *conn, const char *sql, bool commits,
 								   TimestampTz deadline);
 extern void sm_remote_command_finish(SmConn *conn, const char *sql, bool commits,
@@ -886,6 +1013,7 @@ extern void sm_remote_command_finish(SmConn *conn, const char *sql, bool commits
 extern bool sm_remote_ping(SmConn *conn, TimestampTz deadline);
 
 /* in src/remote_copy.c */
+extern void sm_append_quoted(StringInfo buf, const char *identifier);
 extern int	sm_copy_describe(SmConn *conn, const char *sql, Oid **types,
 							 TimestampTz deadline);
 extern List *sm_copy_columns(SmConn *conn, const char *table, TimestampTz deadline);
@@ -899,8 +1027,8 @@ extern uint64 sm_copy_in_end(SmConn *conn, const char *sql, TimestampTz deadline
 
 /* in src/remote_pipeline.c */
 extern void sm_pipeline_begin(SmPipeline *pipeline, SmConn *conn, const char *sql,
-							  int nparams, const Oid *types);
-extern void sm_pipeline_row(SmPipeline *pipeline, const char *const *values);
+							  const SmWire *wire);
+extern void sm_pipeline_row(SmPipeline *pipeline, const SmWire *wire);
 extern uint64 sm_pipeline_end(SmPipeline *pipeline);
 
 /* in src/remote_connect.c */
@@ -916,20 +1044,19 @@ extern SmStatementEntry *sm_statement_find(SmConn *conn, const char *sql, int np
 										   const Oid *types, TimestampTz deadline,
 										   bool *seen);
 extern void sm_statement_name(SmConn *conn, SmStatementEntry *entry);
+extern void sm_statement_described(SmConn *conn, SmStatementEntry *entry,
+								   const PGresult *res, bool shape);
 extern void sm_statement_forget(SmConn *conn, SmStatementEntry *entry);
 extern void sm_statement_forget_all(SmConn *conn);
 
 /* in src/statement.c */
-extern Oid	sm_wire_type(Oid type);
-extern Oid	sm_shared_type(Oid type);
 extern SmOdd sm_statement_ended(SmConn *conn, const char *tag);
-extern uint64 sm_statement_execute(SmConn *conn, const SmStatement *statement,
-								   SmSink *sink, SmOdd *odd);
-
-/* in src/copy_format.c */
-extern void sm_append_quoted(StringInfo buf, const char *identifier);
-extern bool sm_copy_binary_possible(void);
-extern bool sm_copy_types_agree(Oid here, Oid there, const SmConn *conn);
+extern void sm_run_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink,
+						 bool wait);
+extern bool sm_run_advance(SmRun *run);
+extern uint64 sm_run_finish(SmRun *run, SmOdd *odd);
+extern uint64 sm_statement_execute(SmConn *conn, SmStatement *statement, SmSink *sink,
+								   SmOdd *odd);
 
 /* in src/many.c */
 extern uint64 sm_many_run(SmConn *conn, const SmMany *many, SmOdd *odd);
@@ -990,8 +1117,9 @@ extern void sm_twophase_recover(SmEngine *engine,
 /* in src/joined.c */
 extern bool sm_session_bound(const SmSession *session);
 extern void sm_savepoints_truncate(SmSession *session, int n);
-extern void sm_joined_begin(SmSession *session, SmConn *conn);
-extern void sm_joined_nest(SmSession *session);
+extern List *sm_joined_begin(SmSession *session, SmSessionOptions *options);
+extern List *sm_joined_nest(SmSession *session);
+extern void sm_joined_unsent(SmSession *session, int n);
 extern void sm_joined_subcommit(SmSession *session, int level);
 extern const char *sm_joined_subabort(SmSession *session, int level);
 /* in src/idle.c */

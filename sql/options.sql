@@ -130,6 +130,7 @@ DECLARE
                        WHEN option = 'poolclass' THEN 'NullPool'
                        WHEN option = 'isolation_level' THEN 'READ UNCOMMITTED'
                        WHEN option = 'transaction' THEN 'autocommit'
+                       WHEN option = 'binary' THEN 'off'
                        ELSE 'on' END;
     outcome text;
 BEGIN

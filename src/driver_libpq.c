@@ -217,15 +217,11 @@ ensure_set_up(SmConn *conn)
 	conn->set_up_late = libpq_status(conn) != PQTRANS_IDLE;
 }
 
-static void
-libpq_begin(SmConn *conn, const SmSessionOptions *options, const char *then)
+static char *
+begin_command(const SmSessionOptions *options)
 {
-	static const SmSessionOptions none = {0};
 	StringInfoData buf;
 
-	ensure_set_up(conn);
-	conn->set_up_late = false;
-	set_defaults(conn, &none);
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "BEGIN");
 	if (options->isolation_level != SM_ISOLATION_DEFAULT)
@@ -237,15 +233,39 @@ libpq_begin(SmConn *conn, const SmSessionOptions *options, const char *then)
 	if (options->deferrable != SM_UNSET)
 		appendStringInfoString(&buf, options->deferrable == SM_ON ?
 							   " DEFERRABLE" : " NOT DEFERRABLE");
-	if (then != NULL)
-		appendStringInfo(&buf, "; %s", then);
-	libpq_command(conn, buf.data, SM_COMMAND_PLAIN);
+	return buf.data;
+}
+
+/* A transaction is about to begin: it must find no default left behind. */
+static void
+ensure_plain(SmConn *conn)
+{
+	static const SmSessionOptions none = {0};
+
+	ensure_set_up(conn);
+	conn->set_up_late = false;
+	set_defaults(conn, &none);
+}
+
+static void
+libpq_begin(SmConn *conn, const SmSessionOptions *options, List *then)
+{
+	ensure_plain(conn);
+	libpq_command(conn, sm_commands_join(lcons(begin_command(options), then)),
+				  SM_COMMAND_PLAIN);
 }
 
 static uint64
-libpq_execute(SmConn *conn, const SmStatement *statement, SmSink *sink, SmOdd *odd)
+libpq_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmOdd *odd)
 {
-	ensure_set_up(conn);
+	if (statement->begin != NULL)
+	{
+		ensure_plain(conn);
+		statement->before = lcons(begin_command(statement->begin), statement->before);
+		statement->begin = NULL;
+	}
+	else
+		ensure_set_up(conn);
 	if (statement->autocommit)
 		set_defaults(conn, statement->defaults);
 	return sm_statement_execute(conn, statement, sink, odd);

@@ -43,7 +43,6 @@ typedef struct SinkReceiver
 	bool		started;
 	bool		full;
 	bool		same;			/* row types agree: no conversion */
-	AttInMetadata *input;
 	FmgrInfo   *outputs;
 	MemoryContext rowcxt;
 	Datum	   *row;
@@ -84,9 +83,9 @@ start_rows(SinkReceiver *self, TupleDesc have)
 	SmSink	   *sink = self->sink;
 	int			natts;
 
-	if (sink->desc == NULL)
+	if (sink->reader == NULL)
 		sink->describe(sink, have);
-	natts = sink->desc->natts;
+	natts = sink->reader->desc->natts;
 	if (sink->first_column ? have->natts < natts : have->natts != natts)
 	{
 		/* a first column that is not there has no rows either */
@@ -98,7 +97,7 @@ start_rows(SinkReceiver *self, TupleDesc have)
 	if (self->full)
 		return;
 
-	self->same = same_types(have, sink->desc);
+	self->same = same_types(have, sink->reader->desc);
 	self->row = palloc0(Max(natts, 1) * sizeof(Datum));
 	self->nulls = palloc0(Max(natts, 1) * sizeof(bool));
 	self->rowcxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr row",
@@ -106,7 +105,6 @@ start_rows(SinkReceiver *self, TupleDesc have)
 	if (self->same)
 		return;
 
-	self->input = sink->input ? sink->input : TupleDescGetAttInMetadata(sink->desc);
 	self->outputs = palloc0(natts * sizeof(FmgrInfo));
 	for (int i = 0; i < natts; i++)
 	{
@@ -129,7 +127,7 @@ static bool
 receiver_slot(TupleTableSlot *slot, DestReceiver *pub)
 {
 	SinkReceiver *self = (SinkReceiver *) pub;
-	TupleDesc	desc = self->sink->desc;
+	SmReader   *reader = self->sink->reader;
 	MemoryContext old;
 
 	if (self->full)
@@ -137,7 +135,7 @@ receiver_slot(TupleTableSlot *slot, DestReceiver *pub)
 	slot_getallattrs(slot);
 	MemoryContextReset(self->rowcxt);
 	old = MemoryContextSwitchTo(self->rowcxt);
-	for (int i = 0; i < desc->natts; i++)
+	for (int i = 0; i < reader->desc->natts; i++)
 	{
 		self->nulls[i] = slot->tts_isnull[i];
 		self->row[i] = slot->tts_values[i];
@@ -146,9 +144,9 @@ receiver_slot(TupleTableSlot *slot, DestReceiver *pub)
 			char	   *text = self->nulls[i] ? NULL :
 				OutputFunctionCall(&self->outputs[i], slot->tts_values[i]);
 
-			self->row[i] = InputFunctionCall(&self->input->attinfuncs[i], text,
-											 self->input->attioparams[i],
-											 self->input->atttypmods[i]);
+			self->row[i] = InputFunctionCall(&reader->columns[i].input, text,
+											 reader->columns[i].ioparam,
+											 reader->columns[i].typmod);
 		}
 	}
 	if (!self->sink->row(self->sink, self->row, self->nulls))
@@ -249,9 +247,9 @@ check_result(int result, const SinkReceiver *receiver, SmOdd *odd)
 			break;
 	}
 	/* it returns no rows at all: for a declared shape a mismatch */
-	if (sink != NULL && !receiver->started && sink->desc != NULL &&
-		!sink->first_column && sink->desc->natts > 0)
-		sm_report_shape(receiver->engine, NULL, 0, sink->desc->natts);
+	if (sink != NULL && !receiver->started && sink->reader != NULL &&
+		!sink->first_column && sink->reader->desc->natts > 0)
+		sm_report_shape(receiver->engine, NULL, 0, sink->reader->desc->natts);
 }
 
 /* The text must be one statement, as on a connection. */
@@ -295,7 +293,7 @@ init_receiver(SinkReceiver *receiver, SmSink *sink, const SmEngine *engine)
 }
 
 static uint64
-spi_execute(SmConn *conn, const SmStatement *statement, SmSink *sink, SmOdd *odd)
+spi_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmOdd *odd)
 {
 	const SmParams *params = statement->params;
 	ParamTypes	types = {NULL, 0};
@@ -464,7 +462,7 @@ spi_abandon(SmConn *conn)
 }
 
 static void
-spi_begin(SmConn *conn, const SmSessionOptions *options, const char *then)
+spi_begin(SmConn *conn, const SmSessionOptions *options, List *then)
 {
 	(void) conn;
 	(void) options;

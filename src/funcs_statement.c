@@ -51,8 +51,7 @@ typedef enum TargetArg
 typedef struct CallSite
 {
 	SmParams   *params;
-	TupleDesc	desc;			/* of a scalar */
-	AttInMetadata *input;
+	SmReader   *reader;			/* of a scalar */
 	int16		typlen;
 	bool		typbyval;
 } CallSite;
@@ -173,10 +172,11 @@ static void
 learn_scalar(CallSite *site, FmgrInfo *flinfo, Oid type)
 {
 	MemoryContext old = MemoryContextSwitchTo(flinfo->fn_mcxt);
+	TupleDesc	desc;
 
-	site->desc = CreateTemplateTupleDesc(1);
-	TupleDescInitEntry(site->desc, 1, "value", type, -1, 0);
-	site->input = TupleDescGetAttInMetadata(site->desc);
+	desc = CreateTemplateTupleDesc(1);
+	TupleDescInitEntry(desc, 1, "value", type, -1, 0);
+	site->reader = sm_reader_make(desc);
 	get_typlenbyval(type, &site->typlen, &site->typbyval);
 	MemoryContextSwitchTo(old);
 }
@@ -188,11 +188,10 @@ do_scalar(FunctionCallInfo fcinfo, int first, TargetArg kind)
 	ScalarSink	sink = {0};
 
 	decode_call(&call, fcinfo, first, kind);
-	if (call.site->desc == NULL)
+	if (call.site->reader == NULL)
 		learn_scalar(call.site, fcinfo->flinfo,
 					 first == 0 ? TEXTOID : get_fn_expr_argtype(fcinfo->flinfo, 0));
-	sink.base.desc = call.site->desc;
-	sink.base.input = call.site->input;
+	sink.base.reader = call.site->reader;
 	sink.base.first_column = true;
 	sink.base.row = scalar_row;
 	sink.site = call.site;
@@ -244,7 +243,7 @@ typedef struct StoreSink
 	SmSink		base;
 	Tuplestorestate *store;
 	TupleDesc	desc;			/* of the tuplestore */
-	int		   *columns;		/* of desc, for each of base.desc; NULL: equal */
+	int		   *columns;		/* of desc, for each of the row; NULL: equal */
 	Datum	   *values;
 	bool	   *nulls;
 	FmgrInfo	to_jsonb;
@@ -257,7 +256,7 @@ store_row(SmSink *sink, Datum *values, bool *nulls)
 
 	if (self->columns != NULL)
 	{
-		for (int i = 0; i < sink->desc->natts; i++)
+		for (int i = 0; i < sink->reader->desc->natts; i++)
 		{
 			self->values[self->columns[i]] = values[i];
 			self->nulls[self->columns[i]] = nulls[i];
@@ -304,7 +303,7 @@ check_set_context(FunctionCallInfo fcinfo)
 }
 
 /* A row type may have dropped columns, of which the target knows nothing. */
-static void
+static TupleDesc
 skip_dropped_columns(StoreSink *sink)
 {
 	TupleDesc	all = sink->desc;
@@ -320,16 +319,15 @@ skip_dropped_columns(StoreSink *sink)
 	if (n == all->natts)
 	{
 		sink->columns = NULL;
-		sink->base.desc = all;
-		return;
+		return all;
 	}
 	live = CreateTemplateTupleDesc(n);
 	for (int i = 0; i < n; i++)
 		TupleDescCopyEntry(live, i + 1, all, sink->columns[i] + 1);
-	sink->base.desc = live;
 	sink->values = palloc0(all->natts * sizeof(Datum));
 	sink->nulls = palloc(all->natts * sizeof(bool));
 	memset(sink->nulls, true, all->natts * sizeof(bool));
+	return live;
 }
 
 static void
@@ -340,7 +338,7 @@ store_result(const Call *call, FunctionCallInfo fcinfo, TupleDesc desc)
 	sink.desc = desc;
 	sink.store = make_store(fcinfo, &sink.desc);
 	sink.base.row = store_row;
-	skip_dropped_columns(&sink);
+	sink.base.reader = sm_reader_make(skip_dropped_columns(&sink));
 	(void) run_call(call, &sink.base);
 }
 
@@ -445,14 +443,14 @@ json_describe(SmSink *sink, TupleDesc desc)
 						 errhint("Give each column a name of its own with AS.")));
 		}
 	}
-	sink->desc = BlessTupleDesc(CreateTupleDescCopy(desc));
+	sink->reader = sm_reader_make(BlessTupleDesc(CreateTupleDescCopy(desc)));
 }
 
 static bool
 json_row(SmSink *sink, Datum *values, bool *nulls)
 {
 	StoreSink  *self = (StoreSink *) sink;
-	HeapTuple	tuple = heap_form_tuple(sink->desc, values, nulls);
+	HeapTuple	tuple = heap_form_tuple(sink->reader->desc, values, nulls);
 	Datum		json = FunctionCall1(&self->to_jsonb, HeapTupleGetDatum(tuple));
 	bool		isnull = false;
 

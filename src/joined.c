@@ -77,61 +77,62 @@ mirrored_level(const SmSession *session)
 }
 
 /*
- * Appends what sets the savepoints that are missing up to the current local
- * level.  They are counted first: if the command then fails half-way, going
- * back to one will show whether it is there.
+ * Appends to "commands" what sets the savepoints that are missing up to the
+ * current local level.  They count from now on: if a command then fails
+ * half-way, going back to one will show whether it is there.  Where nothing is
+ * sent at all, sm_joined_unsent() takes that back.
  */
-static void
-append_savepoints(SmSession *session, StringInfo buf)
+static List *
+add_savepoints(SmSession *session, List *commands)
 {
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 	int			level = GetCurrentTransactionNestLevel();
 
 	while (mirrored_level(session) < level)
 	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
 		session->savepoints = lappend_int(session->savepoints, ++session->next_savepoint);
-		appendStringInfo(buf, "%sSAVEPOINT sessmgr_%d", buf->len > 0 ? "; " : "",
-						 session->next_savepoint);
+		MemoryContextSwitchTo(old);
+		commands = lappend(commands, psprintf("SAVEPOINT sessmgr_%d", session->next_savepoint));
 	}
-	MemoryContextSwitchTo(old);
+	return commands;
 }
 
 /*
- * Begin the session's transaction on a connection just checked out.  If that
- * throws, the session has none.
+ * The session's transaction is about to begin on a connection just checked
+ * out: like this, and then with these commands.
  */
-void
-sm_joined_begin(SmSession *session, SmConn *conn)
+List *
+sm_joined_begin(SmSession *session, SmSessionOptions *options)
 {
-	SmSessionOptions options = begin_options(session);
-	StringInfoData buf;
-
+	*options = begin_options(session);
 	sm_savepoints_truncate(session, 0);
 	session->began = GetCurrentTransactionNestLevel();
-	initStringInfo(&buf);
-	append_savepoints(session, &buf);
-	session->engine->driver->begin(conn, &options, buf.len > 0 ? buf.data : NULL);
-	pfree(buf.data);
+	return add_savepoints(session, NIL);
 }
 
 /*
- * Before a statement: the target gets a savepoint for each local
- * subtransaction that has none yet, in one round trip.
+ * What is to be done before a statement, so that the target has a savepoint
+ * for each local subtransaction.
  */
-void
+List *
 sm_joined_nest(SmSession *session)
 {
-	StringInfoData buf;
+	List	   *commands = NIL;
 
 	if (likely(mirrored_level(session) >= GetCurrentTransactionNestLevel()))
-		return;
-	initStringInfo(&buf);
+		return NIL;
 	if (session->stale != 0)
-		appendStringInfo(&buf, "RELEASE SAVEPOINT sessmgr_%d", session->stale);
-	append_savepoints(session, &buf);
-	session->engine->driver->command(session->conn, buf.data, SM_COMMAND_PLAIN);
+		commands = list_make1(psprintf("RELEASE SAVEPOINT sessmgr_%d", session->stale));
 	session->stale = 0;
-	pfree(buf.data);
+	return add_savepoints(session, commands);
+}
+
+/* What sm_joined_nest() returned was not sent, and there were n savepoints. */
+void
+sm_joined_unsent(SmSession *session, int n)
+{
+	sm_savepoints_truncate(session, n);
 }
 
 /* The local subtransaction at "level" commits: its work is its parent's now. */

@@ -16,7 +16,7 @@ typedef struct Many
 {
 	SmPipeline	pipeline;
 	SmParams   *params;
-	const char **values;
+	SmWire		wire;
 	MemoryContext rowcxt;
 } Many;
 
@@ -28,8 +28,8 @@ send_row(TupleTableSlot *slot, void *arg)
 
 	many->params->values = slot->tts_values;
 	many->params->nulls = slot->tts_isnull;
-	sm_textmode_params(many->params, many->values);
-	sm_pipeline_row(&many->pipeline, many->values);
+	sm_wire_encode(&many->wire, many->params, many->pipeline.conn);
+	sm_pipeline_row(&many->pipeline, &many->wire);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(many->rowcxt);
 }
@@ -39,16 +39,13 @@ uint64
 sm_many_run(SmConn *conn, const SmMany *many, SmOdd *odd)
 {
 	Many		run = {.params = sm_params_from_desc(many->rows->desc)};
-	Oid		   *types = palloc(Max(run.params->n, 1) * sizeof(Oid));
 	uint64		affected;
 
-	for (int i = 0; i < run.params->n; i++)
-		types[i] = sm_wire_type(run.params->types[i]);
-	run.values = palloc(Max(run.params->n, 1) * sizeof(char *));
+	sm_wire_init(&run.wire, run.params);
 	run.rowcxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr row",
 									   ALLOCSET_DEFAULT_SIZES);
 	sm_report_echo(conn->engine, many->sql);
-	sm_pipeline_begin(&run.pipeline, conn, many->sql, run.params->n, types);
+	sm_pipeline_begin(&run.pipeline, conn, many->sql, &run.wire);
 	(void) sm_rows_run(many->rows, send_row, &run);
 	affected = sm_pipeline_end(&run.pipeline);
 	*odd = sm_statement_ended(conn, run.pipeline.tag);

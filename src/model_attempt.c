@@ -93,26 +93,13 @@ text_array(List *strings)
 static void
 query(Attempt *a, const char *sql, int nargs, List **lists, SmSink *sink)
 {
-	Oid			types[2] = {TEXTARRAYOID, TEXTARRAYOID};
-	Datum		values[2];
-	bool		nulls[2] = {false, false};
-	FmgrInfo	outputs[2];
-	SmParams	params = {
-		.n = nargs, .types = types, .values = values, .nulls = nulls, .outputs = outputs
-	};
-	SmStatement statement = {.sql = sql, .params = &params};
+	static const Oid types[2] = {TEXTARRAYOID, TEXTARRAYOID};
+	SmParams   *params = sm_params_of_types(nargs, types);
+	SmStatement statement = {.sql = sql, .params = params};
 	SmOdd		odd;
 
-	Assert(nargs <= 2);
 	for (int i = 0; i < nargs; i++)
-	{
-		Oid			output;
-		bool		varlena;
-
-		values[i] = text_array(lists[i]);
-		getTypeOutputInfo(types[i], &output, &varlena);
-		fmgr_info(output, &outputs[i]);
-	}
+		params->values[i] = text_array(lists[i]);
 	(void) a->engine->driver->execute(a->conn, &statement, sink, &odd);
 }
 
@@ -138,6 +125,7 @@ look(Attempt *a)
 {
 	LookSink	sink = {.sink.row = look_row, .names = a->names};
 	List	   *lists[2] = {NIL, NIL};
+	TupleDesc	desc;
 	ListCell   *lc;
 
 	foreach(lc, a->names)
@@ -147,10 +135,11 @@ look(Attempt *a)
 		lists[0] = lappend(lists[0], unconstify(char *, name->schema));
 		lists[1] = lappend(lists[1], unconstify(char *, name->name));
 	}
-	sink.sink.desc = CreateTemplateTupleDesc(3);
-	TupleDescInitEntry(sink.sink.desc, 1, "i", INT4OID, -1, 0);
-	TupleDescInitEntry(sink.sink.desc, 2, "schema_exists", BOOLOID, -1, 0);
-	TupleDescInitEntry(sink.sink.desc, 3, "relkind", CHAROID, -1, 0);
+	desc = CreateTemplateTupleDesc(3);
+	TupleDescInitEntry(desc, 1, "i", INT4OID, -1, 0);
+	TupleDescInitEntry(desc, 2, "schema_exists", BOOLOID, -1, 0);
+	TupleDescInitEntry(desc, 3, "relkind", CHAROID, -1, 0);
+	sink.sink.reader = sm_reader_make(desc);
 	query(a, LOOK_QUERY, 2, lists, &sink.sink);
 }
 
@@ -350,6 +339,7 @@ check_types(Attempt *a)
 	List	   *types = NIL;
 	List	   *models = NIL;
 	SmModelType *type;
+	TupleDesc	desc;
 	ListCell   *lc;
 	ListCell   *lc2;
 
@@ -369,8 +359,9 @@ check_types(Attempt *a)
 			models = lappend(models, table);
 		}
 	}
-	sink.sink.desc = CreateTemplateTupleDesc(1);
-	TupleDescInitEntry(sink.sink.desc, 1, "i", INT4OID, -1, 0);
+	desc = CreateTemplateTupleDesc(1);
+	TupleDescInitEntry(desc, 1, "i", INT4OID, -1, 0);
+	sink.sink.reader = sm_reader_make(desc);
 	query(a, TYPES_QUERY, 1, &names, &sink.sink);
 	if (sink.missing == 0)
 		return;
@@ -519,7 +510,7 @@ sm_models_attempt(SmEngine *engine, const char *metadata, List *tables, List *se
 
 	a.names = collect_names(tables, sequences);
 	a.conn = sm_pool_checkout(engine);
-	driver->begin(a.conn, &options, NULL);
+	driver->begin(a.conn, &options, NIL);
 	driver->command(a.conn, sm_model_remote_settings(), SM_COMMAND_PLAIN);
 	if (look_for_missing(&a))
 	{

@@ -42,6 +42,12 @@ static const struct config_enum_entry pool_classes[] = {
 	{NULL, 0, false}
 };
 
+static const struct config_enum_entry binary_modes[] = {
+	{"auto", SM_BINARY_AUTO, false},
+	{"off", SM_BINARY_OFF, false},
+	{NULL, 0, false}
+};
+
 static const struct config_enum_entry transaction_modes[] = {
 	{"manual", SM_TXN_MANUAL, false},
 	{"autocommit", SM_TXN_AUTOCOMMIT, false},
@@ -128,6 +134,9 @@ const SmOption sm_option_table[] = {
 	{"statement_cache_size", SM_EVERYWHERE, ENGINE(statement_cache_size),
 		SM_TYPE_INT, 0, 10000, 100, NULL, false,
 	"How many prepared statements a connection keeps."},
+	{"binary", SM_EVERYWHERE, ENGINE(binary),
+		SM_TYPE_ENUM, 0, 0, SM_BINARY_AUTO, binary_modes, false,
+	"Whether values travel in binary form: auto, where both sides surely have the same; off, never."},
 	{"echo", SM_EVERYWHERE, ENGINE(echo),
 		SM_TYPE_BOOL, 0, 1, false, NULL, false,
 	"Show every statement with its parameters, as a message of level INFO, before it is sent."},

@@ -52,14 +52,20 @@ sm_type_names_objects(Oid type)
 static void
 learn_type(SmParams *params, int i, Oid type, MemoryContext cxt)
 {
-	Oid			output;
+	Oid			function;
 	bool		is_varlena;
 
 	params->types[i] = type;
+	params->forms[i] = sm_type_form(type);
 	if (type == UNKNOWNOID)
 		return;
-	getTypeOutputInfo(type, &output, &is_varlena);
-	fmgr_info_cxt(output, &params->outputs[i], cxt);
+	getTypeOutputInfo(type, &function, &is_varlena);
+	fmgr_info_cxt(function, &params->outputs[i], cxt);
+	if (params->forms[i] != SM_FORM_TEXT)
+	{
+		getTypeBinaryOutputInfo(type, &function, &is_varlena);
+		fmgr_info_cxt(function, &params->sends[i], cxt);
+	}
 	if (sm_type_names_objects(type))
 		params->names_objects = true;
 	if (type == CASHOID)
@@ -77,11 +83,24 @@ make_params(int n, MemoryContext cxt)
 	params->values = palloc0(Max(n, 1) * sizeof(Datum));
 	params->nulls = palloc0(Max(n, 1) * sizeof(bool));
 	params->outputs = palloc0(Max(n, 1) * sizeof(FmgrInfo));
+	params->sends = palloc0(Max(n, 1) * sizeof(FmgrInfo));
+	params->forms = palloc0(Max(n, 1) * sizeof(SmForm));
 	MemoryContextSwitchTo(old);
 	return params;
 }
 
 /* Parameters of these types, whose values the caller puts in. */
+SmParams *
+sm_params_of_types(int n, const Oid *types)
+{
+	SmParams   *params = make_params(n, CurrentMemoryContext);
+
+	for (int i = 0; i < n; i++)
+		learn_type(params, i, types[i], CurrentMemoryContext);
+	return params;
+}
+
+/* The same for the columns of a row. */
 SmParams *
 sm_params_from_desc(TupleDesc desc)
 {
@@ -155,6 +174,8 @@ params_from_array(FunctionCallInfo fcinfo, int first)
 	{
 		params->types[i] = type;
 		params->outputs[i] = params->outputs[0];
+		params->sends[i] = params->sends[0];
+		params->forms[i] = params->forms[0];
 	}
 	return params;
 }

@@ -95,13 +95,13 @@ is_binary(const SmPull *pull, const SmConn *conn, const Oid *types)
 	int			n = 0;
 	ListCell   *lc;
 
-	if (!sm_copy_binary_possible())
+	if (!sm_binary_possible(conn))
 		return false;
 	foreach(lc, pull->attnums)
 	{
 		Oid			type = TupleDescAttr(desc, lfirst_int(lc) - 1)->atttypid;
 
-		if (!sm_copy_types_agree(type, types[n++], conn))
+		if (!sm_types_agree(type, types[n++], conn))
 			return false;
 	}
 	return true;

@@ -175,9 +175,9 @@ send_row(TupleTableSlot *slot, void *arg)
 static void
 choose_format(Push *push, const Oid *types)
 {
-	push->binary = sm_copy_binary_possible();
+	push->binary = sm_binary_possible(push->conn);
 	for (int i = 0; push->binary && i < push->desc->natts; i++)
-		push->binary = sm_copy_types_agree(TupleDescAttr(push->desc, i)->atttypid,
+		push->binary = sm_types_agree(TupleDescAttr(push->desc, i)->atttypid,
 										   types[i], push->conn);
 }
 

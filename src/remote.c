@@ -183,6 +183,9 @@ sm_remote_begin(SmConn *conn, bool commits)
 	conn->fresh = false;
 	conn->completed = false;
 	conn->failed = false;
+	conn->ended = 0;
+	PQclear(conn->error);
+	conn->error = NULL;
 	conn->unsent = true;
 	conn->simple_copy = false;
 	conn->bulk = false;
@@ -192,10 +195,11 @@ sm_remote_begin(SmConn *conn, bool commits)
 }
 
 /*
- * After a PQsend... call, whose result is "sent": get all of it onto the wire.
+ * After PQsend... calls, whose result is "sent": get all of it onto the wire,
+ * or, with wait false, as much of it as goes now.
  */
 void
-sm_remote_sent(SmConn *conn, int sent, const char *sql, TimestampTz deadline)
+sm_remote_sent(SmConn *conn, int sent, bool wait, const char *sql, TimestampTz deadline)
 {
 	int			left;
 
@@ -211,7 +215,7 @@ sm_remote_sent(SmConn *conn, int sent, const char *sql, TimestampTz deadline)
 				 errdetail_internal("%s", sm_report_text(PQerrorMessage(conn->pg)))));
 	}
 
-	while ((left = PQflush(conn->pg)) == 1)
+	while ((left = PQflush(conn->pg)) == 1 && wait)
 	{
 		/* the server may want to be heard before it goes on reading */
 		wait_socket(conn, WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE, sql, deadline);
@@ -223,40 +227,110 @@ sm_remote_sent(SmConn *conn, int sent, const char *sql, TimestampTz deadline)
 	conn->unsent = (left != 0);
 }
 
+/* The command on the wire, or the last one of a pipeline, was read to its end. */
+static void
+end_command(SmConn *conn, bool good)
+{
+	PGnotify   *notify;
+
+	/* nobody here wants them, but libpq keeps them until they are taken */
+	while ((notify = PQnotifies(conn->pg)) != NULL)
+	{
+		PQfreemem(notify);
+		conn->listens = true;
+	}
+	sm_conn_set_state(conn, good && PQstatus(conn->pg) == CONNECTION_OK ?
+					  SM_CONN_READY : SM_CONN_DEAD);
+}
+
 /*
- * The next result of the command on the wire, owned by the connection until
- * the next call; NULL at its end, and the connection is READY then, or DEAD.
- * A lost connection appears as an error result, as in libpq.
+ * libpq has read a command's last result.  In a pipeline that is the end of
+ * one of several: on to the next, if there is one.
+ */
+static bool
+next_of_pipeline(SmConn *conn)
+{
+	if (PQpipelineStatus(conn->pg) == PQ_PIPELINE_OFF || conn->syncs == 0 ||
+		PQstatus(conn->pg) != CONNECTION_OK)
+		return false;
+	conn->ended++;
+	(void) PQsetSingleRowMode(conn->pg);
+	return true;
+}
+
+/*
+ * PQgetResult(), which would wait while libpq is busy, unless its socket is
+ * closed: then it says what happened, as it does after a failure to read.
+ */
+static bool
+take(SmConn *conn, bool readable)
+{
+	PGconn	   *pg = conn->pg;
+
+	PQclear(conn->result);
+	conn->result = NULL;
+	for (;;)
+	{
+		if (PQisBusy(pg) && readable && PQsocket(pg) != PGINVALID_SOCKET)
+			return false;
+		conn->result = PQgetResult(pg);
+		if (likely(conn->result != NULL))
+		{
+			if (PQresultStatus(conn->result) != PGRES_PIPELINE_SYNC)
+				return true;
+			PQclear(conn->result);
+			conn->result = NULL;
+			if (--conn->syncs > 0)
+				continue;
+			end_command(conn, PQexitPipelineMode(pg));
+			return true;
+		}
+		if (!next_of_pipeline(conn))
+		{
+			end_command(conn, PQpipelineStatus(pg) == PQ_PIPELINE_OFF);
+			return true;
+		}
+	}
+}
+
+/*
+ * Take the next result of what is on the wire, if it has arrived: false if
+ * not.  It is conn->result, owned by the connection until the next call, or
+ * NULL at the end, and the connection is READY then, or DEAD.  A lost
+ * connection appears as an error result, as in libpq.  Of a pipeline, the
+ * results of its commands come one after the other, and conn->ended says of
+ * which they are.  Also sends what could not be sent so far, and reads what
+ * the socket has.
+ */
+bool
+sm_remote_take(SmConn *conn)
+{
+	if (unlikely(conn->unsent))
+		conn->unsent = (PQflush(conn->pg) != 0);
+	if (take(conn, true))
+		return true;
+	return take(conn, PQconsumeInput(conn->pg));
+}
+
+/*
+ * The same, but wait for it.  Throws for interrupts and the deadline, after
+ * the command was settled.
  */
 PGresult *
 sm_remote_next(SmConn *conn, const char *sql, TimestampTz deadline)
 {
-	PQclear(conn->result);
-	conn->result = NULL;
+	bool		readable = true;
 
 	if (unlikely(InterruptPending))
+	{
+		PQclear(conn->result);
+		conn->result = NULL;
 		check_interrupts(conn, NULL, sql);
-
-	while (PQisBusy(conn->pg))
+	}
+	while (!take(conn, readable))
 	{
 		wait_socket(conn, WL_SOCKET_READABLE, sql, deadline);
-		if (!PQconsumeInput(conn->pg))
-			break;
-	}
-
-	conn->result = PQgetResult(conn->pg);
-	if (conn->result == NULL)
-	{
-		PGnotify   *notify;
-
-		/* nobody here wants them, but libpq keeps them until they are taken */
-		while ((notify = PQnotifies(conn->pg)) != NULL)
-		{
-			PQfreemem(notify);
-			conn->listens = true;
-		}
-		sm_conn_set_state(conn, PQstatus(conn->pg) == CONNECTION_OK ?
-						  SM_CONN_READY : SM_CONN_DEAD);
+		readable = PQconsumeInput(conn->pg);
 	}
 	return conn->result;
 }
@@ -322,12 +396,25 @@ sm_remote_raise(SmConn *conn, PGresult *error, const char *sql, bool is_commit)
 	sm_report_result(conn, error, sql);
 }
 
+/* Several commands as one message has them. */
+char *
+sm_commands_join(const List *commands)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, commands)
+		appendStringInfo(&buf, "%s%s", buf.len > 0 ? "; " : "", (const char *) lfirst(lc));
+	return buf.data;
+}
+
 /* Send one or more commands that return nothing, in one message. */
 void
 sm_remote_command_send(SmConn *conn, const char *sql, bool commits, TimestampTz deadline)
 {
 	sm_remote_begin(conn, commits);
-	sm_remote_sent(conn, PQsendQuery(conn->pg, sql), sql, deadline);
+	sm_remote_sent(conn, PQsendQuery(conn->pg, sql), true, sql, deadline);
 }
 
 /* Read what they say; returns the error result, the caller's to free, if any. */

@@ -146,6 +146,7 @@ connect_steps(SmConn *conn, const SmTarget *target)
 {
 	TimestampTz deadline = sm_deadline(conn->engine->options.connect_timeout);
 	const char *encoding;
+	const char *datetimes;
 
 	start_connection(conn, target);
 	sm_cancel_learn_start(conn);
@@ -171,6 +172,10 @@ connect_steps(SmConn *conn, const SmTarget *target)
 	/* a server that does not check encodings may send anything */
 	encoding = PQparameterStatus(conn->pg, "server_encoding");
 	conn->encoding = PQclientEncoding(conn->pg);
+	datetimes = PQparameterStatus(conn->pg, "integer_datetimes");
+	conn->binary = conn->engine->options.binary == SM_BINARY_AUTO &&
+		(datetimes == NULL || strcmp(datetimes, "on") == 0);
+	conn->same_major = PQserverVersion(conn->pg) / 10000 == PG_VERSION_NUM / 10000;
 	conn->verify = GetDatabaseEncoding() != PG_SQL_ASCII &&
 		(encoding == NULL || strcmp(encoding, "SQL_ASCII") == 0);
 }
@@ -228,6 +233,8 @@ sm_remote_close(SmConn *conn)
 {
 	PQclear(conn->result);
 	conn->result = NULL;
+	PQclear(conn->error);
+	conn->error = NULL;
 	sm_settle_release(conn);
 	sm_cancel_end(conn);
 	sm_cancel_learn_end(conn);

@@ -23,6 +23,20 @@
 /* The most that is given to libpq at once, in bytes: it moves what is left. */
 #define PUT_SIZE 65536
 
+/* Always in quotes: the target may have keywords that are not known here. */
+void
+sm_append_quoted(StringInfo buf, const char *identifier)
+{
+	appendStringInfoChar(buf, '"');
+	for (const char *p = identifier; *p; p++)
+	{
+		if (*p == '"')
+			appendStringInfoChar(buf, '"');
+		appendStringInfoChar(buf, *p);
+	}
+	appendStringInfoChar(buf, '"');
+}
+
 /*
  * Read a command to its end.  Returns its last result of that status, which
  * is the connection's until its next command; raises its error, if any.
@@ -88,10 +102,10 @@ sm_copy_describe(SmConn *conn, const char *sql, Oid **types, TimestampTz deadlin
 	int			n;
 
 	sm_remote_begin(conn, false);
-	sm_remote_sent(conn, PQsendPrepare(conn->pg, "", sql, 0, NULL), sql, deadline);
+	sm_remote_sent(conn, PQsendPrepare(conn->pg, "", sql, 0, NULL), true, sql, deadline);
 	(void) finish(conn, PGRES_COMMAND_OK, sql, deadline);
 	sm_remote_begin(conn, false);
-	sm_remote_sent(conn, PQsendDescribePrepared(conn->pg, ""), sql, deadline);
+	sm_remote_sent(conn, PQsendDescribePrepared(conn->pg, ""), true, sql, deadline);
 	res = finish(conn, PGRES_COMMAND_OK, sql, deadline);
 	n = PQnfields(res);
 	*types = palloc(Max(n, 1) * sizeof(Oid));
@@ -114,7 +128,7 @@ sm_copy_columns(SmConn *conn, const char *table, TimestampTz deadline)
 
 	sm_remote_begin(conn, false);
 	sm_remote_sent(conn, PQsendQueryParams(conn->pg, sql, 1, NULL, &table, NULL, NULL, 0),
-				   sql, deadline);
+				   true, sql, deadline);
 	res = finish(conn, PGRES_TUPLES_OK, sql, deadline);
 	for (int i = 0; i < PQntuples(res); i++)
 		columns = lappend(columns, pstrdup(PQgetvalue(res, i, 0)));
@@ -169,7 +183,7 @@ sm_copy_out_begin(SmConn *conn, const char *sql, TimestampTz deadline)
 {
 	sm_remote_begin(conn, false);
 	sm_remote_sent(conn, PQsendQueryParams(conn->pg, sql, 0, NULL, NULL, NULL, NULL, 0),
-				   sql, deadline);
+				   true, sql, deadline);
 	copy_begun(conn, PGRES_COPY_OUT, sql, deadline);
 }
 
@@ -213,7 +227,7 @@ sm_copy_in_begin(SmConn *conn, const char *sql, TimestampTz deadline)
 {
 	sm_remote_begin(conn, false);
 	conn->simple_copy = true;
-	sm_remote_sent(conn, PQsendQuery(conn->pg, sql), sql, deadline);
+	sm_remote_sent(conn, PQsendQuery(conn->pg, sql), true, sql, deadline);
 	copy_begun(conn, PGRES_COPY_IN, sql, deadline);
 }
 

@@ -29,7 +29,7 @@
 static void
 report_unsent(SmPipeline *p)
 {
-	sm_remote_sent(p->conn, 0, p->sql, p->deadline);
+	sm_remote_sent(p->conn, 0, true, p->sql, p->deadline);
 }
 
 /* ----------
@@ -238,13 +238,11 @@ pump(SmPipeline *p)
 
 /* Begin a pipeline, and prepare the statement in it. */
 void
-sm_pipeline_begin(SmPipeline *p, SmConn *conn, const char *sql, int nparams,
-				  const Oid *types)
+sm_pipeline_begin(SmPipeline *p, SmConn *conn, const char *sql, const SmWire *wire)
 {
 	memset(p, 0, sizeof(*p));
 	p->conn = conn;
 	p->sql = sql;
-	p->nparams = nparams;
 	p->deadline = sm_deadline(conn->engine->options.statement_timeout);
 	sm_remote_begin(conn, false);
 	/* what is not on the wire is whole messages, which the settling sends */
@@ -253,24 +251,33 @@ sm_pipeline_begin(SmPipeline *p, SmConn *conn, const char *sql, int nparams,
 	conn->bulk = true;
 	conn->bulk_rows = conn->bulk_bytes = 0;
 	if (!PQenterPipelineMode(conn->pg) ||
-		!PQsendPrepare(conn->pg, "", sql, nparams, types))
+		!PQsendPrepare(conn->pg, "", sql, wire->n, wire->types))
 		report_unsent(p);
 }
 
-/* Run the statement with these values, NULL for SQL NULL. */
+static size_t
+wire_size(const SmWire *wire, int i)
+{
+	if (wire->values[i] == NULL)
+		return 0;
+	return wire->formats[i] ? (size_t) wire->lengths[i] : strlen(wire->values[i]);
+}
+
+/* Run the statement with these values. */
 void
-sm_pipeline_row(SmPipeline *p, const char *const *values)
+sm_pipeline_row(SmPipeline *p, const SmWire *wire)
 {
 	PGconn	   *pg = p->conn->pg;
 	size_t		size = 0;
 
-	if (!PQsendQueryPrepared(pg, "", p->nparams, values, NULL, NULL, 0))
+	if (!PQsendQueryPrepared(pg, "", wire->n, wire->values, wire->lengths,
+							 wire->formats, 0))
 		report_unsent(p);
 	/* where it is the only one, its results are the next to be read */
 	if (p->ended == ++p->sent)
 		(void) PQsetSingleRowMode(pg);
-	for (int i = 0; i < p->nparams; i++)
-		size += values[i] ? strlen(values[i]) : 0;
+	for (int i = 0; i < wire->n; i++)
+		size += wire_size(wire, i);
 	p->since_flush++;
 	p->unflushed += size;
 	p->conn->bulk_rows++;

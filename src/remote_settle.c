@@ -234,6 +234,8 @@ end_command(SmConn *conn)
 	}
 	PQclear(conn->result);
 	conn->result = NULL;
+	PQclear(conn->error);
+	conn->error = NULL;
 	sm_notices_forget(conn);
 	if (conn->state != SM_CONN_DEAD)
 		sm_conn_set_state(conn, good ? SM_CONN_READY : SM_CONN_DEAD);
@@ -316,6 +318,8 @@ drop(SmConn *conn)
 	sm_cancel_end(conn);
 	PQclear(conn->result);
 	conn->result = NULL;
+	PQclear(conn->error);
+	conn->error = NULL;
 	sm_notices_forget(conn);
 	sm_conn_set_state(conn, SM_CONN_DEAD);
 	conn->settle_step = SM_SETTLE_DONE;

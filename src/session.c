@@ -240,24 +240,34 @@ check_usable(SmSession *session)
 	session->used = true;
 }
 
-static void
-begin_on(SmSession *session, SmConn *conn)
+/* What the session's transaction, about to begin, is to begin with. */
+static List *
+beginning(SmSession *session, SmSessionOptions *options)
 {
 	if (sm_session_bound(session))
-		sm_joined_begin(session, conn);
-	else
-		session->engine->driver->begin(conn, &session->options, NULL);
+		return sm_joined_begin(session, options);
+	*options = session->options;
+	return NIL;
 }
 
+static void
+become_active(SmSession *session, SmConn *conn)
+{
+	conn->session = session;
+	session->conn = conn;
+	session->state = SM_SESSION_ACTIVE;
+}
+
+/* Begin a transaction now, in a round trip of its own. */
 static void
 start_transaction(SmSession *session)
 {
 	SmConn	   *conn = sm_pool_checkout(session->engine);
+	SmSessionOptions options;
+	List	   *then = beginning(session, &options);
 
-	begin_on(session, conn);
-	conn->session = session;
-	session->conn = conn;
-	session->state = SM_SESSION_ACTIVE;
+	session->engine->driver->begin(conn, &options, then);
+	become_active(session, conn);
 	if (session->options.transaction == SM_TXN_TWO_PHASE)
 		sm_twophase_register(session);
 }
@@ -453,16 +463,13 @@ static uint64
 execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql,
 			  const SmParams *params, SmSink *sink)
 {
-	SmStatement statement;
+	SmStatement statement = {
+		.sql = sql, .params = params, .autocommit = true, .defaults = options
+	};
 	SmOdd		odd;
 	SmConn	   *conn = sm_pool_checkout(engine);
 	uint64		count;
 
-	statement.sql = sql;
-	statement.params = params;
-	statement.autocommit = true;
-	statement.first = false;
-	statement.defaults = options;
 	count = engine->driver->execute(conn, &statement, sink, &odd);
 	if (odd == SM_ODD_NONE && engine->driver->remote &&
 		engine->driver->status(conn) != PQTRANS_IDLE)
@@ -473,14 +480,85 @@ execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql
 	return count;
 }
 
-/* Have a transaction, and a savepoint for each local subtransaction in it. */
+/* A statement in a transaction, with what travels before it. */
+typedef struct Journey
+{
+	SmStatement statement;
+	SmSessionOptions begin;		/* what statement.begin points to */
+	bool		begins;			/* the transaction begins with it */
+	int			nsavepoints;	/* that there were before */
+} Journey;
+
+static void
+begin_with(SmSession *session, Journey *journey)
+{
+	journey->statement.before = beginning(session, &journey->begin);
+	journey->statement.begin = &journey->begin;
+	journey->begins = true;
+}
+
+/*
+ * Have a transaction, and a savepoint for each local subtransaction in it;
+ * where they are missing, they are made on the way of the statement.
+ */
+static void
+enter_with(SmSession *session, Journey *journey)
+{
+	if (session->state == SM_SESSION_IDLE &&
+		session->options.transaction == SM_TXN_TWO_PHASE)
+		start_transaction(session);
+	else if (session->state == SM_SESSION_IDLE)
+	{
+		SmConn	   *conn = sm_pool_checkout(session->engine);
+
+		begin_with(session, journey);
+		become_active(session, conn);
+	}
+	else if (sm_session_bound(session))
+	{
+		journey->nsavepoints = list_length(session->savepoints);
+		journey->statement.before = sm_joined_nest(session);
+	}
+}
+
+/*
+ * The statement has failed.  What was to be done before it and was not even
+ * sent, or a BEGIN that failed, must not count as done.  The connection is
+ * left to the end of the (sub)transaction.  Never throws.
+ */
+static void
+arrived_not(SmSession *session, const Journey *journey)
+{
+	SmConn	   *conn = session->conn;
+	bool		unsent = journey->statement.begin != NULL || journey->statement.before != NIL;
+
+	if (session->state != SM_SESSION_ACTIVE)
+		return;
+	if (journey->begins &&
+		(unsent || (conn->state == SM_CONN_READY &&
+					session->engine->driver->status(conn) == PQTRANS_IDLE)))
+	{
+		conn->session = NULL;
+		session->conn = NULL;
+		sm_session_forget_transaction(session, SM_FROM_NOW);
+	}
+	else if (unsent)
+		sm_joined_unsent(session, journey->nsavepoints);
+}
+
+/* The same, but at once: for work that is more than a statement. */
 static void
 enter_transaction(SmSession *session)
 {
+	List	   *commands = NIL;
+
 	if (session->state == SM_SESSION_IDLE)
 		start_transaction(session);
 	else if (sm_session_bound(session))
-		sm_joined_nest(session);
+		commands = sm_joined_nest(session);
+	if (commands != NIL)
+		session->engine->driver->command(session->conn, sm_commands_join(commands),
+										 SM_COMMAND_PLAIN);
 }
 
 /* After a statement: it must not have ended the transaction. */
@@ -499,32 +577,36 @@ check_transaction(SmSession *session, SmOdd odd)
 }
 
 static uint64
-execute_in_transaction(SmSession *session, const char *sql, const SmParams *params,
-					   SmSink *sink)
+execute_in_transaction(SmSession *session, Journey *journey, SmSink *sink)
 {
-	SmStatement statement;
+	SmStatement *statement = &journey->statement;
 	SmEngine   *engine = session->engine;
 	SmOdd		odd;
 	uint64		count;
 
-	enter_transaction(session);
-	statement.sql = sql;
-	statement.params = params;
-	statement.autocommit = false;
-	statement.defaults = NULL;
-	statement.first = (session->in_this++ == 0 &&
-					   (session->savepoints == NIL || sm_session_bound(session)));
-	count = engine->driver->execute(session->conn, &statement, sink, &odd);
+	enter_with(session, journey);
+	statement->first = (session->in_this++ == 0 &&
+						(session->savepoints == NIL || sm_session_bound(session)));
+	count = engine->driver->execute(session->conn, statement, sink, &odd);
 	if (odd == SM_ODD_STALE)
 	{
 		/* no transaction is lost by beginning it once more */
 		sm_conn_cleanup(session->conn, "ROLLBACK", cleanup_deadline(session));
-		begin_on(session, session->conn);
-		statement.first = false;
-		count = engine->driver->execute(session->conn, &statement, sink, &odd);
+		begin_with(session, journey);
+		statement->first = false;
+		count = engine->driver->execute(session->conn, statement, sink, &odd);
 	}
 	check_transaction(session, odd);
 	return count;
+}
+
+/* Does a statement of the session, which is in no transaction, begin one? */
+static bool
+begins_none(const SmSession *session)
+{
+	return session->state == SM_SESSION_IDLE &&
+		(session->options.transaction == SM_TXN_AUTOCOMMIT ||
+		 !session->engine->driver->remote);
 }
 
 /*
@@ -535,6 +617,7 @@ uint64
 sm_session_execute(SmSession *session, const char *sql, const SmParams *params,
 				   SmSink *sink)
 {
+	Journey		journey = {.statement = {.sql = sql, .params = params}};
 	uint64		count = 0;
 
 	check_usable(session);
@@ -542,16 +625,15 @@ sm_session_execute(SmSession *session, const char *sql, const SmParams *params,
 	session->running++;
 	PG_TRY();
 	{
-		if (session->state == SM_SESSION_IDLE &&
-			(session->options.transaction == SM_TXN_AUTOCOMMIT ||
-			 !session->engine->driver->remote))
+		if (begins_none(session))
 			count = execute_alone(session->engine, &session->options, sql, params, sink);
 		else
-			count = execute_in_transaction(session, sql, params, sink);
+			count = execute_in_transaction(session, &journey, sink);
 	}
 	PG_CATCH();
 	{
 		session->running--;
+		arrived_not(session, &journey);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -585,7 +667,7 @@ work_alone(SmEngine *engine, const SmSessionOptions *options, SmWork work, void 
 	SmOdd		odd = SM_ODD_NONE;
 	uint64		count;
 
-	driver->begin(conn, options, NULL);
+	driver->begin(conn, options, NIL);
 	count = work(conn, arg, &odd);
 	if (odd == SM_ODD_TRANSACTION_CONTROL || driver->status(conn) == PQTRANS_IDLE)
 	{
@@ -634,9 +716,7 @@ sm_session_work(SmSession *session, SmWork work, void *arg)
 	session->running++;
 	PG_TRY();
 	{
-		if (session->state == SM_SESSION_IDLE &&
-			(session->options.transaction == SM_TXN_AUTOCOMMIT ||
-			 !session->engine->driver->remote))
+		if (begins_none(session))
 			count = work_alone(session->engine, &session->options, work, arg);
 		else
 			count = work_in_transaction(session, work, arg);

@@ -1,17 +1,22 @@
 /*-------------------------------------------------------------------------
  *
  * statement.c
- *		Statements on a libpq connection: prepared-statement cache, parameters,
- *		results.
+ *		Statements on a libpq connection: their way there and back.
+ *
+ * A statement goes in one or two flights of messages, each of them one round
+ * trip.  What is to be done before it, BEGIN and savepoints, is part of the
+ * first one.
  *
  * A statement that is seen on a connection for the second time is prepared
- * there and from then on costs one round trip and no parsing.  The first time
- * it goes out unprepared, also in one round trip; but where not every shape of
- * the rows will do and the statement would commit by itself, its shape is
- * asked for and looked at first: a mismatch must not be found after the fact.
+ * there, and described: two flights this once, and from then on one and no
+ * parsing.  The first time it goes out unprepared.  But where rows of a shape
+ * are asked for, it is prepared at once: whether the shape fits must be known
+ * before the statement takes effect, and in which form to ask for its values
+ * before it is sent.
  *
- * The cache is keyed by text and parameter types, bounded by the option
- * statement_cache_size, and lives as long as its connection.
+ * sm_run_advance() goes as far as it can, or, if told to wait, to the end; so
+ * several statements can be under way at a time, on a connection each.  What
+ * is on the wire when something throws is settled with its connection.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,93 +24,12 @@
 
 #include "sessmgr.h"
 
-#include "access/htup_details.h"
-#include "access/transam.h"
-#include "catalog/pg_type.h"
-#include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
-#include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-/* Room for parameters, so that a few of them need no allocation. */
-typedef struct Few
-{
-	Oid			types[8];
-	const char *values[8];
-} Few;
-
-/* A statement on its way: what the steps below hand to each other. */
-typedef struct Run
-{
-	SmConn	   *conn;
-	const SmStatement *statement;
-	SmSink	   *sink;
-	SmStatementEntry *entry;		/* or NULL: not cached */
-	TimestampTz deadline;
-	int			nparams;
-	Oid		   *types;			/* as declared to the server */
-	const char **values;		/* as text, or NULL */
-	/* reading */
-	TupleDesc	shape;			/* as the server describes it */
-	AttInMetadata *input;
-	MemoryContext rowcxt;		/* or NULL: one row at most, where we are */
-	Datum	   *row;
-	bool	   *nulls;
-	Datum		one_value;
-	bool		one_null;
-	int			column;			/* being converted, for the error context */
-	bool		full;			/* the sink wants no more rows */
-	bool		copied;			/* it was a COPY that sent something */
-	bool		forget_all;		/* the server has forgotten all statements */
-	uint64		count;
-	PGresult   *error;
-	SmOdd		odd;
-} Run;
-
-/* ----------
- * Parameters
- * ----------
- */
-
-/*
- * The type to declare to the server: only types with a fixed id mean the same
- * on both sides; for the others, as for literals, the server infers it.
- */
-Oid
-sm_wire_type(Oid type)
-{
-	if (type == UNKNOWNOID || type >= FirstGenbkiObjectId)
-		return InvalidOid;
-	return type;
-}
-
 static void
-encode_params(Run *run, Few *few)
-{
-	const SmParams *params = run->statement->params;
-
-	run->nparams = params ? params->n : 0;
-	if (run->nparams > 65535)
-		ereport(ERROR,
-				(errcode(ERRCODE_TOO_MANY_ARGUMENTS),
-				 errmsg("a statement can have at most 65535 parameters")));
-	run->types = few->types;
-	run->values = few->values;
-	if (run->nparams > (int) lengthof(few->values))
-	{
-		run->types = palloc(run->nparams * sizeof(Oid));
-		run->values = palloc(run->nparams * sizeof(char *));
-	}
-	for (int i = 0; i < run->nparams; i++)
-		run->types[i] = sm_wire_type(params->types[i]);
-	if (run->nparams > 0)
-		sm_textmode_params(params, run->values);
-}
-
-static void
-echo(const Run *run)
+echo(const SmRun *run)
 {
 	const SmEngine *engine = run->conn->engine;
 	StringInfoData buf;
@@ -115,9 +39,9 @@ echo(const Run *run)
 	initStringInfo(&buf);
 	if (!engine->options.hide_parameters)
 	{
-		for (int i = 0; i < run->nparams; i++)
+		for (int i = 0; i < run->wire.n; i++)
 		{
-			const char *value = run->values[i];
+			const char *value = sm_wire_show(run->statement->params, i);
 
 			appendStringInfo(&buf, "%s$%d = ", i > 0 ? ", " : "", i + 1);
 			if (value == NULL)
@@ -133,207 +57,127 @@ echo(const Run *run)
 			 buf.len > 0 ? errdetail_internal("%s", buf.data) : 0));
 }
 
-/* ----------
- * Preparing
- * ----------
- */
-
-static TupleDesc describe_result(const PGresult *res);
-
-/* Read a command's results to the end; the last good one decides nothing. */
-static void
-finish_or_raise(Run *run, SmStatementEntry *entry)
+/* Must the shape of the rows fit, or be shown to the sink? */
+static bool
+needs_shape(const SmRun *run)
 {
-	PGresult   *res;
-
-	while ((res = sm_remote_next(run->conn, run->statement->sql, run->deadline)) != NULL)
-	{
-		if (PQresultStatus(res) == PGRES_COMMAND_OK)
-		{
-			if (entry != NULL)
-			{
-				entry->nfields = PQnfields(res);
-				if (run->sink->desc == NULL)
-					run->shape = describe_result(res);
-			}
-		}
-		else
-			sm_remote_keep_error(run->conn, &run->error);
-	}
-	sm_notices_report(run->conn);
-	if (run->error != NULL)
-	{
-		PGresult   *error = run->error;
-
-		run->error = NULL;
-		sm_remote_raise(run->conn, error, run->statement->sql, false);
-	}
+	return run->sink != NULL && !run->sink->first_column;
 }
 
+/* Find the statement in the cache and decide what its first flight is for. */
 static void
-prepare(Run *run, SmStatementEntry *entry)
+choose_step(SmRun *run)
 {
-	PGconn	   *pg = run->conn->pg;
-
-	if (run->entry != NULL)
-		sm_statement_name(run->conn, entry);
-	sm_remote_begin(run->conn, false);
-	sm_remote_sent(run->conn,
-				   PQsendPrepare(pg, entry->name, run->statement->sql, run->nparams,
-								 run->types),
-				   run->statement->sql, run->deadline);
-	finish_or_raise(run, NULL);
-	entry->prepared = true;
-}
-
-/* Ask for the statement's shape, and show it to a sink that wants to see it. */
-static void
-describe(Run *run, SmStatementEntry *entry)
-{
-	SmSink	   *sink = run->sink;
-
-	sm_remote_begin(run->conn, false);
-	sm_remote_sent(run->conn, PQsendDescribePrepared(run->conn->pg, entry->name),
-				   run->statement->sql, run->deadline);
-	finish_or_raise(run, entry);
-	entry->described = true;
-	if (sink->desc == NULL)
-	{
-		sink->describe(sink, run->shape);
-		entry->accepted = true;
-	}
-}
-
-static void
-check_shape(const Run *run, int nfields)
-{
-	int			wanted = run->sink->desc->natts;
-
-	if (nfields != wanted)
-		sm_report_shape(run->conn->engine, run->statement->sql, nfields, wanted);
-}
-
-/*
- * Prepare the statement if that is worth it, or needed because its shape must
- * be known before it takes effect.
- */
-static void
-prepare_if_useful(Run *run, SmStatementEntry *unnamed)
-{
-	SmSink	   *sink = run->sink;
-	bool		shape = run->statement->autocommit && sink != NULL &&
-		!sink->first_column;
 	bool		seen;
 
-	run->entry = sm_statement_find(run->conn, run->statement->sql, run->nparams,
-								   run->types, run->deadline, &seen);
-	if (run->entry == NULL && shape)
+	run->entry = sm_statement_find(run->conn, run->statement->sql, run->wire.n,
+								   run->wire.types, run->deadline, &seen);
+	if (run->entry == NULL && needs_shape(run))
 	{
-		memset(unnamed, 0, sizeof(*unnamed));
-		prepare(run, unnamed);
-		describe(run, unnamed);
-		check_shape(run, unnamed->nfields);
-		return;
+		memset(&run->unnamed, 0, sizeof(run->unnamed));
+		run->entry = &run->unnamed;
 	}
 	if (run->entry == NULL)
-		return;
-	if (!run->entry->prepared && (seen || shape))
-		prepare(run, run->entry);
-	if (shape)
+		run->step = SM_RUN_RUNNING;
+	else if (run->entry->prepared &&
+			 (!needs_shape(run) || run->sink->reader != NULL || run->entry->shape != NULL))
+		run->step = SM_RUN_RUNNING;
+	else
+		run->step = (seen || needs_shape(run)) ? SM_RUN_PREPARING : SM_RUN_RUNNING;
+}
+
+/* ----------
+ * Sending
+ * ----------
+ */
+static bool
+send_prepare(SmRun *run)
+{
+	SmStatementEntry *entry = run->entry;
+
+	run->describing = run->nbefore;
+	if (!entry->prepared)
 	{
-		if (!run->entry->described || (sink->desc == NULL && !run->entry->accepted))
-			describe(run, run->entry);
-		if (sink->desc != NULL)
-			check_shape(run, run->entry->nfields);
+		if (entry != &run->unnamed)
+			sm_statement_name(run->conn, entry);
+		run->describing++;
+		if (!PQsendPrepare(run->conn->pg, entry->name, run->statement->sql, run->wire.n,
+						   run->wire.types))
+			return false;
 	}
+	return PQsendDescribePrepared(run->conn->pg, entry->name);
+}
+
+static bool
+send_statement(SmRun *run)
+{
+	const SmWire *wire = &run->wire;
+	const SmStatementEntry *entry = run->entry;
+	bool		binary;
+
+	if (entry == NULL || !entry->prepared)
+		return PQsendQueryParams(run->conn->pg, run->statement->sql, wire->n, wire->types,
+								 wire->values, wire->lengths, wire->formats, 0);
+	binary = run->sink != NULL && run->sink->reader != NULL &&
+		sm_reader_wants_binary(run->sink->reader, run->conn, entry->nfields, entry->fields);
+	return PQsendQueryPrepared(run->conn->pg, entry->name, wire->n, wire->values,
+							   wire->lengths, wire->formats, binary);
+}
+
+/* Send what the present step is for, and what is to be done before it. */
+static void
+send_flight(SmRun *run)
+{
+	SmConn	   *conn = run->conn;
+	List	   *before = run->statement->before;
+	bool		preparing = (run->step == SM_RUN_PREPARING);
+	bool		several = preparing || before != NIL;
+	bool		sent;
+	ListCell   *lc;
+
+	sm_remote_begin(conn, run->statement->autocommit && !preparing);
+	run->statement->before = NIL;	/* whatever comes, it may have been done */
+	run->nbefore = 0;
+	sent = !several || PQenterPipelineMode(conn->pg);
+	foreach(lc, before)
+	{
+		sent = sent && PQsendQueryParams(conn->pg, lfirst(lc), 0, NULL, NULL, NULL, NULL, 0);
+		run->nbefore++;
+	}
+	sent = sent && (preparing ? send_prepare(run) : send_statement(run));
+	if (several)
+	{
+		sent = sent && PQpipelineSync(conn->pg);
+		conn->syncs = 1;
+	}
+	else if (sent)
+		(void) PQsetSingleRowMode(conn->pg);
+	sm_remote_sent(conn, sent, run->wait, run->statement->sql, run->deadline);
 }
 
 /* ----------
  * Results
  * ----------
  */
-
-/*
- * The local type to read a column as when the caller declared none: its own if
- * it surely is the same here, text otherwise.
- */
-Oid
-sm_shared_type(Oid type)
+static void
+check_shape(const SmRun *run, int nfields)
 {
-	Oid			element;
+	int			wanted = run->sink->reader->desc->natts;
 
-	if (type >= FirstGenbkiObjectId)
-		return TEXTOID;
-	element = get_element_type(type);
-	switch (OidIsValid(element) ? element : type)
-	{
-			/* ids and names of objects over there */
-		case REGPROCOID:
-		case REGPROCEDUREOID:
-		case REGOPEROID:
-		case REGOPERATOROID:
-		case REGCLASSOID:
-		case REGTYPEOID:
-		case REGROLEOID:
-		case REGNAMESPACEOID:
-		case REGCONFIGOID:
-		case REGDICTIONARYOID:
-		case REGCOLLATIONOID:
-			/* no input function that takes anything */
-		case PG_NODE_TREEOID:
-			/* depends on settings */
-		case CASHOID:
-		case PG_NDISTINCTOID:
-		case PG_DEPENDENCIESOID:
-		case PG_MCV_LISTOID:
-		case PG_BRIN_BLOOM_SUMMARYOID:
-		case PG_BRIN_MINMAX_MULTI_SUMMARYOID:
-			return TEXTOID;
-		default:
-			break;
-	}
-	if (get_typtype(type) != TYPTYPE_BASE && get_typtype(type) != TYPTYPE_RANGE &&
-		get_typtype(type) != TYPTYPE_MULTIRANGE)
-		return TEXTOID;
-	return type;
-}
-
-static TupleDesc
-describe_result(const PGresult *res)
-{
-	int			n = PQnfields(res);
-	TupleDesc	desc;
-
-	if (n > MaxTupleAttributeNumber)
-		ereport(ERROR,
-				(errcode(ERRCODE_TOO_MANY_COLUMNS),
-				 errmsg("a row can have at most %d columns", MaxTupleAttributeNumber)));
-	desc = CreateTemplateTupleDesc(n);
-	for (int i = 0; i < n; i++)
-	{
-		Oid			type = sm_shared_type(PQftype(res, i));
-
-		TupleDescInitEntry(desc, i + 1, PQfname(res, i), type,
-						   type == TEXTOID ? -1 : PQfmod(res, i), 0);
-	}
-	return BlessTupleDesc(desc);
+	if (nfields != wanted)
+		sm_report_shape(run->conn->engine, run->statement->sql, nfields, wanted);
 }
 
 /* The first result with rows, or with the news that there are none. */
 static void
-begin_rows(Run *run, const PGresult *res)
+begin_rows(SmRun *run, const PGresult *res)
 {
+	MemoryContext old = MemoryContextSwitchTo(run->cxt);
 	SmSink	   *sink = run->sink;
 	int			nfields = PQnfields(res);
+	int			natts = sink->reader->desc->natts;
 
-	if (sink->desc == NULL)
-		sink->describe(sink, describe_result(res));
-	if (!sink->first_column)
-		check_shape(run, nfields);
-
-	run->input = sink->input;
-	if (run->input == NULL)
-		run->input = TupleDescGetAttInMetadata(sink->desc);
+	run->reading = true;
 	if (sink->first_column)
 	{
 		run->row = &run->one_value;
@@ -341,54 +185,29 @@ begin_rows(Run *run, const PGresult *res)
 	}
 	else
 	{
-		run->row = palloc0(Max(sink->desc->natts, 1) * sizeof(Datum));
-		run->nulls = palloc0(Max(sink->desc->natts, 1) * sizeof(bool));
-		run->rowcxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr row",
+		check_shape(run, nfields);
+		run->row = palloc0(Max(natts, 1) * sizeof(Datum));
+		run->nulls = palloc0(Max(natts, 1) * sizeof(bool));
+		run->rowcxt = AllocSetContextCreate(run->cxt, "sessmgr row",
 											ALLOCSET_DEFAULT_SIZES);
 	}
 	/* a first column that is not there has no rows either */
-	if (nfields == 0 && sink->desc->natts > 0)
-		run->full = true;
-}
-
-static void
-convert_row(Run *run, const PGresult *res)
-{
-	AttInMetadata *input = run->input;
-	MemoryContext old = CurrentMemoryContext;
-
-	if (run->rowcxt != NULL)
-	{
-		MemoryContextReset(run->rowcxt);
-		MemoryContextSwitchTo(run->rowcxt);
-	}
-	for (int i = 0; i < run->sink->desc->natts; i++)
-	{
-		char	   *value = PQgetisnull(res, 0, i) ? NULL : PQgetvalue(res, 0, i);
-
-		run->column = i;
-		if (value != NULL && run->conn->verify)
-			(void) pg_verifymbstr(value, strlen(value), false);
-		run->nulls[i] = (value == NULL);
-		run->row[i] = InputFunctionCall(&input->attinfuncs[i], value,
-										input->attioparams[i], input->atttypmods[i]);
-	}
-	run->column = -1;
-	if (!run->sink->row(run->sink, run->row, run->nulls) || run->rowcxt == NULL)
+	if (nfields == 0 && natts > 0)
 		run->full = true;
 	MemoryContextSwitchTo(old);
 }
 
 static void
-row_context(void *arg)
+take_row(SmRun *run, const PGresult *res)
 {
-	Run		   *run = (Run *) arg;
+	MemoryContext old = MemoryContextSwitchTo(run->rowcxt ? run->rowcxt : run->cxt);
 
-	if (run->column < 0)
-		return;
-	errcontext("column %d of a statement on \"%s\"%s", run->column + 1,
-			   run->conn->engine->label,
-			   run->conn->commits ? ", which may have taken effect" : "");
+	if (run->rowcxt != NULL)
+		MemoryContextReset(run->rowcxt);
+	sm_reader_row(run->sink->reader, run->conn, res, 0, run->row, run->nulls);
+	if (!run->sink->row(run->sink, run->row, run->nulls) || run->rowcxt == NULL)
+		run->full = true;
+	MemoryContextSwitchTo(old);
 }
 
 /* Transaction control cannot be given as text: its command tag tells. */
@@ -414,7 +233,7 @@ is_transaction_control(const char *tag)
  * change values on their way.
  */
 static void
-note_reset(Run *run, const char *tag)
+note_reset(SmRun *run, const char *tag)
 {
 	if (strcmp(tag, "DISCARD ALL") == 0 || strcmp(tag, "DEALLOCATE ALL") == 0)
 		run->forget_all = true;
@@ -436,7 +255,7 @@ note_reset(Run *run, const char *tag)
 SmOdd
 sm_statement_ended(SmConn *conn, const char *tag)
 {
-	Run			run = {.conn = conn};
+	SmRun		run = {.conn = conn};
 
 	note_reset(&run, tag);
 	if (run.forget_all)
@@ -445,7 +264,7 @@ sm_statement_ended(SmConn *conn, const char *tag)
 }
 
 static void
-take_end(Run *run, PGresult *res)
+take_end(SmRun *run, PGresult *res)
 {
 	const char *tag = PQcmdStatus(res);
 	bool		query = strncmp(tag, "SELECT ", 7) == 0;
@@ -462,23 +281,23 @@ take_end(Run *run, PGresult *res)
 }
 
 static void
-take_result(Run *run, PGresult *res)
+take_result(SmRun *run, PGresult *res)
 {
 	switch (PQresultStatus(res))
 	{
 		case PGRES_SINGLE_TUPLE:
 		case PGRES_TUPLES_OK:
-			if (run->sink != NULL && run->input == NULL)
+			if (run->sink != NULL && !run->reading)
 				begin_rows(run, res);
 			if (PQresultStatus(res) == PGRES_TUPLES_OK)
 				take_end(run, res);
 			else if (run->sink != NULL && !run->full)
-				convert_row(run, res);
+				take_row(run, res);
 			break;
 		case PGRES_COMMAND_OK:
 			take_end(run, res);
 			/* it returns no rows at all: for a declared shape a mismatch */
-			if (run->sink != NULL && run->sink->desc != NULL && !run->sink->first_column)
+			if (needs_shape(run))
 				check_shape(run, 0);
 			break;
 		case PGRES_EMPTY_QUERY:
@@ -493,53 +312,29 @@ take_result(Run *run, PGresult *res)
 									sm_deadline(run->conn->engine->options.cleanup_timeout));
 			break;
 		default:
-			sm_remote_keep_error(run->conn, &run->error);
+			sm_remote_keep_error(run->conn, &run->conn->error);
 			break;
 	}
 }
 
+/* A result of a flight: of which of its commands? */
 static void
-read_results(Run *run)
+take_any(SmRun *run, PGresult *res)
 {
-	ErrorContextCallback callback;
+	bool		good = PQresultStatus(res) == PGRES_COMMAND_OK;
 
-	callback.callback = row_context;
-	callback.arg = run;
-	callback.previous = error_context_stack;
-	error_context_stack = &callback;
-	run->column = -1;
-
-	while (run->conn->state == SM_CONN_BUSY)
+	if (run->step == SM_RUN_RUNNING && run->conn->ended >= run->nbefore)
+		take_result(run, res);
+	else if (!good)
+		sm_remote_keep_error(run->conn, &run->conn->error);
+	else if (run->step == SM_RUN_PREPARING && run->conn->ended == run->describing)
 	{
-		PGresult   *res = sm_remote_next(run->conn, run->statement->sql, run->deadline);
+		MemoryContext old = MemoryContextSwitchTo(run->cxt);
 
-		if (res != NULL)
-			take_result(run, res);
+		sm_statement_described(run->conn, run->entry, res,
+							   needs_shape(run) && run->sink->reader == NULL);
+		MemoryContextSwitchTo(old);
 	}
-	error_context_stack = callback.previous;
-}
-
-/* ----------
- * Running
- * ----------
- */
-static void
-send(Run *run)
-{
-	PGconn	   *pg = run->conn->pg;
-	const char *sql = run->statement->sql;
-	int			sent;
-
-	sm_remote_begin(run->conn, run->statement->autocommit);
-	if (run->entry != NULL && run->entry->prepared)
-		sent = PQsendQueryPrepared(pg, run->entry->name, run->nparams, run->values,
-								   NULL, NULL, 0);
-	else
-		sent = PQsendQueryParams(pg, sql, run->nparams, run->types, run->values,
-								 NULL, NULL, 0);
-	if (sent)
-		(void) PQsetSingleRowMode(pg);
-	sm_remote_sent(run->conn, sent, sql, run->deadline);
 }
 
 /*
@@ -547,17 +342,18 @@ send(Run *run)
  * before it has done anything?
  */
 static bool
-must_prepare_again(const Run *run)
+must_prepare_again(const SmRun *run)
 {
+	const PGresult *error = run->conn->error;
 	const char *code;
 	const char *function;
 
 	/* with rows, or from inside a function, it is about something else */
-	if (run->entry == NULL || !run->entry->prepared || run->error == NULL ||
-		run->input != NULL || PQresultErrorField(run->error, PG_DIAG_CONTEXT) != NULL)
+	if (run->entry == NULL || !run->entry->prepared || error == NULL ||
+		run->reading || PQresultErrorField(error, PG_DIAG_CONTEXT) != NULL)
 		return false;
-	code = PQresultErrorField(run->error, PG_DIAG_SQLSTATE);
-	function = PQresultErrorField(run->error, PG_DIAG_SOURCE_FUNCTION);
+	code = PQresultErrorField(error, PG_DIAG_SQLSTATE);
+	function = PQresultErrorField(error, PG_DIAG_SOURCE_FUNCTION);
 	if (code == NULL)
 		return false;
 	return strcmp(code, "26000") == 0 ||
@@ -565,28 +361,133 @@ must_prepare_again(const Run *run)
 		 strcmp(function, "RevalidateCachedQuery") == 0);
 }
 
+/* Forget a statement that the server does not take any more, and its shape. */
 static void
-run_once(Run *run)
+forget(SmRun *run)
 {
-	SmStatementEntry unnamed;
+	if (needs_shape(run) && !run->declared)
+		run->sink->reader = NULL;
+	if (run->entry != &run->unnamed)
+		sm_statement_forget(run->conn, run->entry);
+	run->entry = NULL;
+}
 
-	PG_TRY();
+/*
+ * Send the next flight.  Where the shape of the rows matters, it is known
+ * before the statement itself goes: it must be the declared one, or the sink
+ * has to accept it.
+ */
+static void
+launch(SmRun *run)
+{
+	SmSink	   *sink = run->sink;
+
+	if (run->step == SM_RUN_RUNNING && needs_shape(run))
 	{
-		prepare_if_useful(run, &unnamed);
-		send(run);
-		read_results(run);
+		if (sink->reader == NULL)
+		{
+			MemoryContext old = MemoryContextSwitchTo(run->cxt);
+
+			sink->describe(sink, run->entry->shape);
+			MemoryContextSwitchTo(old);
+		}
+		check_shape(run, run->entry->nfields);
 	}
-	PG_CATCH();
+	send_flight(run);
+}
+
+/* All of a flight was read: what is next? */
+static void
+end_flight(SmRun *run)
+{
+	SmConn	   *conn = run->conn;
+
+	if (run->step == SM_RUN_PREPARING && conn->error == NULL && conn->state == SM_CONN_READY)
 	{
-		PQclear(run->error);
-		run->error = NULL;
-		PG_RE_THROW();
+		run->entry->prepared = true;
+		run->step = SM_RUN_RUNNING;
 	}
-	PG_END_TRY();
+	else if (run->step == SM_RUN_RUNNING && run->statement->autocommit && !run->retried &&
+			 must_prepare_again(run))
+	{
+		/* the server has done nothing but refuse: prepare it once more */
+		forget(run);
+		run->retried = true;
+		choose_step(run);
+	}
+	else
+	{
+		run->step = SM_RUN_DONE;
+		return;
+	}
+	sm_notices_report(conn);
+	launch(run);
+}
+
+/* ----------
+ * The whole
+ * ----------
+ */
+
+/*
+ * Begin a statement on a READY connection.  What the caller gave must live
+ * until its end, as must the current memory context.  wait: the caller will
+ * not do anything else meanwhile.  If this throws, statement->before tells
+ * whether what was to be done before it may have been.
+ */
+void
+sm_run_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink, bool wait)
+{
+	/* but for the room that it has for a few parameters */
+	memset(run, 0, offsetof(SmRun, wire));
+	run->conn = conn;
+	run->statement = statement;
+	run->sink = sink;
+	run->declared = (sink != NULL && sink->reader != NULL);
+	run->wait = wait;
+	run->cxt = CurrentMemoryContext;
+	run->deadline = sm_deadline(conn->engine->options.statement_timeout);
+	sm_wire_init(&run->wire, statement->params);
+	sm_wire_encode(&run->wire, statement->params, conn);
+	echo(run);
+	choose_step(run);
+	launch(run);
+}
+
+/*
+ * Go on with a statement as far as what has arrived allows, or, if that was
+ * said at its start, to its end.  True: it has ended.
+ */
+bool
+sm_run_advance(SmRun *run)
+{
+	const SmReader *reader = run->sink ? run->sink->reader : NULL;
+	int			level = reader == NULL ? sm_textmode_begin(false, false) :
+		sm_textmode_begin(reader->names_objects, reader->has_money);
+	bool		arrived = true;
+
+	while (arrived && run->step != SM_RUN_DONE)
+	{
+		SmConn	   *conn = run->conn;
+
+		if (conn->state == SM_CONN_BUSY)
+		{
+			if (run->wait)
+				(void) sm_remote_next(conn, run->statement->sql, run->deadline);
+			else
+				arrived = sm_remote_take(conn);
+			if (conn->result != NULL)
+				take_any(run, conn->result);
+		}
+		if (conn->state != SM_CONN_BUSY)
+			end_flight(run);
+	}
+	sm_textmode_end(level);
+	return arrived;
 }
 
 static void
-raise_odd(const Run *run)
+raise_odd(const SmRun *run)
 {
 	switch (run->odd)
 	{
@@ -610,89 +511,61 @@ raise_odd(const Run *run)
 	}
 }
 
-/* Fix the settings that reading rows of the declared shape depends on. */
-static int
-begin_reading(const SmSink *sink)
-{
-	bool		names_objects = false;
-	bool		has_money = false;
-
-	if (sink != NULL && sink->desc != NULL)
-	{
-		for (int i = 0; i < sink->desc->natts; i++)
-		{
-			Oid			type = TupleDescAttr(sink->desc, i)->atttypid;
-
-			names_objects |= sm_type_names_objects(type);
-			has_money |= (type == CASHOID);
-		}
-	}
-	return sm_textmode_begin(names_objects, has_money);
-}
-
 /*
- * Run a statement and feed its rows, if it has any and sink is not NULL, to
- * sink.  Returns the number of rows it affected or returned.  Throws what the
- * server says, 42804 for a shape that is not the declared one, 42601 for an
- * empty statement, 0A000 for COPY, and what sm_remote_next() throws.  *odd
- * tells the caller, who knows about transactions, about transaction control.
+ * The end of a statement that has ended: its notices, and its error if it has
+ * one.  Returns the number of rows it affected or returned.  Throws what the
+ * server says, 42601 for an empty statement, 0A000 for COPY, 08006 and 08007.
+ * *odd tells the caller, who knows about transactions, about transaction
+ * control and about a first statement that has to be run again.
  */
 uint64
-sm_statement_execute(SmConn *conn, const SmStatement *statement, SmSink *sink,
-					 SmOdd *odd)
+sm_run_finish(SmRun *run, SmOdd *odd)
 {
-	Run			run = {0};
-	Few			few;
-	bool		retried = false;
-	int			level;
+	SmConn	   *conn = run->conn;
+	PGresult   *error = conn->error;
 
-	run.conn = conn;
-	run.statement = statement;
-	run.sink = sink;
-	run.deadline = sm_deadline(conn->engine->options.statement_timeout);
-	encode_params(&run, &few);
-	echo(&run);
-
-	level = begin_reading(sink);
-	for (;;)
+	if (run->forget_all)
 	{
-		run_once(&run);
-		if (retried || !statement->autocommit || !must_prepare_again(&run))
-			break;
-
-		/* the server has done nothing but refuse: prepare it once more */
-		PQclear(run.error);
-		run.error = NULL;
-		sm_statement_forget(conn, run.entry);
-		retried = true;
-	}
-	sm_textmode_end(level);
-	if (run.forget_all)
-	{
-		run.entry = NULL;
+		run->entry = NULL;
 		sm_statement_forget_all(conn);
 	}
-
 	sm_notices_report(conn);
-	if (run.error != NULL && run.odd != SM_ODD_COPY)
+	if (error != NULL && run->odd != SM_ODD_COPY)
 	{
 		/* in a transaction it is too late for this time, not for the next */
-		if (must_prepare_again(&run))
+		if (must_prepare_again(run))
 		{
-			sm_statement_forget(conn, run.entry);
-			if (statement->first && conn->state == SM_CONN_READY)
+			forget(run);
+			if (run->statement->first && conn->state == SM_CONN_READY)
 			{
-				PQclear(run.error);
 				*odd = SM_ODD_STALE;
 				return 0;
 			}
 		}
-		sm_remote_raise(conn, run.error, statement->sql, false);
+		conn->error = NULL;
+		sm_remote_raise(conn, error, run->statement->sql, false);
 	}
-	PQclear(run.error);
-	raise_odd(&run);
-	if (run.rowcxt != NULL)
-		MemoryContextDelete(run.rowcxt);
-	*odd = run.odd;
-	return run.count;
+	/* a pipeline may end without a word */
+	if (conn->state == SM_CONN_DEAD && !conn->completed && run->odd == SM_ODD_NONE)
+		sm_report_lost(conn, run->statement->sql);
+	raise_odd(run);
+	if (run->rowcxt != NULL)
+		MemoryContextDelete(run->rowcxt);
+	*odd = run->odd;
+	return run->count;
+}
+
+/*
+ * Run a statement and feed its rows, if it has any and sink is not NULL, to
+ * sink.  Throws what sm_run_finish() and sm_remote_next() throw, and 42804 for
+ * a shape that is not the declared one.
+ */
+uint64
+sm_statement_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmOdd *odd)
+{
+	SmRun		run;
+
+	sm_run_start(&run, conn, statement, sink, true);
+	(void) sm_run_advance(&run);
+	return sm_run_finish(&run, odd);
 }

@@ -104,6 +104,10 @@ forget_entry(SmStatementCache *cache, SmStatementEntry *entry)
 	const char *sql = entry->key.sql;
 	const Oid  *types = entry->key.types;
 
+	if (entry->fields != NULL)
+		pfree(entry->fields);
+	if (entry->shape != NULL)
+		pfree(entry->shape);
 	dlist_delete(&entry->node);
 	cache->n--;
 	hash_search(cache->entries, &entry->key, HASH_REMOVE, NULL);
@@ -204,8 +208,10 @@ sm_statement_find(SmConn *conn, const char *sql, int nparams, const Oid *types,
 	key.types = memcpy(MemoryContextAlloc(cache->cxt, Max(nparams, 1) * sizeof(Oid)),
 					   types, nparams * sizeof(Oid));
 	entry = hash_search(cache->entries, &key, HASH_ENTER, NULL);
-	entry->prepared = entry->described = entry->accepted = false;
+	entry->prepared = false;
 	entry->nfields = 0;
+	entry->fields = NULL;
+	entry->shape = NULL;
 	entry->name[0] = '\0';
 	dlist_push_head(&cache->lru, &entry->node);
 	cache->n++;
@@ -218,6 +224,33 @@ sm_statement_name(SmConn *conn, SmStatementEntry *entry)
 {
 	snprintf(entry->name, sizeof(entry->name), "sessmgr_%llu",
 			 (unsigned long long) ++conn->cache->last_name);
+}
+
+/*
+ * Note what the server says of a statement's rows; shape: also as a sink is to
+ * see them.  What is noted of a statement that is not kept is in the current
+ * memory context.
+ */
+void
+sm_statement_described(SmConn *conn, SmStatementEntry *entry, const PGresult *res,
+					   bool shape)
+{
+	int			n = PQnfields(res);
+	TupleDesc	desc = shape ? sm_result_shape(res) : NULL;
+	MemoryContext old = CurrentMemoryContext;
+
+	if (entry->key.sql != NULL)
+		MemoryContextSwitchTo(conn->cache->cxt);
+	if (desc != NULL && entry->shape == NULL)
+		entry->shape = CreateTupleDescCopy(desc);
+	if (entry->fields == NULL)
+	{
+		entry->fields = palloc(Max(n, 1) * sizeof(Oid));
+		for (int i = 0; i < n; i++)
+			entry->fields[i] = PQftype(res, i);
+		entry->nfields = n;
+	}
+	MemoryContextSwitchTo(old);
 }
 
 /* Forget one statement, without telling the server. */

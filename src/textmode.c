@@ -93,21 +93,3 @@ sm_textmode_end(int level)
 	if (level >= 0)
 		AtEOXact_GUC(true, level);
 }
-
-/* The parameters as text: values[i] is NULL for SQL NULL. */
-void
-sm_textmode_params(const SmParams *params, const char **values)
-{
-	int			level = sm_textmode_begin(params->names_objects, params->has_money);
-
-	for (int i = 0; i < params->n; i++)
-	{
-		if (params->nulls[i])
-			values[i] = NULL;
-		else if (params->types[i] == UNKNOWNOID)
-			values[i] = DatumGetCString(params->values[i]);
-		else
-			values[i] = OutputFunctionCall(&params->outputs[i], params->values[i]);
-	}
-	sm_textmode_end(level);
-}

@@ -76,7 +76,7 @@ keep_texts(SmSink *sink, Datum *values, bool *nulls)
 {
 	TextSink   *self = (TextSink *) sink;
 	MemoryContext old = MemoryContextSwitchTo(self->cxt);
-	int			n = sink->desc->natts;
+	int			n = sink->reader->desc->natts;
 	char	  **row = palloc(n * sizeof(char *));
 
 	for (int i = 0; i < n; i++)
@@ -92,11 +92,12 @@ query_texts(SmConn *conn, const char *sql, int ncolumns)
 {
 	TextSink	sink = {.sink.row = keep_texts, .cxt = CurrentMemoryContext};
 	SmStatement statement = {.sql = sql};
+	TupleDesc	desc = CreateTemplateTupleDesc(ncolumns);
 	SmOdd		odd;
 
-	sink.sink.desc = CreateTemplateTupleDesc(ncolumns);
 	for (int i = 1; i <= ncolumns; i++)
-		TupleDescInitEntry(sink.sink.desc, i, "text", TEXTOID, -1, 0);
+		TupleDescInitEntry(desc, i, "text", TEXTOID, -1, 0);
+	sink.sink.reader = sm_reader_make(desc);
 	(void) conn->engine->driver->execute(conn, &statement, &sink.sink, &odd);
 	return sink.rows;
 }
@@ -490,7 +491,7 @@ sm_twophase_recover(SmEngine *engine,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("\"%s\" has no prepared transactions to recover", engine->label)));
 	conn = sm_pool_checkout(engine);
-	engine->driver->begin(conn, &options, NULL);
+	engine->driver->begin(conn, &options, NIL);
 	learn_identity(conn);
 	/* in this order: what is decided by then and not found has been settled */
 	before = read_decisions(conn->identity);

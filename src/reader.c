@@ -1,0 +1,235 @@
+/*-------------------------------------------------------------------------
+ *
+ * reader.c
+ *		Rows of a result, as libpq has them, into datums of a declared shape.
+ *
+ * A reader belongs to a shape and can be kept as long as that: what it looks
+ * up, it looks up once.  Values come as text or in binary form, all columns of
+ * a result alike; which of the two is asked for when the statement is sent,
+ * and the result says it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "port/pg_bswap.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+/* What is on its way into a datum, for the context of an error. */
+typedef struct Place
+{
+	const SmConn *conn;
+	int			column;
+} Place;
+
+/* The shape of a result for a caller that declared none. */
+TupleDesc
+sm_result_shape(const PGresult *res)
+{
+	int			n = PQnfields(res);
+	TupleDesc	desc;
+
+	if (n > MaxTupleAttributeNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("a row can have at most %d columns", MaxTupleAttributeNumber)));
+	desc = CreateTemplateTupleDesc(n);
+	for (int i = 0; i < n; i++)
+	{
+		Oid			type = sm_shared_type(PQftype(res, i));
+
+		TupleDescInitEntry(desc, i + 1, PQfname(res, i), type,
+						   type == TEXTOID ? -1 : PQfmod(res, i), 0);
+	}
+	return BlessTupleDesc(desc);
+}
+
+/*
+ * A reader of rows of this shape, without dropped columns, which must live as
+ * long.  In the current memory context.
+ */
+SmReader *
+sm_reader_make(TupleDesc desc)
+{
+	SmReader   *reader;
+
+	reader = palloc0(offsetof(SmReader, columns) + desc->natts * sizeof(SmColumn));
+	reader->desc = desc;
+	reader->cxt = CurrentMemoryContext;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		SmColumn   *column = &reader->columns[i];
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		Oid			input;
+
+		column->type = att->atttypid;
+		column->typmod = att->atttypmod;
+		getTypeInputInfo(column->type, &input, &column->ioparam);
+		fmgr_info(input, &column->input);
+		reader->names_objects |= sm_type_names_objects(column->type);
+		reader->has_money |= (column->type == CASHOID);
+	}
+	return reader;
+}
+
+static void
+learn_binary(SmReader *reader, SmColumn *column, Oid remote, const SmConn *conn)
+{
+	column->remote = remote;
+	column->same_major = conn->same_major;
+	column->agrees = sm_types_agree(column->type, remote, conn);
+	if (column->agrees && !OidIsValid(column->receive.fn_oid))
+	{
+		Oid			receive;
+		Oid			ioparam;
+
+		getTypeBinaryInputInfo(column->type, &receive, &ioparam);
+		Assert(ioparam == column->ioparam);
+		fmgr_info_cxt(receive, &column->receive, reader->cxt);
+	}
+}
+
+/*
+ * Is a result whose n columns have these types of the target to be asked for
+ * in binary form?  Only if all of them agree with the shape: libpq has but one
+ * form for all.
+ */
+bool
+sm_reader_wants_binary(SmReader *reader, const SmConn *conn, int n, const Oid *types)
+{
+	if (n != reader->desc->natts || !sm_binary_possible(conn))
+		return false;
+	for (int i = 0; i < n; i++)
+	{
+		SmColumn   *column = &reader->columns[i];
+
+		if (column->remote != types[i] || column->same_major != conn->same_major)
+			learn_binary(reader, column, types[i], conn);
+		if (!column->agrees)
+			return false;
+	}
+	return true;
+}
+
+/* ----------
+ * Values
+ * ----------
+ */
+static void
+report_length(int len)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+			 errmsg("incorrect binary data format"),
+			 errdetail("The value has %d bytes.", len)));
+}
+
+static Datum
+receive_value(SmColumn *column, char *value, int len)
+{
+	StringInfoData buf;
+	Datum		datum;
+
+	switch (column->type)
+	{
+			/* these are the most frequent ones, and need no function */
+		case INT4OID:
+			if (len == sizeof(int32))
+			{
+				uint32		n;
+
+				memcpy(&n, value, sizeof(n));
+				return Int32GetDatum((int32) pg_ntoh32(n));
+			}
+			report_length(len);
+			break;
+		case INT8OID:
+			if (len == sizeof(int64))
+			{
+				uint64		n;
+
+				memcpy(&n, value, sizeof(n));
+				return Int64GetDatum((int64) pg_ntoh64(n));
+			}
+			report_length(len);
+			break;
+		case TEXTOID:
+			(void) pg_verifymbstr(value, len, false);
+			return PointerGetDatum(cstring_to_text_with_len(value, len));
+		default:
+			break;
+	}
+
+	/* libpq has a zero byte after each value, as there is after a StringInfo's */
+	buf.data = value;
+	buf.len = buf.maxlen = len;
+	buf.cursor = 0;
+	datum = ReceiveFunctionCall(&column->receive, &buf, column->ioparam, column->typmod);
+	if (buf.cursor != buf.len)
+		report_length(len);
+	return datum;
+}
+
+static Datum
+read_value(SmColumn *column, char *value, const SmConn *conn)
+{
+	/* most columns of most targets need no more than this */
+	if (column->input.fn_oid == F_TEXTIN && !conn->verify)
+		return PointerGetDatum(cstring_to_text(value));
+	if (conn->verify)
+		(void) pg_verifymbstr(value, strlen(value), false);
+	return InputFunctionCall(&column->input, value, column->ioparam, column->typmod);
+}
+
+static void
+value_context(void *arg)
+{
+	const Place *place = (const Place *) arg;
+
+	errcontext("column %d of a statement on \"%s\"%s", place->column + 1,
+			   place->conn->engine->label,
+			   place->conn->commits ? ", which may have taken effect" : "");
+}
+
+/*
+ * The values of one row of a result, in the current memory context.  The
+ * result has at least the columns of the reader's shape.  Throws what input
+ * functions throw, with the column in the context.
+ */
+void
+sm_reader_row(SmReader *reader, const SmConn *conn, const PGresult *res, int row,
+			  Datum *values, bool *nulls)
+{
+	bool		binary = PQbinaryTuples(res);
+	Place		place = {.conn = conn};
+	ErrorContextCallback callback = {
+		.callback = value_context, .arg = &place, .previous = error_context_stack
+	};
+
+	error_context_stack = &callback;
+	for (int i = 0; i < reader->desc->natts; i++)
+	{
+		SmColumn   *column = &reader->columns[i];
+		char	   *value = PQgetvalue(res, row, i);
+
+		place.column = i;
+		nulls[i] = PQgetisnull(res, row, i);
+		if (nulls[i])
+			/* a domain may not take it */
+			values[i] = column->input.fn_strict ? (Datum) 0 :
+				InputFunctionCall(&column->input, NULL, column->ioparam, column->typmod);
+		else if (binary)
+			values[i] = receive_value(column, value, PQgetlength(res, row, i));
+		else
+			values[i] = read_value(column, value, conn);
+	}
+	error_context_stack = callback.previous;
+}

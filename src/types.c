@@ -1,0 +1,172 @@
+/*-------------------------------------------------------------------------
+ *
+ * types.c
+ *		What types two databases have in common, and in which form their values
+ *		travel.
+ *
+ * Only types with a fixed id mean the same on both sides.  Their values travel
+ * in binary form where that surely is the same, too; everything else travels
+ * as text.  Binary values are not checked against a type, so where there is a
+ * doubt, text it is.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "access/transam.h"
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+/*
+ * The type to declare to the server: for a type that is not surely the same
+ * there, as for literals, the server infers it.
+ */
+Oid
+sm_wire_type(Oid type)
+{
+	if (type == UNKNOWNOID || type >= FirstGenbkiObjectId)
+		return InvalidOid;
+	return type;
+}
+
+/* The type of the values that the form of this type's values depends on. */
+static Oid
+element_type(Oid type)
+{
+	Oid			element = get_element_type(type);
+
+	return OidIsValid(element) ? element : type;
+}
+
+/*
+ * The local type to read a column as when the caller declared none: its own if
+ * it surely is the same here, text otherwise.
+ */
+Oid
+sm_shared_type(Oid type)
+{
+	if (type >= FirstGenbkiObjectId)
+		return TEXTOID;
+	switch (element_type(type))
+	{
+			/* ids and names of objects over there */
+		case REGPROCOID:
+		case REGPROCEDUREOID:
+		case REGOPEROID:
+		case REGOPERATOROID:
+		case REGCLASSOID:
+		case REGTYPEOID:
+		case REGROLEOID:
+		case REGNAMESPACEOID:
+		case REGCONFIGOID:
+		case REGDICTIONARYOID:
+		case REGCOLLATIONOID:
+			/* no input function that takes anything */
+		case PG_NODE_TREEOID:
+			/* depends on settings */
+		case CASHOID:
+		case PG_NDISTINCTOID:
+		case PG_DEPENDENCIESOID:
+		case PG_MCV_LISTOID:
+		case PG_BRIN_BLOOM_SUMMARYOID:
+		case PG_BRIN_MINMAX_MULTI_SUMMARYOID:
+			return TEXTOID;
+		default:
+			break;
+	}
+	if (get_typtype(type) != TYPTYPE_BASE && get_typtype(type) != TYPTYPE_RANGE &&
+		get_typtype(type) != TYPTYPE_MULTIRANGE)
+		return TEXTOID;
+	return type;
+}
+
+/* ----------
+ * Binary form
+ * ----------
+ */
+
+/*
+ * May values travel to and from this connection in binary form?  The functions
+ * that write and read it convert strings from and to the encoding of this
+ * backend's client.
+ */
+bool
+sm_binary_possible(const SmConn *conn)
+{
+	return conn->binary && pg_get_client_encoding() == GetDatabaseEncoding();
+}
+
+/* Types whose binary form is the text and nothing else. */
+static bool
+is_string(Oid type)
+{
+	return type == TEXTOID || type == VARCHAROID || type == BPCHAROID;
+}
+
+/* Can values of this type be sent and received? */
+static bool
+has_binary_form(Oid type)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	bool		has = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_type form = (Form_pg_type) GETSTRUCT(tuple);
+
+		has = OidIsValid(form->typsend) && OidIsValid(form->typreceive);
+		ReleaseSysCache(tuple);
+	}
+	return has;
+}
+
+/* How values of this type, which is no domain, travel if binary is possible. */
+SmForm
+sm_type_form(Oid type)
+{
+	Oid			element;
+
+	/* it must mean what it says, in every database */
+	if (type == UNKNOWNOID || type >= FirstGenbkiObjectId || sm_shared_type(type) != type)
+		return SM_FORM_TEXT;
+	element = element_type(type);
+	if (!has_binary_form(type) || !has_binary_form(element))
+		return SM_FORM_TEXT;
+	switch (element)
+	{
+		case XMLOID:
+			/* carries an encoding */
+			return SM_FORM_TEXT;
+		case INTERVALOID:
+			/* since 17 some values are infinity */
+			return SM_FORM_SAME_MAJOR;
+		default:
+			return SM_FORM_BINARY;
+	}
+}
+
+/*
+ * Is the binary form of a type of this database the same as that of a type of
+ * the target?  A domain here is what it is over; there the server has said so.
+ */
+bool
+sm_types_agree(Oid here, Oid there, const SmConn *conn)
+{
+	here = getBaseType(here);
+	if (here != there && !(is_string(here) && is_string(there)))
+		return false;
+	switch (sm_type_form(here))
+	{
+		case SM_FORM_BINARY:
+			return true;
+		case SM_FORM_SAME_MAJOR:
+			return conn->same_major;
+		case SM_FORM_TEXT:
+			break;
+	}
+	return false;
+}

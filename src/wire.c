@@ -1,0 +1,142 @@
+/*-------------------------------------------------------------------------
+ *
+ * wire.c
+ *		Parameters in the form in which they travel.
+ *
+ * Each is sent in binary form where its type and the connection allow it (see
+ * types.c), as text otherwise.  What is encoded is good as long as the memory
+ * context that was current then, and the parameters.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "catalog/pg_type.h"
+#include "port/pg_bswap.h"
+#include "utils/builtins.h"
+
+/*
+ * Get ready for parameters of these types; throws 54023 if they are too many.
+ * A few of them need no memory of their own.
+ */
+void
+sm_wire_init(SmWire *wire, const SmParams *params)
+{
+	int			n = params ? params->n : 0;
+
+	if (n > 65535)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_ARGUMENTS),
+				 errmsg("a statement can have at most 65535 parameters")));
+	wire->n = n;
+	if (n <= (int) lengthof(wire->few.types))
+	{
+		wire->types = wire->few.types;
+		wire->values = wire->few.values;
+		wire->lengths = wire->few.lengths;
+		wire->formats = wire->few.formats;
+		wire->fixed = wire->few.fixed;
+	}
+	else
+	{
+		wire->types = palloc(n * sizeof(Oid));
+		wire->values = palloc(n * sizeof(char *));
+		wire->lengths = palloc(n * sizeof(int));
+		wire->formats = palloc(n * sizeof(int));
+		wire->fixed = palloc(n * sizeof(uint64));
+	}
+	for (int i = 0; i < n; i++)
+		wire->types[i] = sm_wire_type(params->types[i]);
+}
+
+static void
+encode_binary(SmWire *wire, const SmParams *params, int i)
+{
+	Datum		value = params->values[i];
+	uint64	   *fixed = &wire->fixed[i];
+	bytea	   *bytes;
+
+	wire->values[i] = (const char *) fixed;
+	switch (params->types[i])
+	{
+			/* these are the most frequent ones, and need no function */
+		case INT4OID:
+			*(uint32 *) fixed = pg_hton32((uint32) DatumGetInt32(value));
+			wire->lengths[i] = sizeof(uint32);
+			return;
+		case INT8OID:
+			*fixed = pg_hton64((uint64) DatumGetInt64(value));
+			wire->lengths[i] = sizeof(uint64);
+			return;
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+		case BYTEAOID:
+			bytes = DatumGetByteaPP(value);
+			break;
+		default:
+			bytes = SendFunctionCall(&params->sends[i], value);
+			break;
+	}
+	wire->values[i] = VARDATA_ANY(bytes);
+	wire->lengths[i] = VARSIZE_ANY_EXHDR(bytes);
+}
+
+static bool
+goes_binary(const SmParams *params, int i, const SmConn *conn, bool possible)
+{
+	return possible && (params->forms[i] == SM_FORM_BINARY ||
+						(params->forms[i] == SM_FORM_SAME_MAJOR && conn->same_major));
+}
+
+static const char *
+encode_text(const SmParams *params, int i)
+{
+	if (params->types[i] == UNKNOWNOID)
+		return DatumGetCString(params->values[i]);
+	return OutputFunctionCall(&params->outputs[i], params->values[i]);
+}
+
+/* The parameters' present values. */
+void
+sm_wire_encode(SmWire *wire, const SmParams *params, const SmConn *conn)
+{
+	bool		possible;
+	int			level;
+
+	if (wire->n == 0)
+		return;
+	possible = sm_binary_possible(conn);
+	level = sm_textmode_begin(params->names_objects, params->has_money);
+	for (int i = 0; i < wire->n; i++)
+	{
+		wire->lengths[i] = 0;
+		wire->formats[i] = 0;
+		wire->values[i] = NULL;
+		if (params->nulls[i])
+			continue;
+		wire->formats[i] = goes_binary(params, i, conn, possible);
+		if (wire->formats[i])
+			encode_binary(wire, params, i);
+		else
+			wire->values[i] = encode_text(params, i);
+	}
+	sm_textmode_end(level);
+}
+
+/* For those who show them: a parameter's value as text, NULL for SQL NULL. */
+const char *
+sm_wire_show(const SmParams *params, int i)
+{
+	const char *text;
+	int			level;
+
+	if (params->nulls[i])
+		return NULL;
+	level = sm_textmode_begin(params->names_objects, params->has_money);
+	text = encode_text(params, i);
+	sm_textmode_end(level);
+	return text;
+}
