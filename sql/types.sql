@@ -73,8 +73,74 @@ SELECT typname, target, ty.check(type || '[]', format('[2:3][0:1]={{%1$s,NULL},{
  ORDER BY 1, 2;
 -- the delimiter of this one is another
 SELECT ty.check('box[]', '{(3,4),(1,2);NULL}', 'loop') AS box;
+-- the same through an engine that has text only, and extreme values both ways
+SELECT current_database() AS db, current_user AS me \gset
+CREATE SERVER textonly FOREIGN DATA WRAPPER sessmgr OPTIONS (loopback 'true', dbname :'db', binary 'off');
+CREATE USER MAPPING FOR CURRENT_USER SERVER textonly OPTIONS (user :'me');
+SELECT typname, ty.check(type, text, 'textonly') FROM wanted WHERE ty.check(type, text, 'textonly') IS NOT NULL ORDER BY 1;
+CREATE TYPE ty.colour AS ENUM ('red', 'gr"een');
+CREATE TYPE ty.pair AS (a int, b text, c ty.colour);
+CREATE DOMAIN ty.small AS int CHECK (VALUE < 10);
+CREATE DOMAIN ty.smalls AS int[] CHECK (VALUE[1] < 10);
+CREATE TYPE ty.textrange AS RANGE (subtype = text, collation = "C");
+CREATE TEMP TABLE extreme AS
+SELECT type, unnest(texts) AS text FROM (VALUES
+    ('bool', ARRAY['f']), ('int2', ARRAY['32767', '0']), ('int4', ARRAY['2147483647', '-1']), ('int8', ARRAY['9223372036854775807', '-1']),
+    ('oid', ARRAY['0']), ('xid8', ARRAY['0']), ('"char"', ARRAY['', '\200', '"']), ('name', ARRAY['', repeat('n', 63), 'ä']),
+    ('float4', ARRAY['NaN', 'Infinity', '-Infinity', '-0', '1e-45', '3.4028235e+38']), ('float8', ARRAY['NaN', 'Infinity', '-Infinity', '-0', '5e-324', '1.7976931348623157e+308', '0.1']),
+    ('numeric', ARRAY['NaN', 'Infinity', '-Infinity', '0.000', '-0', '1' || repeat('0', 1000), '0.' || repeat('0', 1000) || '1', '12345678901234567890.1234567890']),
+    ('numeric(6,2)', ARRAY['1234.565', '-0.005', 'NaN']), ('text', ARRAY['', ' ', 'NULL', '\N', E'\n\t\\"''', 'ä€😀', repeat('x', 1000000)]), ('varchar(5)', ARRAY['', 'abc', 'äöüß€']),
+    ('bpchar', ARRAY['', '  ']), ('char(5)', ARRAY['', 'ab']), ('bytea', ARRAY['\x', '\x00', '\x' || repeat('ff00', 100000)]),
+    ('bit(3)', ARRAY['000', '101']), ('varbit', ARRAY['', '1', repeat('10', 100)]), ('uuid', ARRAY['00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff']),
+    ('date', ARRAY['infinity', '-infinity', '4713-01-01 BC', '5874897-12-31', '1999-12-31']), ('time', ARRAY['00:00:00', '24:00:00']), ('timetz', ARRAY['00:00:00+15:59', '24:00:00-15:59']),
+    ('timestamp', ARRAY['infinity', '-infinity', '4713-01-01 00:00:00 BC', '294276-12-31 23:59:59.999999', '2000-01-01 00:00:00']),
+    ('timestamptz', ARRAY['infinity', '-infinity', '4713-01-02 00:00:00+00 BC', '294276-12-31 00:00:00.999999+00', '1900-01-01 00:00:00+00']), ('timestamp(2)', ARRAY['2000-01-01 00:00:00.987654', 'infinity']),
+    ('interval', ARRAY['00:00:00', '178000000 years', '-178000000 years', '-1 mons +1 day -00:00:00.000001']), ('interval(0)', ARRAY['1.7 s']), ('interval year to month', ARRAY['14 mon']),
+    ('json', ARRAY['null', '{"a":  [1, "\u00e4"]}', '""']), ('jsonb', ARRAY['null', '{}', '[]', '{"a": [1, 2.50, "ä", null, true, {"b": {}}]}', '1e1000', to_jsonb(repeat('y', 100000))::text]),
+    ('jsonpath', ARRAY['strict $.a[*] ? (@ > 1)', '$']), ('inet', ARRAY['::1', 'ffff::/16', '0.0.0.0/0', '10.0.0.1']), ('cidr', ARRAY['::/0', '10/8', '2001:db8::/32']),
+    ('point', ARRAY['(NaN,Infinity)']), ('path', ARRAY['((1,2),(3,4))', '[(0,0)]']), ('tsvector', ARRAY['', '''a'':1A,2B,16383 ''b c'' ''ä''']), ('tsquery', ARRAY['', '!(''a'':*AB | ''b'') <3> ''c''']),
+    ('int4range', ARRAY['empty', '(,)', '[-2147483648,2147483646)']), ('numrange', ARRAY['[NaN,)', '(,Infinity]']), ('tstzrange', ARRAY['[-infinity,infinity]']), ('daterange', ARRAY['[2024-01-01,)']),
+    ('int4multirange', ARRAY['{}', '{(,)}']), ('datemultirange', ARRAY['{(,2024-01-01),[2024-02-01,)}']), ('int4[]', ARRAY['{}', '{NULL}', '{{{1}}}', '[-5:-4]={1,2}', '{2147483647,-2147483648}']),
+    ('text[]', ARRAY['{"",NULL,"NULL","a,b","{}","\\","\""}', '{{a,b},{c,d}}']), ('bytea[]', ARRAY['{"\\x00",NULL}']), ('interval[]', ARRAY['{1 day,NULL}']), ('jsonb[]', ARRAY['{"{\"a\": 1}"}']),
+    ('numrange[]', ARRAY['{"[1,2)",empty,NULL}']), ('oidvector', ARRAY['']), ('int2vector', ARRAY['']), ('pg_lsn', ARRAY['0/0', 'FFFFFFFF/FFFFFFFF']), ('tid', ARRAY['(4294967295,65535)']),
+    ('money', ARRAY['-92233720368547758.08', '0.01'])
+    ) AS v (type, texts);
+SELECT count(*) AS samples FROM extreme;
+SET client_min_messages = warning;	-- an empty tsquery is worth a notice
+SELECT type, left(text, 50) AS text, target, ty.check(type, text, target)
+  FROM extreme, unnest('{loop,textonly,spi:}'::text[]) target WHERE ty.check(type, text, target) IS NOT NULL ORDER BY 1, 2, 3;
+RESET client_min_messages;
+-- types of one's own, whose parameters have no type until the statement gives them one
+CREATE FUNCTION ty.check_own(type text, value text, target text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    wrong text;
+BEGIN
+    EXECUTE format($x$
+        WITH v AS MATERIALIZED (SELECT CAST(%1$L AS %2$s) AS v)
+        SELECT concat_ws(', ',
+               CASE WHEN sessmgr.scalar_as(NULL::%2$s, %3$L, 'SELECT $1::%2$s', v)::text IS DISTINCT FROM v::text THEN 'scalar_as' END,
+               CASE WHEN sessmgr.scalar(%3$L, 'SELECT $1::%2$s', v) IS DISTINCT FROM v::text THEN 'scalar' END,
+               CASE WHEN (SELECT q FROM sessmgr.query(%3$L, 'SELECT 1, $1::%2$s', v) AS q(i integer, q %2$s))::text IS DISTINCT FROM v::text THEN 'query' END,
+               CASE WHEN (SELECT j ->> 'q' FROM sessmgr.query_json(%3$L, 'SELECT $1::%2$s::text AS q', v) j) IS DISTINCT FROM v::text THEN 'query_json' END)
+          FROM v$x$, value, type, target) INTO wrong;
+    RETURN nullif(wrong, '');
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE || ': ' || SQLERRM;
+END $$;
+SELECT type, text, target, ty.check_own(type, text, target)
+  FROM (VALUES ('ty.colour', ARRAY['gr"een']), ('ty.colour[]', ARRAY['{}', '{red,NULL,"gr\"een"}']), ('ty.pair', ARRAY['(1,"x y","gr""een")', '(,,)', '(,"",)']),
+               ('ty.pair[]', ARRAY['{"(1,b,red)",NULL}']), ('ty.textrange', ARRAY['[a,"b c")', 'empty', '("",)']), ('ty.small', ARRAY['-1']), ('ty.smalls', ARRAY['{1,NULL}', '{}'])) AS v (type, texts),
+       unnest(texts) text, unnest('{loop,textonly,spi:}'::text[]) target
+ WHERE ty.check_own(type, text, target) IS NOT NULL ORDER BY 1, 2, 3;
+-- what a declared type makes of a value, or says to it, is the same either way
+SELECT type, sql, target, try(format('SELECT a FROM sessmgr.query(%L, %L) AS t(a %s)', target, sql, type))
+  FROM (VALUES ('ty.small', 'SELECT 9'), ('ty.small', 'SELECT 10'), ('ty.smalls', 'SELECT ARRAY[9,11]'), ('ty.smalls', 'SELECT ARRAY[10]'), ('varchar(2)', 'SELECT ''ab  ''::text'), ('varchar(2)', 'SELECT ''abc''::text'),
+               ('char(4)', 'SELECT ''ab''::text'), ('numeric(3,1)', 'SELECT 12.36'), ('numeric(3,1)', 'SELECT 123.4'), ('int4', 'SELECT 2147483648'), ('int2', 'SELECT 70000'), ('bit(2)', 'SELECT B''101''::varbit'),
+               ('bit(3)', 'SELECT B''101'''), ('bit(2)', 'SELECT B''101'''), ('timestamp(1)', 'SELECT timestamp ''2000-01-01 00:00:00.96'''), ('ty.colour', 'SELECT ''blue''::text'), ('date', 'SELECT ''x''::text')) AS v (type, sql),
+       unnest('{loop,textonly,spi:}'::text[]) target ORDER BY type, sql, target;
 -- a length that was declared holds
 SELECT length(sessmgr.scalar_as(NULL::bpchar, 'loop', 'SELECT $1::char(5)', 'ab') || '|'), octet_length(sessmgr.scalar('loop', 'SELECT $1::char(5)', 'ab'));
 SELECT * FROM sessmgr.query('loop', 'SELECT $1, $2', 1.25, 'abc') AS t(n numeric(10,1), c char(5));
 SET client_min_messages = warning;
+DROP SERVER textonly CASCADE;
 DROP SCHEMA ty CASCADE;

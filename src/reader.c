@@ -161,6 +161,32 @@ receive_value(SmColumn *column, char *value, int len)
 			}
 			report_length(len);
 			break;
+		case FLOAT8OID:
+			if (len == sizeof(float8))
+			{
+				uint64		n;
+				float8		f;
+
+				memcpy(&n, value, sizeof(n));
+				n = pg_ntoh64(n);
+				memcpy(&f, &n, sizeof(f));
+				return Float8GetDatum(f);
+			}
+			report_length(len);
+			break;
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			if (len == sizeof(Timestamp) && column->typmod < 0)
+			{
+				uint64		n;
+				Timestamp	t;
+
+				memcpy(&n, value, sizeof(n));
+				t = (Timestamp) pg_ntoh64(n);
+				if (IS_VALID_TIMESTAMP(t) || TIMESTAMP_NOT_FINITE(t))
+					return TimestampGetDatum(t);
+			}
+			break;
 		case TEXTOID:
 			(void) pg_verifymbstr(value, len, false);
 			return PointerGetDatum(cstring_to_text_with_len(value, len));

@@ -133,7 +133,11 @@ sm_type_form(Oid type)
 	/* it must mean what it says, in every database */
 	if (type == UNKNOWNOID || type >= FirstGenbkiObjectId || sm_shared_type(type) != type)
 		return SM_FORM_TEXT;
+	/* these are arrays to get_element_type(), and not received when empty */
 	element = element_type(type);
+	if (type == INT2VECTOROID || type == OIDVECTOROID ||
+		element == INT2VECTOROID || element == OIDVECTOROID)
+		return SM_FORM_TEXT;
 	if (!has_binary_form(type) || !has_binary_form(element))
 		return SM_FORM_TEXT;
 	switch (element)

@@ -24,34 +24,6 @@ my $port = $listener->sockport;
 my $uri = "postgresql://127.0.0.1:$port/postgres?sslmode=disable&gssencmode=disable";
 my $target = $remote->host . '/.s.PGSQL.' . $remote->port;
 
-# Takes all whole messages from a buffer; the first one of a client has no type.
-sub messages
-{
-	my ($buffer, $first) = @_;
-	my @found;
-	while (1)
-	{
-		my $type = $$first ? 0 : 1;
-		last if length($$buffer) < $type + 4;
-		my $length = $type + unpack('N', substr($$buffer, $type, 4));
-		last if length($$buffer) < $length;
-		push @found, substr($$buffer, 0, $length, '');
-		$$first = 0;
-	}
-	return @found;
-}
-
-sub put
-{
-	my ($to, $data) = @_;
-	while (length($data))
-	{
-		my $n = syswrite($to, $data) or return 0;
-		substr($data, 0, $n, '');
-	}
-	return 1;
-}
-
 # One connection.  Cuts before the message number $cut in direction $where,
 # having passed on half of it if $half.  A cut from the client to the server
 # lets the server say what it has to say.
@@ -78,18 +50,18 @@ sub serve
 				shutdown($server, 1);
 				next;
 			}
-			foreach my $message (messages(\$buffer{$name}, \$first{$name}))
+			foreach my $message (whole_messages(\$buffer{$name}, \$first{$name}))
 			{
 				if ($name eq $where && $count{$name} == $cut)
 				{
-					put($other{$name}, substr($message, 0, length($message) / 2)) if $half;
+					put_all($other{$name}, substr($message, 0, length($message) / 2)) if $half;
 					return \%count if $name eq 'server';
 					$select->remove($from);
 					shutdown($server, 1);
 					last;
 				}
 				$count{$name}++;
-				put($other{$name}, $message);
+				put_all($other{$name}, $message);
 			}
 		}
 	}

@@ -17,7 +17,7 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(new_node new_pair new_server psql wait_for stop_process
   continue_process remote_backends remote_running gone_soon rss_kb descriptors
-  log_since test_library use_test_library stops kill_server);
+  log_since test_library use_test_library stops kill_server whole_messages put_all);
 
 # seconds that anything may take on a slow and noisy machine
 our $patience = 120;
@@ -65,6 +65,36 @@ sub new_pair
 	$local->safe_psql('postgres', 'CREATE EXTENSION sessmgr');
 	new_server($local, $remote, 'remote', $conf{options});
 	return ($local, $remote);
+}
+
+# For proxies: takes all whole messages of the protocol from a buffer; the first
+# one of a client has no type.
+sub whole_messages
+{
+	my ($buffer, $first) = @_;
+	my @found;
+	while (1)
+	{
+		my $type = $$first ? 0 : 1;
+		last if length($$buffer) < $type + 4;
+		my $length = $type + unpack('N', substr($$buffer, $type, 4));
+		last if length($$buffer) < $length;
+		push @found, substr($$buffer, 0, $length, '');
+		$$first = 0;
+	}
+	return @found;
+}
+
+# Writes all of it; false if that fails.
+sub put_all
+{
+	my ($to, $data) = @_;
+	while (length($data))
+	{
+		my $n = syswrite($to, $data) or return 0;
+		substr($data, 0, $n, '');
+	}
+	return 1;
 }
 
 sub psql { return SessmgrTest::Psql->new(@_); }
