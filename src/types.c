@@ -142,8 +142,10 @@ sm_type_form(Oid type)
 		return SM_FORM_TEXT;
 	switch (element)
 	{
-		case XMLOID:
 			/* carries an encoding */
+		case XMLOID:
+			/* an empty one cannot be received by some releases */
+		case TSQUERYOID:
 			return SM_FORM_TEXT;
 		case INTERVALOID:
 			/* since 17 some values are infinity */
