@@ -441,6 +441,34 @@ SELECT jo.open() AS s \gset
 SELECT jo.add(:'s', 1), sessmgr.close(:'s');
 PREPARE TRANSACTION 'sessmgr_test';
 SELECT jo.committed(), jo.sessions();
+-- refused before it is sent, and with it BEGIN and the savepoint that would travel with it
+CREATE FUNCTION jo.misfit() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM sessmgr.query('joined', 'SELECT 1, 2') AS t(a integer);
+    RETURN 'no error';
+EXCEPTION WHEN datatype_mismatch THEN
+    RETURN SQLERRM;
+END $$;
+BEGIN;
+SELECT jo.misfit();
+SELECT 'described with the BEGIN that it belonged to', jo.sessions();
+SELECT jo.misfit();
+SELECT 'not even sent', jo.sessions();
+SELECT jo.add(1);
+SELECT jo.misfit(), jo.sessions();
+SELECT jo.add(2);
+COMMIT;
+SELECT jo.committed(), jo.sessions(), jo.connections();
+BEGIN;
+SELECT jo.open() AS s \gset
+SAVEPOINT a;
+SELECT jo.misfit();
+SAVEPOINT b;
+SELECT jo.add(:'s', 3);
+ROLLBACK TO b;
+SELECT jo.misfit(), jo.add(:'s', 4), jo.sessions();
+COMMIT;
+SELECT jo.committed(), jo.sessions(), jo.connections();
 -- two-phase: what can be refused here (the rest is tested on two servers)
 BEGIN READ ONLY;
 SELECT jo.open('{"transaction": "two_phase"}') AS s \gset

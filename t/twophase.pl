@@ -528,6 +528,22 @@ $psql->fails(q{SELECT * FROM sessmgr.recover('standby')}, '55000', "recover() of
 is(decisions(), 2, 'which deletes no row');
 is(recovered(), 'committed committed', 'that is needed');
 committed("a target's standby", '1 1 1');
+
+# BEGIN travels with the first statement: if it fails there is no transaction
+$psql->value(q{
+	CREATE FUNCTION read_write() RETURNS text LANGUAGE plpgsql AS $$
+	DECLARE
+		s sessmgr.session := sessmgr.session_factory('standby', '{"transaction": "manual", "read_only": "off"}');
+		said text;
+	BEGIN
+		BEGIN
+			PERFORM sessmgr.execute(s, 'SELECT 1');
+		EXCEPTION WHEN OTHERS THEN
+			said := SQLERRM;
+		END;
+		RETURN concat_ws(', ', said, sessmgr.in_transaction(s), (SELECT string_agg(state, ' ') FROM sessmgr.connections WHERE dburi = 'standby'));
+	END $$});
+$psql->is('SELECT read_write()', 'cannot set transaction read-write mode during recovery, f, idle', 'a BEGIN that fails');
 $psql->value('SELECT sessmgr.reset()');
 $standby->stop('immediate');
 
