@@ -316,14 +316,14 @@ CREATE FUNCTION get_engine(dburi text, options jsonb DEFAULT '{}')
     RETURNS engine AS 'MODULE_PATHNAME', 'sm_get_engine'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION get_engine(text, jsonb) IS
-    'The engine of a target for the current role, made if there is none yet';
+    'The engine of a target for the current role, made if there is none yet; opens no connection';
 
 CREATE FUNCTION create_session(dburi text, short_lived_sessions boolean DEFAULT false, options jsonb DEFAULT '{}',
     OUT engine engine, OUT factory sessionmaker)
     AS 'MODULE_PATHNAME', 'sm_create_session'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION create_session(text, boolean, jsonb) IS
-    'An engine and a factory of sessions on it';
+    'The engine of a target, and a factory of sessions on it: the cached one, or with short_lived_sessions a new one that ends with the local transaction';
 
 CREATE FUNCTION session_factory(dburi text, options jsonb DEFAULT '{}')
     RETURNS session AS 'MODULE_PATHNAME', 'sm_session_factory'
@@ -335,7 +335,7 @@ CREATE FUNCTION invalidate(dburi text)
     RETURNS boolean AS 'MODULE_PATHNAME', 'sm_invalidate'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION invalidate(text) IS
-    'Forgets the current roles engine of a target, its factories and its connections; true if there was one';
+    'Forgets the current role''s engine of a target, its factories and its idle connections; true if there was one';
 
 CREATE FUNCTION prepare_models(engine engine, metadata name DEFAULT 'default')
     RETURNS integer AS 'MODULE_PATHNAME', 'sm_prepare_models'
@@ -347,7 +347,7 @@ CREATE FUNCTION prepared(engine engine, metadata name DEFAULT 'default')
     RETURNS boolean AS 'MODULE_PATHNAME', 'sm_prepared'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION prepared(engine, name) IS
-    'Have the models been prepared on this engine?';
+    'Have the registered models been prepared on this engine, and has none been registered or dropped since?';
 
 CREATE FUNCTION forked()
     RETURNS boolean AS 'MODULE_PATHNAME', 'sm_is_forked'
@@ -359,13 +359,13 @@ CREATE FUNCTION dispose(engine engine)
     RETURNS integer AS 'MODULE_PATHNAME', 'sm_dispose'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION dispose(engine) IS
-    'Closes the engines idle connections; returns how many';
+    'Closes the idle connections of an engine, which stays usable; returns how many';
 
 CREATE FUNCTION open(factory sessionmaker)
     RETURNS session AS 'MODULE_PATHNAME', 'sm_open'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION open(sessionmaker) IS
-    'Opens a session';
+    'Opens a session with the options of a factory; it has no connection until its first statement';
 
 CREATE FUNCTION reset()
     RETURNS void AS 'MODULE_PATHNAME', 'sm_reset_all'
@@ -381,19 +381,19 @@ CREATE FUNCTION begin(session session)
     RETURNS void AS 'MODULE_PATHNAME', 'sm_begin'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION begin(session) IS
-    'Begins a transaction; a session does so by itself with its first statement';
+    'Begins a transaction on the target; a session does so by itself with its first statement';
 
 CREATE FUNCTION commit(session session)
     RETURNS void AS 'MODULE_PATHNAME', 'sm_commit'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION commit(session) IS
-    'Commits the sessions transaction, if there is one';
+    'Commits the session''s transaction, if there is one';
 
 CREATE FUNCTION rollback(session session)
     RETURNS void AS 'MODULE_PATHNAME', 'sm_rollback'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION rollback(session) IS
-    'Rolls the sessions transaction back, if there is one';
+    'Rolls the session''s transaction back, if there is one';
 
 CREATE FUNCTION close(session session)
     RETURNS void AS 'MODULE_PATHNAME', 'sm_close'
@@ -411,7 +411,7 @@ CREATE FUNCTION begin_nested(session session)
     RETURNS integer AS 'MODULE_PATHNAME', 'sm_begin_nested'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION begin_nested(session) IS
-    'Sets a savepoint and returns its number';
+    'Sets a savepoint in the session''s transaction, begun if there is none; returns its number for release() and rollback_to()';
 
 CREATE FUNCTION release(session session, savepoint integer)
     RETURNS void AS 'MODULE_PATHNAME', 'sm_release'
@@ -423,7 +423,7 @@ CREATE FUNCTION rollback_to(session session, savepoint integer)
     RETURNS void AS 'MODULE_PATHNAME', 'sm_rollback_to'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION rollback_to(session, integer) IS
-    'Undoes what was done since a savepoint, which stays';
+    'Undoes what the session has done since a savepoint, which stays; those set after it go';
 
 --
 -- Statements
@@ -437,145 +437,145 @@ CREATE FUNCTION execute(target session, sql text)
     RETURNS bigint AS 'MODULE_PATHNAME', 'sm_execute_session'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION execute(session, text) IS
-    'Runs a statement; returns the number of rows affected or returned, in a session';
+    'Runs a statement in a session; returns the number of rows affected or returned';
 
 CREATE FUNCTION execute(target session, sql text, VARIADIC params "any")
     RETURNS bigint AS 'MODULE_PATHNAME', 'sm_execute_session'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION execute(session, text, VARIADIC "any") IS
-    'Runs a statement; returns the number of rows affected or returned, in a session, with bind parameters';
+    'Runs a statement with bind parameters in a session; returns the number of rows affected or returned';
 
 CREATE FUNCTION execute(target text, sql text)
     RETURNS bigint AS 'MODULE_PATHNAME', 'sm_execute_text'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION execute(text, text) IS
-    'Runs a statement; returns the number of rows affected or returned, on a target, as a transaction of its own';
+    'Runs a statement on the target of a dburi; returns the number of rows affected or returned';
 
 CREATE FUNCTION execute(target text, sql text, VARIADIC params "any")
     RETURNS bigint AS 'MODULE_PATHNAME', 'sm_execute_text'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION execute(text, text, VARIADIC "any") IS
-    'Runs a statement; returns the number of rows affected or returned, on a target, as a transaction of its own, with bind parameters';
+    'Runs a statement with bind parameters on the target of a dburi; returns the number of rows affected or returned';
 
 CREATE FUNCTION query(target session, sql text)
     RETURNS SETOF record AS 'MODULE_PATHNAME', 'sm_query_session'
     LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION query(session, text) IS
-    'Runs a statement and returns its rows, in the columns of a column definition list, in a session';
+    'Runs a statement in a session and returns its rows, in the columns of a column definition list';
 
 CREATE FUNCTION query(target session, sql text, VARIADIC params "any")
     RETURNS SETOF record AS 'MODULE_PATHNAME', 'sm_query_session'
     LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION query(session, text, VARIADIC "any") IS
-    'Runs a statement and returns its rows, in the columns of a column definition list, in a session, with bind parameters';
+    'Runs a statement with bind parameters in a session and returns its rows, in the columns of a column definition list';
 
 CREATE FUNCTION query(target text, sql text)
     RETURNS SETOF record AS 'MODULE_PATHNAME', 'sm_query_text'
     LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION query(text, text) IS
-    'Runs a statement and returns its rows, in the columns of a column definition list, on a target, as a transaction of its own';
+    'Runs a statement on the target of a dburi and returns its rows, in the columns of a column definition list';
 
 CREATE FUNCTION query(target text, sql text, VARIADIC params "any")
     RETURNS SETOF record AS 'MODULE_PATHNAME', 'sm_query_text'
     LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION query(text, text, VARIADIC "any") IS
-    'Runs a statement and returns its rows, in the columns of a column definition list, on a target, as a transaction of its own, with bind parameters';
+    'Runs a statement with bind parameters on the target of a dburi and returns its rows, in the columns of a column definition list';
 
 CREATE FUNCTION query_as(rowtype anyelement, target session, sql text)
     RETURNS SETOF anyelement AS 'MODULE_PATHNAME', 'sm_query_as_session'
     LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION query_as(anyelement, session, text) IS
-    'Runs a statement and returns its rows as a row type or a scalar type, in a session';
+    'Runs a statement in a session and returns its rows as a row type or a scalar type';
 
 CREATE FUNCTION query_as(rowtype anyelement, target session, sql text, VARIADIC params "any")
     RETURNS SETOF anyelement AS 'MODULE_PATHNAME', 'sm_query_as_session'
     LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION query_as(anyelement, session, text, VARIADIC "any") IS
-    'Runs a statement and returns its rows as a row type or a scalar type, in a session, with bind parameters';
+    'Runs a statement with bind parameters in a session and returns its rows as a row type or a scalar type';
 
 CREATE FUNCTION query_as(rowtype anyelement, target text, sql text)
     RETURNS SETOF anyelement AS 'MODULE_PATHNAME', 'sm_query_as_text'
     LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION query_as(anyelement, text, text) IS
-    'Runs a statement and returns its rows as a row type or a scalar type, on a target, as a transaction of its own';
+    'Runs a statement on the target of a dburi and returns its rows as a row type or a scalar type';
 
 CREATE FUNCTION query_as(rowtype anyelement, target text, sql text, VARIADIC params "any")
     RETURNS SETOF anyelement AS 'MODULE_PATHNAME', 'sm_query_as_text'
     LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION query_as(anyelement, text, text, VARIADIC "any") IS
-    'Runs a statement and returns its rows as a row type or a scalar type, on a target, as a transaction of its own, with bind parameters';
+    'Runs a statement with bind parameters on the target of a dburi and returns its rows as a row type or a scalar type';
 
 CREATE FUNCTION query_json(target session, sql text)
     RETURNS SETOF jsonb AS 'MODULE_PATHNAME', 'sm_query_json_session'
     LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION query_json(session, text) IS
-    'Runs a statement and returns each row as an object, in a session';
+    'Runs a statement in a session and returns each row as a JSON object';
 
 CREATE FUNCTION query_json(target session, sql text, VARIADIC params "any")
     RETURNS SETOF jsonb AS 'MODULE_PATHNAME', 'sm_query_json_session'
     LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION query_json(session, text, VARIADIC "any") IS
-    'Runs a statement and returns each row as an object, in a session, with bind parameters';
+    'Runs a statement with bind parameters in a session and returns each row as a JSON object';
 
 CREATE FUNCTION query_json(target text, sql text)
     RETURNS SETOF jsonb AS 'MODULE_PATHNAME', 'sm_query_json_text'
     LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION query_json(text, text) IS
-    'Runs a statement and returns each row as an object, on a target, as a transaction of its own';
+    'Runs a statement on the target of a dburi and returns each row as a JSON object';
 
 CREATE FUNCTION query_json(target text, sql text, VARIADIC params "any")
     RETURNS SETOF jsonb AS 'MODULE_PATHNAME', 'sm_query_json_text'
     LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
 COMMENT ON FUNCTION query_json(text, text, VARIADIC "any") IS
-    'Runs a statement and returns each row as an object, on a target, as a transaction of its own, with bind parameters';
+    'Runs a statement with bind parameters on the target of a dburi and returns each row as a JSON object';
 
 CREATE FUNCTION scalar(target session, sql text)
     RETURNS text AS 'MODULE_PATHNAME', 'sm_scalar_session'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION scalar(session, text) IS
-    'Runs a statement and returns the first column of its first row as text, in a session';
+    'Runs a statement in a session and returns the first column of its first row as text';
 
 CREATE FUNCTION scalar(target session, sql text, VARIADIC params "any")
     RETURNS text AS 'MODULE_PATHNAME', 'sm_scalar_session'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION scalar(session, text, VARIADIC "any") IS
-    'Runs a statement and returns the first column of its first row as text, in a session, with bind parameters';
+    'Runs a statement with bind parameters in a session and returns the first column of its first row as text';
 
 CREATE FUNCTION scalar(target text, sql text)
     RETURNS text AS 'MODULE_PATHNAME', 'sm_scalar_text'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION scalar(text, text) IS
-    'Runs a statement and returns the first column of its first row as text, on a target, as a transaction of its own';
+    'Runs a statement on the target of a dburi and returns the first column of its first row as text';
 
 CREATE FUNCTION scalar(target text, sql text, VARIADIC params "any")
     RETURNS text AS 'MODULE_PATHNAME', 'sm_scalar_text'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION scalar(text, text, VARIADIC "any") IS
-    'Runs a statement and returns the first column of its first row as text, on a target, as a transaction of its own, with bind parameters';
+    'Runs a statement with bind parameters on the target of a dburi and returns the first column of its first row as text';
 
 CREATE FUNCTION scalar_as(rowtype anyelement, target session, sql text)
     RETURNS anyelement AS 'MODULE_PATHNAME', 'sm_scalar_as_session'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION scalar_as(anyelement, session, text) IS
-    'Runs a statement and returns the first column of its first row as the type of the first argument, in a session';
+    'Runs a statement in a session and returns the first column of its first row as the type of the first argument';
 
 CREATE FUNCTION scalar_as(rowtype anyelement, target session, sql text, VARIADIC params "any")
     RETURNS anyelement AS 'MODULE_PATHNAME', 'sm_scalar_as_session'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION scalar_as(anyelement, session, text, VARIADIC "any") IS
-    'Runs a statement and returns the first column of its first row as the type of the first argument, in a session, with bind parameters';
+    'Runs a statement with bind parameters in a session and returns the first column of its first row as the type of the first argument';
 
 CREATE FUNCTION scalar_as(rowtype anyelement, target text, sql text)
     RETURNS anyelement AS 'MODULE_PATHNAME', 'sm_scalar_as_text'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION scalar_as(anyelement, text, text) IS
-    'Runs a statement and returns the first column of its first row as the type of the first argument, on a target, as a transaction of its own';
+    'Runs a statement on the target of a dburi and returns the first column of its first row as the type of the first argument';
 
 CREATE FUNCTION scalar_as(rowtype anyelement, target text, sql text, VARIADIC params "any")
     RETURNS anyelement AS 'MODULE_PATHNAME', 'sm_scalar_as_text'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION scalar_as(anyelement, text, text, VARIADIC "any") IS
-    'Runs a statement and returns the first column of its first row as the type of the first argument, on a target, as a transaction of its own, with bind parameters';
+    'Runs a statement with bind parameters on the target of a dburi and returns the first column of its first row as the type of the first argument';
 
 
 --
@@ -586,37 +586,37 @@ CREATE FUNCTION execute_many(target session, sql text, param_query text)
     RETURNS bigint AS 'MODULE_PATHNAME', 'sm_execute_many_session'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION execute_many(session, text, text) IS
-    'Runs a statement for each row of a local query, whose columns are its parameters; returns the number of rows affected or returned, in a session';
+    'Runs a statement in a session once for each row of a local query, whose columns are its parameters; returns the number of rows affected or returned';
 
 CREATE FUNCTION execute_many(target text, sql text, param_query text)
     RETURNS bigint AS 'MODULE_PATHNAME', 'sm_execute_many_text'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION execute_many(text, text, text) IS
-    'Runs a statement for each row of a local query, whose columns are its parameters; returns the number of rows affected or returned, on a target, as a transaction of its own';
+    'Runs a statement on the target of a dburi once for each row of a local query, whose columns are its parameters; returns the number of rows affected or returned';
 
 CREATE FUNCTION pull(target session, query text, into_table regclass, columns text[] DEFAULT NULL)
     RETURNS bigint AS 'MODULE_PATHNAME', 'sm_pull_session'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION pull(session, text, regclass, text[]) IS
-    'Copies the rows of a query of the target into a local table, as COPY does; returns how many, in a session';
+    'Copies the rows of a query in a session into a local table, as COPY does; returns how many';
 
 CREATE FUNCTION pull(target text, query text, into_table regclass, columns text[] DEFAULT NULL)
     RETURNS bigint AS 'MODULE_PATHNAME', 'sm_pull_text'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION pull(text, text, regclass, text[]) IS
-    'Copies the rows of a query of the target into a local table, as COPY does; returns how many, on a target, as a transaction of its own';
+    'Copies the rows of a query on the target of a dburi into a local table, as COPY does; returns how many';
 
 CREATE FUNCTION push(target session, query text, into_table text, columns text[] DEFAULT NULL)
     RETURNS bigint AS 'MODULE_PATHNAME', 'sm_push_session'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION push(session, text, text, text[]) IS
-    'Copies the rows of a local query into a table of the target, as COPY does; returns how many, in a session';
+    'Copies the rows of a local query into a table of a session''s target, as COPY does; returns how many';
 
 CREATE FUNCTION push(target text, query text, into_table text, columns text[] DEFAULT NULL)
     RETURNS bigint AS 'MODULE_PATHNAME', 'sm_push_text'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION push(text, text, text, text[]) IS
-    'Copies the rows of a local query into a table of the target, as COPY does; returns how many, on a target, as a transaction of its own';
+    'Copies the rows of a local query into a table of the target of a dburi, as COPY does; returns how many';
 
 --
 -- Models

@@ -114,6 +114,12 @@ SELECT object FROM members ORDER BY object COLLATE "C";
 SELECT object FROM members
  WHERE NOT EXISTS (SELECT FROM pg_description d WHERE d.classoid = classid AND d.objoid = objid AND d.objsubid = 0 AND d.description <> '')
  ORDER BY object COLLATE "C";
+-- and each column, too
+SELECT a.attrelid::regclass, a.attname FROM pg_attribute a JOIN members ON classid = 'pg_class'::regclass AND objid = a.attrelid
+ WHERE attnum > 0 AND NOT attisdropped AND coalesce(col_description(attrelid, attnum), '') = '';
+-- overloads can be told apart by theirs
+SELECT proname, d FROM pg_proc p JOIN members ON classid = 'pg_proc'::regclass AND objid = p.oid, obj_description(objid, 'pg_proc') d
+ WHERE proname !~ '^(engine|sessionmaker|session)_' GROUP BY 1, 2 HAVING count(*) > 1;
 SELECT obj_description(oid, 'pg_extension') FROM pg_extension WHERE extname = 'sessmgr';
 -- every argument has a name, the I/O and operator functions aside
 SELECT p.oid::regprocedure FROM pg_proc p JOIN members ON classid = 'pg_proc'::regclass AND objid = p.oid
