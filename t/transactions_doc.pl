@@ -402,7 +402,12 @@ sub error_of
 	note("$trial->{name}: $err") if $err ne '';
 	return 'connection lost' if $trial->{table} eq 'here' && $err =~ /server closed the connection|connection to server was lost/;
 	# the local transaction's own end
-	$psql->run($state eq '' ? 'COMMIT' : 'ROLLBACK') if $psql->{last_err} !~ /FATAL/;
+	if ($err !~ /FATAL/)
+	{
+		$psql->run($state eq '' ? 'COMMIT' : 'ROLLBACK');
+		# a backend that is terminated may say so only when its COMMIT has been answered
+		$state = $psql->{last_state} if $state eq '';
+	}
 	return $state ne '' ? $state : $err =~ /WARNING:  08007/ ? 'none (WARNING 08007)' : 'none';
 }
 
