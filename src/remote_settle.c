@@ -5,7 +5,8 @@
  *
  * This runs in transaction callbacks and at the backend's exit, with
  * interrupts held: nothing here throws or allocates in PostgreSQL's memory,
- * and everything ends at its deadline.
+ * and everything ends at its deadline.  Elsewhere an interrupt may end it, too,
+ * which the caller leaves to be served afterwards.
  *
  * Each connection goes its own way through the steps of SmSettleStep, and one
  * poll() waits for all of them, so that one which does not answer takes no
@@ -23,6 +24,7 @@
 
 #include <poll.h>
 
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 /* the longest wait, in ms: nothing that is overlooked takes longer */
@@ -421,13 +423,35 @@ wait_for_any(dlist_head *conns, TimestampTz deadline, int *nready)
 }
 
 /*
+ * Does nobody want to wait any longer?  Not where interrupts are held, as in
+ * transaction callbacks, nor while it is still to be learnt what became of a
+ * command.
+ */
+static bool
+interrupted(dlist_head *conns)
+{
+	dlist_iter	iter;
+
+	if (!InterruptPending || !(QueryCancelPending || ProcDiePending) ||
+		!INTERRUPTS_CAN_BE_PROCESSED())
+		return false;
+	dlist_foreach(iter, conns)
+	{
+		if (dlist_container(SmConn, settle_node, iter.cur)->settle_step == SM_SETTLE_STOPPING)
+			return false;
+	}
+	return true;
+}
+
+/*
  * Settle the connections linked by settle_node, all by the deadline: cancel
  * what is on the wire and read it to its end, then run settle_sql, then
  * DISCARD ALL if settle_discard says so and no transaction is open.  See the
  * driver's cleanup in sessmgr.h.
  *
  * A command that could not be stopped although its transaction goes on makes
- * its connection DEAD: nobody may commit what was given up.
+ * its connection DEAD: nobody may commit what was given up.  An interrupt makes
+ * those DEAD that have not come to their end.
  */
 void
 sm_remote_settle_all(dlist_head *conns, TimestampTz deadline)
@@ -439,7 +463,7 @@ sm_remote_settle_all(dlist_head *conns, TimestampTz deadline)
 		start(dlist_container(SmConn, settle_node, iter.cur));
 
 	pgstat_report_wait_start(sm_wait_cleanup);
-	while (wait_for_any(conns, deadline, &nready))
+	while (!interrupted(conns) && wait_for_any(conns, deadline, &nready))
 	{
 		struct pollfd *slot = slots;
 

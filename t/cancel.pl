@@ -122,6 +122,43 @@ foreach my $kind ('call', 'session')
 	$psql->quit;
 }
 
+# ---- while a session is rolled back on a target that does not answer: that is
+# given up together with its connection, long before cleanup_timeout
+
+new_server($local, $remote, 'patient', "cleanup_timeout '10min'");
+foreach my $case (
+	[ rollback => q{SELECT sessmgr.rollback(:'s')} ],
+	[ close => q{SELECT sessmgr.close(:'s')} ],
+	[ reset => 'SELECT sessmgr.reset()' ],
+	[ COMMIT => 'COMMIT' ])
+{
+	my ($name, $sql) = @$case;
+	my $psql = psql($local);
+
+	$psql->value('BEGIN');
+	$psql->open('s', 'patient', '{}');
+	$psql->value(q{SELECT sessmgr.execute(:'s'::sessmgr.session, 'INSERT INTO t VALUES (''ends'')')});
+	my $pid = $psql->value('SELECT remote_pid FROM sessmgr.sessions');
+	stop_process($pid);
+	$psql->start($sql);
+	ok( wait_for(
+			sub {
+				$admin->value(
+					"SELECT wait_event_type FROM pg_stat_activity WHERE pid = $psql->{pid}") eq 'Extension';
+			}),
+		"$name: it waits");
+	$admin->value("SELECT pg_cancel_backend($psql->{pid})");
+	my (undef, $err, $state) = $psql->finish;
+	# the local COMMIT may not look for a cancel any more
+	like($state, $name eq 'COMMIT' ? qr/^(?:57014)?$/ : qr/^57014$/, "$name: ends");
+	$psql->run('ROLLBACK');
+	$psql->is('SELECT count(*) FROM sessmgr.connections', 0, "$name: the connection was dropped");
+	continue_process($pid);
+	ok(wait_for(sub { !grep { $_ == $pid } remote_backends($remote) }), "$name: and ends there");
+	is($remote->safe_psql('postgres', q{SELECT count(*) FROM t WHERE id = 'ends'}), 0, "$name: rolled back");
+	$psql->quit;
+}
+
 # ---- while connecting
 
 {
