@@ -16,9 +16,9 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 # cleanup_timeout, and what a clean-up of 8 targets that do not answer may take
-# on a noisy machine; one after another they would take 24 s
-my $timeout = 3;
-my $bound = 2.5 * $timeout + 4;
+# on a noisy machine; one after another they would take 40 s
+my $timeout = 5;
+my $bound = 30;
 
 my ($local, $remote) =
   new_pair(remote => "max_connections = 60\n", options => "cleanup_timeout '${timeout}s'");
@@ -32,7 +32,7 @@ new_server($local, $frozen, 'frozen', "cleanup_timeout '${timeout}s'");
 my %answer = (
 	# late
 	slow => sub { sleep(0.3); return 1 },
-	late => sub { sleep(1); return 1 },
+	late => sub { sleep(2); return 1 },
 	# no message at all
 	garbage => sub { syswrite($_[0], join('', map { chr($_ * 37 % 251) } 1 .. 5000)); return 0 },
 	# a result that never ends
@@ -91,7 +91,7 @@ END { my $status = $?; kill('TERM', $proxy) if $proxy; $? = $status; }
 foreach my $mode (keys %listener)
 {
 	my $port = $listener{$mode}->sockport;
-	my $limit = $mode eq 'late' ? 30 : $timeout;
+	my $limit = $mode eq 'late' ? 60 : $timeout;
 	my $discard = $mode eq 'late' ? q{, pool_reset_on_return 'discard'} : '';
 	$local->safe_psql('postgres', qq{
 		CREATE SERVER $mode FOREIGN DATA WRAPPER sessmgr
@@ -277,7 +277,7 @@ SKIP:
 	$psql->value('SELECT sessmgr.reset()');
 }
 
-# ---- DISCARD ALL is part of it: one after another it would take 16 s
+# ---- DISCARD ALL is part of it: one after another it would take 32 s
 
 $psql->value('BEGIN');
 foreach my $i (1 .. 8)
@@ -290,7 +290,7 @@ my $pids = 'SELECT string_agg(remote_pid::text, $$,$$ ORDER BY remote_pid) FROM 
 my $before = $psql->value($pids);
 $psql->value('ROLLBACK');
 note(sprintf('discard: %.1f s', $psql->{seconds}));
-cmp_ok($psql->{seconds}, '<', 9, 'discard: at the same time');
+cmp_ok($psql->{seconds}, '<', 25, 'discard: at the same time');
 $psql->is($pids, $before, 'discard: all are kept');
 is( $there->value(
 		"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid IN ($before)"),

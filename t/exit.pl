@@ -64,9 +64,9 @@ my %ending = (
 	},
 	FATAL => sub {
 		my ($psql) = @_;
-		$psql->value(q{SET idle_in_transaction_session_timeout = '100ms'});
 		$psql->value('BEGIN');
 		$psql->value(q{SELECT sessmgr.execute(:'a'::sessmgr.session, 'INSERT INTO t VALUES (''a'')')});
+		$psql->run(q{SET idle_in_transaction_session_timeout = '100ms'});
 		ok( wait_for(
 				sub { $admin->value("SELECT count(*) FROM pg_stat_activity WHERE pid = $psql->{pid}") == 0 }),
 			'FATAL: it has ended');

@@ -11,7 +11,7 @@ use SessmgrTest;
 use Test::More;
 
 my ($local, $remote) = new_pair(remote => "max_connections = 20\nrestart_after_crash = on\n");
-new_server($local, $remote, 'patient', "statement_timeout '1s', cleanup_timeout '2s'");
+new_server($local, $remote, 'patient', "statement_timeout '3s', cleanup_timeout '2s'");
 $remote->safe_psql('postgres', q{
 	CREATE TABLE t (id text);
 	CREATE TABLE slow (id text);

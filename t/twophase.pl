@@ -403,7 +403,8 @@ foreach my $how ('commit_timeout', 'cancel', 'statement_timeout', 'terminate', '
 		# only in a procedure does it run until the end
 		$psql->value('ROLLBACK');
 		$psql->value(q{CREATE PROCEDURE timed() LANGUAGE plpgsql AS
-			$$ BEGIN PERFORM all_add(1); PERFORM pg_sleep(2); COMMIT; END $$; SET statement_timeout = '6s'});
+			$$ BEGIN PERFORM all_add(1), pg_advisory_xact_lock(1); COMMIT; END $$; SET statement_timeout = '10s'});
+		$admin->value('SELECT pg_advisory_lock(1)');
 		$sql = 'CALL timed()';
 	}
 	my $stopped;
@@ -415,6 +416,7 @@ foreach my $how ('commit_timeout', 'cancel', 'statement_timeout', 'terminate', '
 		($stopped) = split(/\n/, $there[0]->value(q{SELECT pid FROM pg_stat_activity WHERE application_name = 'sessmgr'
 			AND state = 'idle in transaction' AND query LIKE 'INSERT%'}));
 		stop_process($stopped);
+		$admin->value('SELECT pg_advisory_unlock(1)');
 	}
 	else
 	{
