@@ -315,7 +315,9 @@ my %cause = (
 		local_back();
 	},
 	crash_here => sub {
-		$local->stop('immediate');
+		# at one moment: nobody is to see what dies first
+		stop_process(map { $_->{psql}{pid} } @_);
+		kill_server($local);
 		$local->start;
 	},
 	terminated => sub {
