@@ -1106,6 +1106,7 @@ extern void sm_engine_forget_prepared(const char *metadata);
 
 /* in src/twophase.c */
 extern void sm_twophase_register(SmSession *session);
+extern void sm_twophase_check(const SmSession *session);
 extern void sm_twophase_harden(void);
 extern void sm_twophase_settled(const char *gid);
 extern void sm_twophase_subxact_end(SubTransactionId subid, SubTransactionId parent);

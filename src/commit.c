@@ -194,6 +194,8 @@ prepare_all(void)
 
 	if (n == 0)
 		return;
+	for (int i = 0; i < n; i++)
+		sm_twophase_check(endings[i].session);
 	sm_twophase_harden();
 	SM_TEST_POINT("before prepare");
 	for (int i = 0; i < n; i++)

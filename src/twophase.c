@@ -153,22 +153,29 @@ decision_table(void)
 }
 
 /*
- * Delete the row of one id, unless somebody else does that at this moment.
- * Found by SnapshotSelf, which is no part of the transaction's snapshot: under
- * a strict isolation level this neither fails nor makes others fail.
+ * Look for the row of one id by SnapshotSelf, which is no part of the
+ * transaction's snapshot: under a strict isolation level this neither fails
+ * nor makes others fail.
  */
-static void
-delete_row(Relation rel, Oid index, const char *gid)
+static SysScanDesc
+scan_row(Relation rel, Oid index, const char *gid)
 {
 	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	TM_FailureData failure;
 
 	ScanKeyInit(&key, COLUMN_GID, BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum(gid));
 	key.sk_collation = DEFAULT_COLLATION_OID;
-	scan = systable_beginscan(rel, index, true, SnapshotSelf, 1, &key);
+	return systable_beginscan(rel, index, true, SnapshotSelf, 1, &key);
+}
+
+/* Delete the row of one id, unless somebody else does that at this moment. */
+static void
+delete_row(Relation rel, Oid index, const char *gid)
+{
+	SysScanDesc scan = scan_row(rel, index, gid);
+	HeapTuple	tuple;
+	TM_FailureData failure;
+
 	while ((tuple = systable_getnext(scan)) != NULL)
 		(void) table_tuple_delete(rel, &tuple->t_self, GetCurrentCommandId(true),
 								  SnapshotSelf, InvalidSnapshot, false, &failure, false);
@@ -259,6 +266,26 @@ sm_twophase_register(SmSession *session)
 	delete_settled();
 	write_row(session);
 	SM_TEST_POINT("row written");
+}
+
+/*
+ * Before anything is prepared: the local transaction must not have taken its
+ * decision away, as by DROP EXTENSION.
+ */
+void
+sm_twophase_check(const SmSession *session)
+{
+	Relation	rel = table_open(decision_table(), AccessShareLock);
+	SysScanDesc scan = scan_row(rel, sm_primary_key_index(rel), session->gid);
+
+	if (systable_getnext(scan) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the row for \"%s\" in sessmgr.%s is gone", session->engine->label,
+						DECISION_TABLE),
+				 errdetail("It is to say that the transaction there commits.")));
+	systable_endscan(scan);
+	table_close(rel, NoLock);
 }
 
 /*

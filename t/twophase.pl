@@ -242,6 +242,15 @@ $psql->fails('COMMIT', '40001', 'a serialization failure here');
 $admin->value('DELETE FROM t');
 committed('a serialization failure', '- - -');
 
+# ---- a transaction that takes its own decision away
+
+$psql->value('BEGIN; SELECT all_add(1); DELETE FROM sessmgr.two_phase');
+$psql->fails('COMMIT', '55000', 'the row of a decision is deleted');
+committed('the row of a decision is deleted', '- - -');
+$psql->value('BEGIN; SELECT all_add(1); SET LOCAL client_min_messages = error; DROP EXTENSION sessmgr CASCADE');
+$psql->fails('COMMIT', '42P01', 'the extension is dropped');
+committed('the extension is dropped', '- - -');
+
 # ---- what a target lacks
 
 recovered();
