@@ -344,7 +344,7 @@ typedef struct SmConn
 	bool		listens;		/* to notifications: not for reuse */
 	int			encoding;		/* what it was connected with */
 	bool		verify;			/* values may not be valid in our encoding */
-	bool		binary;			/* values may travel in binary form */
+	bool		integer_datetimes;	/* its binary form of times is ours */
 	bool		same_major;		/* it is of our own major version */
 	SmSessionOptions defaults;	/* the default_transaction_* set on it */
 	bool		defaults_unknown;	/* a statement may have changed them */

@@ -173,8 +173,7 @@ connect_steps(SmConn *conn, const SmTarget *target)
 	encoding = PQparameterStatus(conn->pg, "server_encoding");
 	conn->encoding = PQclientEncoding(conn->pg);
 	datetimes = PQparameterStatus(conn->pg, "integer_datetimes");
-	conn->binary = conn->engine->options.binary == SM_BINARY_AUTO &&
-		(datetimes == NULL || strcmp(datetimes, "on") == 0);
+	conn->integer_datetimes = (datetimes == NULL || strcmp(datetimes, "on") == 0);
 	conn->same_major = PQserverVersion(conn->pg) / 10000 == PG_VERSION_NUM / 10000;
 	conn->verify = GetDatabaseEncoding() != PG_SQL_ASCII &&
 		(encoding == NULL || strcmp(encoding, "SQL_ASCII") == 0);

@@ -97,7 +97,9 @@ sm_shared_type(Oid type)
 bool
 sm_binary_possible(const SmConn *conn)
 {
-	return conn->binary && pg_get_client_encoding() == GetDatabaseEncoding();
+	return conn->integer_datetimes &&
+		conn->engine->options.binary == SM_BINARY_AUTO &&
+		pg_get_client_encoding() == GetDatabaseEncoding();
 }
 
 /* Types whose binary form is the text and nothing else. */
