@@ -1,0 +1,37 @@
+# Counting system calls for bench/run; sourced, not run.
+
+# sum_calls FILE: all calls in what strace -c has written
+sum_calls() { awk '$NF == "total" { print $1 }' "$1"; }
+
+# limit_calls: system calls for one row of the loop in C, start and end taken off
+limit_calls() {
+	local calls
+	for calls in 1000 2000; do
+		as_user strace -f -c -U calls,name -o "$work/strace.$calls" "$work/limit" row "$remote" "$calls" >/dev/null || return
+	done
+	echo $(($(sum_calls "$work/strace.2000") - $(sum_calls "$work/strace.1000"))) | awk '{ printf "%.1f\n", $1 / 1000 }'
+}
+
+# backend_calls NAME: system calls of a backend for one call of loop_NAME()
+backend_calls() {
+	local backend tracer i _
+	rm -f "$work/strace"
+	coproc SESSION { client local psql -XqAt -v ON_ERROR_STOP=1 -d postgres 2>&1; }
+	local in=${SESSION[1]} out=${SESSION[0]} session=$SESSION_PID
+	echo "SELECT count(loop_$1(500)); SELECT pg_backend_pid();" >&"$in"
+	read -r _ <&"$out" && read -r backend <&"$out" || return
+	strace -c -U calls,name -p "$backend" -o "$work/strace" 2>/dev/null &
+	tracer=$!
+	for ((i = 0; i < 100; i++)); do
+		grep -q '^TracerPid:\s*[1-9]' "/proc/$backend/status" && break
+		kill -0 "$tracer" 2>/dev/null || return
+		sleep 0.05
+	done
+	echo "SELECT count(loop_$1(1000));" >&"$in"
+	read -r _ <&"$out" || return
+	kill -INT "$tracer"
+	wait "$tracer" || true
+	eval "exec $in>&-"
+	wait "$session" || true
+	sum_calls "$work/strace" | awk '{ printf "%.1f\n", $1 / 1000 }'
+}
