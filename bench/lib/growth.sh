@@ -4,7 +4,7 @@
 plot rows xy 'rows' 'ms' 'Reading rows of (integer, float8, text, timestamptz)' \
 	'As in the table above. On two CPUs.'
 plot_rows() {
-	pin streams
+	pin "$streams"
 	for x in $(powers 10 "$table_rows"); do
 		try 'C, libpq' limit read "$remote" "SELECT * FROM numbers LIMIT $x"
 		try 'sessmgr.query' ms "$count sessmgr.query('remote', 'SELECT * FROM numbers LIMIT @n') $columns" "$x" 1
@@ -17,7 +17,7 @@ plot_rows() {
 plot footprint xy 'rows' 'MB' 'Memory and temporary files to read them' \
 	'What the backend has in memory at most, shared memory that it touched included, and what it writes to temporary files.'
 plot_footprint() {
-	pin streams
+	pin "$streams"
 	[ "$round" -eq 1 ] || return 0	# it does not vary
 	for x in $(powers 10 "$table_rows"); do
 		try 'sessmgr.query' footprint "$count sessmgr.query('remote', 'SELECT * FROM numbers LIMIT @n') $columns" "$x"
@@ -31,7 +31,7 @@ plot width xy 'bytes a row' 'MB/s' 'Reading wide rows' \
 	'Rows of one text value, 64 MB together, or 100000 rows where those are less. On two CPUs.'
 plot_width() {
 	local rows text
-	pin streams
+	pin "$streams"
 	for x in $(powers 10 "$max_width"); do
 		rows=$((67108864 / x < 100000 ? 67108864 / x : 100000))
 		text="SELECT repeat(''x'', $x) FROM generate_series(1, @n)"
@@ -49,7 +49,7 @@ plot engines x 'engines' 'µs a call' 'get_engine: a hit, with many engines in t
 	'Beside octet_length() in the same loop. On one CPU.'
 plot_engines() {
 	local n=$((engines * 10))
-	pin serial
+	pin "$serial"
 	for x in $(powers 10 "$engines"); do
 		try 'a function that does nothing' each "$n" ms "SELECT loop_nothing($x, @n)" "$n" "$x"
 		try 'sessmgr.get_engine' each "$n" ms "SELECT loop_get_engine($x, @n)" "$n" "$x"
@@ -59,7 +59,7 @@ plot_engines() {
 plot targets x 'targets' 'ms' 'One statement of 10 ms on many targets' \
 	'Connections are open. On two CPUs.'
 plot_targets() {
-	pin streams
+	pin "$streams"
 	for x in $(powers 2 "$max_targets"); do
 		try 'C, libpq' limit gather "$remote" "$x" 'SELECT 1 FROM pg_sleep(0.01)'
 		try 'sessmgr.execute_all' ms "SELECT count(*) FROM sessmgr.execute_all(targets(@n), 'SELECT 1 FROM pg_sleep(0.01)')" "$x" "$x"
@@ -70,7 +70,7 @@ plot_targets() {
 plot backends xy 'backends' 'rows a second' 'One row by key, from many backends' \
 	'pgbench with as many clients; the limit is pgbench on the remote server itself. Clients and servers share two CPUs.'
 plot_backends() {
-	pin streams
+	pin "$streams"
 	for x in $(powers 2 "$max_backends"); do
 		try 'pgbench, directly' tps remote "$x" 'SELECT v FROM kv WHERE k = :k'
 		try 'sessmgr.scalar' tps local "$x" "SELECT sessmgr.scalar('remote', 'SELECT v FROM kv WHERE k = \$1', :k::integer)"

@@ -20,16 +20,21 @@ goal() { local label; for label in "${@:4}"; do write goals "$1" "$2" "$3" "$lab
 # plot NAME AXES X Y TITLE EXPLANATION: growth, by the function plot_NAME
 plot() { all_plots+=("$1"); write plots "$@"; }
 
-# try LABEL COMMAND...: runs it if it can be there, and writes the number down that it
-# prints, at $x.  Runs on after a failure.
+# try LABEL COMMAND...: runs it if it can be there, and writes the number down that
+# it prints, at $x.  An exit status of 77 says that it cannot be measured here, and
+# standard error why.  Goes on after a failure.
 try() {
-	local label=$1 value why
+	local label=$1 value='' why status=0
 	why=$(why_absent "$label")
+	if [ -z "$why" ]; then
+		value=$("${@:2}" 2>"$work/stderr") || status=$?
+		if [ "$status" -eq 77 ]; then why=$(tail -n 1 "$work/stderr"); fi
+	fi
 	if [ -n "$why" ]; then
-		if [ "$round" -eq 1 ] && ! grep -qsxF "$current"$'\t'"$label"$'\t'"$why" "$results/absent"; then
+		if ! grep -qxF "$current"$'\t'"$label"$'\t'"$why" "$results/absent"; then
 			write absent "$current" "$label" "$why"
 		fi
-	elif value=$("${@:2}" 2>"$work/stderr") && [[ $value =~ ^-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?$ ]]; then
+	elif [ "$status" -eq 0 ] && [[ $value =~ ^-?[0-9]+(\.[0-9]+)?$ ]]; then
 		write values "$current" "$label" "$x" "$value"
 	else
 		write failed "$current" "$label"

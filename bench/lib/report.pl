@@ -73,14 +73,14 @@ sub limit_of
 
 sub nearest_peer
 {
-	my ($work, %median) = @_;
+	my ($work, $unit, %median) = @_;
 	my $limit = limit_of($work) // '';
 	my ($best) = sort { $median{$a} <=> $median{$b} }
 	  grep { $_ ne $limit && !/^sessmgr/ } keys %median;
 
 	return '–' unless defined $best;
 	return "$best: " . figure($median{$best} / $median{$limit}) . ' ×' if $limit;
-	return "$best: " . figure($median{$best});
+	return "$best: " . figure($median{$best}) . " $unit";
 }
 
 sub print_goals
@@ -99,8 +99,6 @@ sub print_goals
 
 		next unless %median || $absent{$name};
 		$measured = $absent{$name}{$label} if $absent{$name} && $absent{$name}{$label};
-		$unit = '× the limit' if $kind eq 'ratio';
-		$unit = "$unit more" if $kind eq 'over';
 		if (defined $median{$label})
 		{
 			my $reached = $median{$label};
@@ -109,8 +107,10 @@ sub print_goals
 			$measured = figure($reached);
 			$met = $reached <= $maximum ? 'yes' : '**no**';
 		}
-		printf "| %s | `%s` | %s | ≤ %s %s | %s | %s |\n", $title, $label, $measured,
-		  $maximum, $unit, $met, nearest_peer($name, %median);
+		my $peer = nearest_peer($name, $unit, %median);
+		$unit = '× the limit' if $kind eq 'ratio';
+		$unit = "$unit more" if $kind eq 'over';
+		print '| ', join(' | ', $title, "`$label`", $measured, "≤ $maximum $unit", $met, $peer), " |\n";
 	}
 }
 

@@ -58,15 +58,31 @@ why_absent() {
 	esac
 }
 
-# pin WHERE: where servers and clients run from now on: serial (one CPU, so that
-# waking another one is in nobody's figures) or streams (two)
+# build_limit: with the libpq of that PostgreSQL; or the system's, if that of a
+# dev/pg-prefix is for another system
+build_limit() {
+	local libdir command
+	libdir=$("$pg_config" --libdir)
+	command=(cc -O2 -Wall -I"$("$pg_config" --includedir)" -o "$work/limit" "$top/bench/limit.c")
+	"${command[@]}" -L"$libdir" -Wl,-rpath,"$libdir" -lpq 2>/dev/null || "${command[@]}" -lpq
+}
+
+# find_cpus: sets $serial to one of the CPUs that this process may use, and
+# $streams to two
+find_cpus() {
+	local all
+	mapfile -t all < <(taskset -cp $$ | sed 's/.*: //' | tr , '\n' |
+		awk -F- '{ for (i = $1; i <= $NF; i++) print i }')
+	serial=${all[0]} streams=${all[0]}${all[1]:+,${all[1]}} cpus=$streams
+}
+
+# pin CPUS: where servers and clients run from now on: on $serial, so that waking
+# another CPU is in nobody's figures, or on $streams
 pin() {
 	local name pid
-	cpus=0
-	if [ "$1" = streams ] && [ "$(nproc)" -gt 1 ]; then cpus=0,1; fi
+	cpus=$1
 	for name in local remote; do
-		pid=$(head -n 1 "$work/$name/data/postmaster.pid")
-		for pid in "$pid" $(pgrep -P "$pid"); do
+		for pid in $(head -n 1 "$work/$name/data/postmaster.pid") $(on "$name" -c 'SELECT pid FROM pg_stat_activity'); do
 			taskset -cp "$cpus" "$pid" >/dev/null 2>&1 || true	# it may be gone
 		done
 	done
@@ -107,8 +123,8 @@ loop() { each "$2" ms "SELECT loop_$1(@n)" "$2" "$((calls < 500 ? calls : 500))"
 # tps SERVER CLIENTS STATEMENT: transactions a second by pgbench, :k being a key
 tps() {
 	printf '\\set k random(1, 20000)\n%s;\n' "$3" | as_user tee "$work/pgbench.sql" >/dev/null
-	client "$1" pgbench -n -M prepared -c "$2" -j "$(($2 < 2 ? 1 : 2))" -T "$seconds" -f "$work/pgbench.sql" postgres 2>&1 |
-		sed -n 's/^tps = \([0-9.]*\).*/\1/p'
+	client "$1" pgbench -n -M prepared -c "$2" -j "$(($2 < 2 ? 1 : 2))" -T "$seconds" -f "$work/pgbench.sql" postgres \
+		>"$work/pgbench.log" && sed -n 's/^tps = \([0-9.]*\).*/\1/p' "$work/pgbench.log"
 }
 
 # temporary_bytes: what the local server has ever written to temporary files, as

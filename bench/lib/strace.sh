@@ -12,26 +12,25 @@ limit_calls() {
 	echo $(($(sum_calls "$work/strace.2000") - $(sum_calls "$work/strace.1000"))) | awk '{ printf "%.1f\n", $1 / 1000 }'
 }
 
-# backend_calls NAME: system calls of a backend for one call of loop_NAME()
+# backend_calls NAME: system calls of a backend for one call of loop_NAME(); 77 if
+# this machine does not let strace look at it
 backend_calls() {
-	local backend tracer i _
-	rm -f "$work/strace"
-	coproc SESSION { client local psql -XqAt -v ON_ERROR_STOP=1 -d postgres 2>&1; }
+	local backend tracer _
+	coproc SESSION { client local psql -XqAt -v ON_ERROR_STOP=1 -d postgres; }
 	local in=${SESSION[1]} out=${SESSION[0]} session=$SESSION_PID
 	echo "SELECT count(loop_$1(500)); SELECT pg_backend_pid();" >&"$in"
 	read -r _ <&"$out" && read -r backend <&"$out" || return
-	strace -c -U calls,name -p "$backend" -o "$work/strace" 2>/dev/null &
+	strace -c -U calls,name -p "$backend" -o "$work/strace" >&2 &
 	tracer=$!
-	for ((i = 0; i < 100; i++)); do
-		grep -q '^TracerPid:\s*[1-9]' "/proc/$backend/status" && break
-		kill -0 "$tracer" 2>/dev/null || return
+	until grep -q '^TracerPid:\s*[1-9]' "/proc/$backend/status"; do
+		kill -0 "$tracer" 2>/dev/null || return 77
 		sleep 0.05
 	done
 	echo "SELECT count(loop_$1(1000));" >&"$in"
 	read -r _ <&"$out" || return
 	kill -INT "$tracer"
 	wait "$tracer" || true
-	eval "exec $in>&-"
+	exec {in}>&-
 	wait "$session" || true
 	sum_calls "$work/strace" | awk '{ printf "%.1f\n", $1 / 1000 }'
 }

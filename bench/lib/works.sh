@@ -8,7 +8,7 @@ work row 'µs a row' 'One row by key, in a PL/pgSQL loop' \
 	'The limit is a loop of PQexecPrepared. All on one CPU.'
 goal row ratio 1.2 'sessmgr.scalar' 'sessmgr.scalar_as' 'sessmgr.scalar in a session' 'sessmgr.scalar_as in a session'
 work_row() {
-	pin serial
+	pin "$serial"
 	try 'C, libpq' each "$calls" limit row "$remote" "$calls"
 	try 'sessmgr.scalar' loop scalar "$calls"
 	try 'sessmgr.scalar_as' loop scalar_as "$calls"
@@ -26,7 +26,7 @@ work reconnect 'µs a row' 'The same without a connection that is kept' \
 	'The limit connects for each row, and so do the others but sessmgr with its pool, forked Celery, and PL/Proxy, which can do no other. All on one CPU.'
 goal reconnect ratio 0.01 'sessmgr.scalar, pooled'
 work_reconnect() {
-	pin serial
+	pin "$serial"
 	try 'C, libpq' each "$connects" limit reconnect "$remote" "$connects"
 	try 'sessmgr.scalar, pooled' loop scalar "$calls"
 	try 'sessmgr.scalar, NullPool' loop scalar_closed "$connects"
@@ -42,7 +42,7 @@ work connect 'µs' 'First connection and statement' \
 	'sessmgr forgets all it has after each row (reset), so that the next one makes the engine and connects. All on one CPU.'
 goal connect ratio 1.05 'sessmgr.scalar, reset'
 work_connect() {
-	pin serial
+	pin "$serial"
 	try 'C, libpq' each "$connects" limit reconnect "$remote" "$connects"
 	try 'sessmgr.scalar, reset' loop scalar_reset "$connects"
 	try 'dblink with a connection string' loop dblink_closed "$connects"
@@ -54,7 +54,7 @@ work read 'ms' "Read $read_rows rows of (integer, float8, text, timestamptz)" \
 goal read ratio 2.2 'sessmgr.query'
 goal read ratio 1.5 'sessmgr.stream'
 work_read() {
-	pin streams
+	pin "$streams"
 	try 'C, libpq' limit read "$remote" "SELECT * FROM numbers LIMIT $read_rows"
 	try 'sessmgr.query' ms "$count sessmgr.query('remote', 'SELECT * FROM numbers LIMIT @n') $columns" "$read_rows" 1
 	try 'sessmgr.stream' ms "$count sessmgr.stream('remote', 'SELECT * FROM numbers LIMIT @n') $columns" "$read_rows" 1
@@ -70,7 +70,7 @@ work first 'ms' "The first 10 of $table_rows rows" \
 	'A local LIMIT 10 around all rows of a table. The limit stops there by itself. postgres_fdw sends the LIMIT to the target. Not run: psycopg2 and Celery, which read all rows before the first. On two CPUs.'
 goal first value 10 'sessmgr.stream'
 work_first() {
-	pin streams
+	pin "$streams"
 	try 'C, libpq' limit read "$remote" 'SELECT * FROM numbers LIMIT 10'
 	try 'sessmgr.stream' ms "SELECT * FROM sessmgr.stream('remote', 'SELECT * FROM numbers LIMIT @n') $columns LIMIT 10" "$table_rows" 10
 	try 'sessmgr.query' ms "SELECT * FROM sessmgr.query('remote', 'SELECT * FROM numbers LIMIT @n') $columns LIMIT 10" "$table_rows" 10
@@ -83,7 +83,7 @@ work constant 'MB' "Memory and temporary files, from $read_rows to $table_rows r
 	'How much more a backend has in memory at most, and writes to temporary files, to count the rows. On two CPUs.'
 goal constant value 16 'sessmgr.stream'
 work_constant() {
-	pin streams
+	pin "$streams"
 	[ "$round" -eq 1 ] || return 0	# it does not vary
 	try 'sessmgr.stream' footprint_growth "$count sessmgr.stream('remote', 'SELECT * FROM numbers LIMIT @n') $columns" "$read_rows" "$table_rows"
 	try 'sessmgr.query' footprint_growth "$count sessmgr.query('remote', 'SELECT * FROM numbers LIMIT @n') $columns" "$read_rows" "$table_rows"
@@ -97,7 +97,7 @@ work push 'ms' "Push $source_rows rows of (integer, text)" \
 goal push ratio 1.4 'sessmgr.push'
 work_push() {
 	local some=$((source_rows / 20))
-	pin streams
+	pin "$streams"
 	try 'C, libpq' into_empty "$source_rows" limit copy_in "$remote" "$source_rows"
 	try 'sessmgr.push' into_empty "$source_rows" ms "SELECT sessmgr.push('remote', 'SELECT * FROM source LIMIT @n', 't')" "$source_rows" 1
 	try 'postgres_fdw (1/20)' into_empty "$some" scaled 20 ms 'INSERT INTO t_fdw SELECT * FROM source LIMIT @n' "$some" 1
@@ -110,7 +110,7 @@ work_push() {
 work pull 'ms' "Pull $source_rows rows of (integer, text)" \
 	'The limit is a program that sends what COPY gives it on one connection into COPY on the other. On two CPUs.'
 work_pull() {
-	pin streams
+	pin "$streams"
 	try 'C, libpq' into_empty "$source_rows" limit copy_through "$remote" "$local" "SELECT * FROM source"
 	try 'sessmgr.pull' into_empty "$source_rows" ms "SELECT sessmgr.pull('remote', 'SELECT * FROM source LIMIT @n', 't')" "$source_rows" 1
 	try 'postgres_fdw' into_empty "$source_rows" ms 'INSERT INTO t SELECT * FROM (SELECT * FROM source_fdw LIMIT @n) r' "$source_rows" 1
@@ -124,7 +124,7 @@ work many 'µs a statement' "$inserts inserts with parameters" \
 goal many ratio 2 'sessmgr.execute_many'
 work_many() {
 	local bulk="SELECT sessmgr.execute_many('remote', 'INSERT INTO t VALUES (\$1, \$2)', 'SELECT * FROM source LIMIT @n')"
-	pin streams
+	pin "$streams"
 	try 'C, libpq' into_empty "$inserts" each "$inserts" limit pipeline "$remote" "$inserts"
 	try 'sessmgr.execute_many' into_empty "$inserts" each "$inserts" ms "$bulk" "$inserts" 1
 	try 'dblink' into_empty "$inserts" each "$inserts" ms 'SELECT insert_dblink(@n)' "$inserts" 1
@@ -139,7 +139,7 @@ work gather 'ms' "One statement of 100 ms on $targets targets" \
 	'Connections are open. On two CPUs.'
 goal gather ratio 1.15 'sessmgr.execute_all' 'sessmgr.query_all'
 work_gather() {
-	pin streams
+	pin "$streams"
 	try 'C, libpq' limit gather "$remote" "$targets" 'SELECT * FROM nap'
 	try 'sessmgr.execute_all' ms "SELECT count(*) FROM sessmgr.execute_all(targets(@n), 'SELECT * FROM nap')" "$targets" "$targets"
 	try 'sessmgr.query_all' ms "SELECT count(*) FROM sessmgr.query_all(targets(@n), 'SELECT * FROM nap') AS r(target text, x integer)" "$targets" "$targets"
@@ -153,7 +153,7 @@ work engine 'µs a call' "get_engine with $engines engines in the cache" \
 goal engine over 1 "sessmgr.get_engine, $engines engines"
 work_engine() {
 	local n=$((engines * 10))
-	pin serial
+	pin "$serial"
 	try 'a function that does nothing' each "$n" ms "SELECT loop_nothing($engines, @n)" "$n" "$engines"
 	try 'sessmgr.get_engine, one engine' each "$n" ms 'SELECT loop_get_engine(1, @n)' "$n" "$engines"
 	try "sessmgr.get_engine, $engines engines" each "$n" ms "SELECT loop_get_engine($engines, @n)" "$n" "$engines"
@@ -178,7 +178,7 @@ work calls 'calls' 'System calls for one row by key' \
 	'Of the client, counted by strace over 1000 rows.'
 goal calls value 4 'sessmgr.scalar' 'sessmgr.scalar_as' 'sessmgr.scalar in a session' 'sessmgr.scalar_as in a session'
 work_calls() {
-	pin serial
+	pin "$serial"
 	[ "$round" -eq 1 ] || return 0	# they do not vary
 	try 'C, libpq' limit_calls
 	try 'sessmgr.scalar' backend_calls scalar
