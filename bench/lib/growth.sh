@@ -62,7 +62,7 @@ plot_targets() {
 	pin "$streams"
 	for x in $(powers 2 "$max_targets"); do
 		try 'C, libpq' limit gather "$remote" "$x" 'SELECT 1 FROM pg_sleep(0.01)'
-		try 'sessmgr.execute_all' ms "SELECT count(*) FROM sessmgr.execute_all(targets(@n), 'SELECT 1 FROM pg_sleep(0.01)')" "$x" "$x"
+		try 'sessmgr.execute_all' ms "SELECT expect(@n, count(*) FILTER (WHERE error IS NULL)) FROM sessmgr.execute_all(targets(@n), 'SELECT 1 FROM pg_sleep(0.01)')" "$x" "$x"
 		try 'dblink, asynchronous' ms "SELECT gather_dblink(@n, 'SELECT 1 FROM pg_sleep(0.01)')" "$x" "$x"
 	done
 }

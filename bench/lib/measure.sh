@@ -51,3 +51,6 @@ run_rounds() {
 
 # powers BASE MAXIMUM: 1, BASE, BASE^2 ... MAXIMUM
 powers() { local i; for ((i = 1; i <= $2; i *= $1)); do echo "$i"; done; }
+
+# number N: 10,000,000
+number() { sed -E ':again; s/([0-9])([0-9]{3})(,|$)/\1,\2\3/; t again' <<<"$1"; }

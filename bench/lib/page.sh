@@ -36,13 +36,13 @@ print_page() {
 
 		## The goals
 
-		$("$top/bench/lib/report.pl" "$results" goals)
+		$(cat "$work/goals")
 
 		## How to read it
 
 		- **The limit** of a work is a program in C that does it with libpq, in the fastest
-		  way that libpq has. No SQL function can do better, as it does that and runs
-		  PL/pgSQL or a query as well. It is the black line of the plots.
+		  way that libpq has, and nothing else. It is the black line of the plots. A figure
+		  below it is chance, or another way of doing the work, which the text then names.
 		- **× the limit** is what carries over to another machine. Microseconds do not.
 		- A figure is the **median** of $rounds rounds (of $plot_rounds in the plots); the
 		  **least and most** tell how far to trust it.
@@ -67,7 +67,7 @@ print_page() {
 
 		## The works
 
-		$("$top/bench/lib/report.pl" "$results" works)
+		$(cat "$work/works")
 
 		## Growth
 

@@ -150,13 +150,23 @@ sub colour
 	return '#cc79a7';
 }
 
+# 10000000: 10M
+sub short
+{
+	my ($number) = @_;
+
+	return $number / 1000000 . 'M' if $number >= 1000000;
+	return $number / 1000 . 'k' if $number >= 1000;
+	return $number;
+}
+
 sub quoted { my $text = $_[0]; $text =~ s/'/''/g; return "'$text'"; }
 
 sub print_plots
 {
 	print "set encoding utf8\n",
-	  "set terminal svg size 800,500 dynamic enhanced font 'sans-serif,13' background '#ffffff'\n",
-	  "set grid linecolor '#dddddd'\nset key outside bottom center horizontal noenhanced\n";
+	  "set terminal svg size 900,450 dynamic enhanced font 'sans-serif,13' background '#ffffff'\n",
+	  "set grid linecolor '#dddddd'\nset key outside right center vertical Left reverse noenhanced\n";
 	foreach (read_table('plots'))
 	{
 		my ($name, $axes, $x_axis, $y_axis, $title) = @$_;
@@ -175,8 +185,9 @@ sub print_plots
 			push @curves, "$block with linespoints linewidth 2 pointtype 7 pointsize 0.5 linecolor rgb '"
 			  . colour($label) . "' title " . quoted($label);
 		}
-		print "unset logscale\nset yrange [", $axes =~ /y/ ? '*' : '0', ":*]\nset logscale $axes\n",
-		  "set format x '%.0f'\nset format y '%g'\n",
+		my %at = map { %{ $values{$name}{$_} } } @labels;
+		print "unset logscale\nset logscale $axes\nset yrange [", $axes =~ /y/ ? '*' : '0', ":*]\n",
+		  'set xtics (', join(', ', map { "'" . short($_) . "' $_" } sort { $a <=> $b } keys %at), ")\n",
 		  'set title ', quoted($title), " noenhanced\nset xlabel ", quoted($x_axis),
 		  "\nset ylabel ", quoted($y_axis), "\nset output '$name.svg'\n",
 		  'plot ', join(", \\\n\t", @curves), "\nunset output\n";

@@ -3,17 +3,18 @@
 # sum_calls FILE: all calls in what strace -c has written
 sum_calls() { awk '$NF == "total" { print $1 }' "$1"; }
 
+# Both exit with 77 if this machine does not let strace look.
+
 # limit_calls: system calls for one row of the loop in C, start and end taken off
 limit_calls() {
 	local calls
 	for calls in 1000 2000; do
-		as_user strace -f -c -U calls,name -o "$work/strace.$calls" "$work/limit" row "$remote" "$calls" >/dev/null || return
+		as_user strace -f -c -U calls,name -o "$work/strace.$calls" "$work/limit" row "$remote" "$calls" >/dev/null || return 77
 	done
 	echo $(($(sum_calls "$work/strace.2000") - $(sum_calls "$work/strace.1000"))) | awk '{ printf "%.1f\n", $1 / 1000 }'
 }
 
-# backend_calls NAME: system calls of a backend for one call of loop_NAME(); 77 if
-# this machine does not let strace look at it
+# backend_calls NAME: system calls of a backend for one call of loop_NAME()
 backend_calls() {
 	local backend tracer _
 	coproc SESSION { client local psql -XqAt -v ON_ERROR_STOP=1 -d postgres; }

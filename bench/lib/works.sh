@@ -49,7 +49,7 @@ work_connect() {
 	try 'postgres_fdw, keep_connections off' each "$connects" on local -c "CALL loop_fdw_closed($connects)"
 }
 
-work read 'ms' "Read $read_rows rows of (integer, float8, text, timestamptz)" \
+work read 'ms' "Read $(number "$read_rows") rows of (integer, float8, text, timestamptz)" \
 	'The limit takes them from libpq one by one in binary (single-row mode) and looks at none. The others count the values of each column. On two CPUs.'
 goal read ratio 2.2 'sessmgr.query'
 goal read ratio 1.5 'sessmgr.stream'
@@ -66,7 +66,7 @@ work_read() {
 	try "Celery's SessionManager in PL/Python" ms "$count numbers_celery(@n)" "$read_rows" 1
 }
 
-work first 'ms' "The first 10 of $table_rows rows" \
+work first 'ms' "The first 10 of $(number "$table_rows") rows" \
 	'A local LIMIT 10 around all rows of a table. The limit stops there by itself. postgres_fdw sends the LIMIT to the target. Not run: psycopg2 and Celery, which read all rows before the first. On two CPUs.'
 goal first value 10 'sessmgr.stream'
 work_first() {
@@ -79,7 +79,7 @@ work_first() {
 	try 'postgres_fdw' ms 'SELECT * FROM numbers_fdw LIMIT 10' 1 1
 }
 
-work constant 'MB' "Memory and temporary files, from $read_rows to $table_rows rows" \
+work constant 'MB' "Memory and temporary files, from $(number "$read_rows") to $(number "$table_rows") rows" \
 	'How much more a backend has in memory at most, and writes to temporary files, to count the rows. On two CPUs.'
 goal constant value 16 'sessmgr.stream'
 work_constant() {
@@ -92,7 +92,7 @@ work_constant() {
 	try 'postgres_fdw, fetch_size 10000' footprint_growth "$count (SELECT * FROM numbers_fdw_tuned LIMIT @n) r" "$read_rows" "$table_rows"
 }
 
-work push 'ms' "Push $source_rows rows of (integer, text)" \
+work push 'ms' "Push $(number "$source_rows") rows of (integer, text)" \
 	'The limit makes them up in memory and sends them by COPY in binary; the others read them from a local table. Those marked so did a twentieth of the rows, times 20. On two CPUs.'
 goal push ratio 1.4 'sessmgr.push'
 work_push() {
@@ -107,8 +107,8 @@ work_push() {
 	try 'psycopg2 in PL/Python, copy_expert' into_empty "$source_rows" ms 'SELECT push_psycopg2(@n)' "$source_rows" 1
 }
 
-work pull 'ms' "Pull $source_rows rows of (integer, text)" \
-	'The limit is a program that sends what COPY gives it on one connection into COPY on the other. On two CPUs.'
+work pull 'ms' "Pull $(number "$source_rows") rows of (integer, text)" \
+	'The limit is a program that passes on to a COPY what another gives it; being a third process beside the servers, it can be beaten. On two CPUs.'
 work_pull() {
 	pin "$streams"
 	try 'C, libpq' into_empty "$source_rows" limit copy_through "$remote" "$local" "SELECT * FROM source"
@@ -119,8 +119,8 @@ work_pull() {
 	try 'PL/Proxy' into_empty "$source_rows" ms 'INSERT INTO t SELECT * FROM source_plproxy(@n)' "$source_rows" 1
 }
 
-work many 'µs a statement' "$inserts inserts with parameters" \
-	'The limit is the pipeline mode of libpq. Those that can are in one transaction on the target. On two CPUs.'
+work many 'µs a statement' "$(number "$inserts") inserts with parameters" \
+	'The limit is the pipeline mode of libpq. With batch_size, postgres_fdw sends other statements: an INSERT of 1000 rows at a time. Those that can are in one transaction on the target. On two CPUs.'
 goal many ratio 2 'sessmgr.execute_many'
 work_many() {
 	local bulk="SELECT sessmgr.execute_many('remote', 'INSERT INTO t VALUES (\$1, \$2)', 'SELECT * FROM source LIMIT @n')"
@@ -141,26 +141,26 @@ goal gather ratio 1.15 'sessmgr.execute_all' 'sessmgr.query_all'
 work_gather() {
 	pin "$streams"
 	try 'C, libpq' limit gather "$remote" "$targets" 'SELECT * FROM nap'
-	try 'sessmgr.execute_all' ms "SELECT count(*) FROM sessmgr.execute_all(targets(@n), 'SELECT * FROM nap')" "$targets" "$targets"
-	try 'sessmgr.query_all' ms "SELECT count(*) FROM sessmgr.query_all(targets(@n), 'SELECT * FROM nap') AS r(target text, x integer)" "$targets" "$targets"
+	try 'sessmgr.execute_all' ms "SELECT expect(@n, count(*) FILTER (WHERE error IS NULL)) FROM sessmgr.execute_all(targets(@n), 'SELECT * FROM nap')" "$targets" "$targets"
+	try 'sessmgr.query_all' ms "SELECT expect(@n, count(x)) FROM sessmgr.query_all(targets(@n), 'SELECT * FROM nap') AS r(target text, x integer)" "$targets" "$targets"
 	try 'dblink, asynchronous' ms "SELECT gather_dblink(@n, 'SELECT * FROM nap')" "$targets" "$targets"
-	try 'PL/Proxy, RUN ON ALL' ms 'SELECT count(*) FROM nap_plproxy()' "$targets" "$targets"
-	try 'postgres_fdw, async_capable' ms 'SELECT count(x) FROM naps' "$targets" "$targets"
+	try 'PL/Proxy, RUN ON ALL' ms 'SELECT expect(@n, count(*)) FROM nap_plproxy()' "$targets" "$targets"
+	try 'postgres_fdw, async_capable' ms 'SELECT expect(@n, count(x)) FROM naps' "$targets" "$targets"
 }
 
-work engine 'µs a call' "get_engine with $engines engines in the cache" \
+work engine 'µs a call' "get_engine with $(number "$engines") engines in the cache" \
 	'A hit, beside octet_length() in the same loop. On one CPU.'
-goal engine over 1 "sessmgr.get_engine, $engines engines"
+goal engine over 1 "sessmgr.get_engine, $(number "$engines") engines"
 work_engine() {
 	local n=$((engines * 10))
 	pin "$serial"
 	try 'a function that does nothing' each "$n" ms "SELECT loop_nothing($engines, @n)" "$n" "$engines"
 	try 'sessmgr.get_engine, one engine' each "$n" ms 'SELECT loop_get_engine(1, @n)' "$n" "$engines"
-	try "sessmgr.get_engine, $engines engines" each "$n" ms "SELECT loop_get_engine($engines, @n)" "$n" "$engines"
+	try "sessmgr.get_engine, $(number "$engines") engines" each "$n" ms "SELECT loop_get_engine($engines, @n)" "$n" "$engines"
 }
 
 work memory 'bytes' 'Memory of an engine' \
-	"What each of $engines adds to the memory contexts of the backend."
+	"What each of $(number "$engines") adds to the memory contexts of the backend."
 goal memory value 2048 'sessmgr.get_engine'
 work_memory() {
 	try 'sessmgr.get_engine' on local -c "SELECT engine_bytes($engines)"
