@@ -15,7 +15,7 @@ start_servers() {
 			die "the server did not start: $(tail "$dir.server.log")"
 	done
 	remote="host=$work/remote port=5432 dbname=postgres user=postgres"
-	local="host=$work/local port=5432 dbname=postgres user=postgres"
+	here="host=$work/local port=5432 dbname=postgres user=postgres"
 }
 
 # fill_servers: tables, servers and functions of the works, on both

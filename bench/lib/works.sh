@@ -111,7 +111,7 @@ work pull 'ms' "Pull $(number "$source_rows") rows of (integer, text)" \
 	'The limit is a program that passes on to a COPY what another gives it; being a third process beside the servers, it can be beaten. On two CPUs.'
 work_pull() {
 	pin "$streams"
-	try 'C, libpq' into_empty "$source_rows" limit copy_through "$remote" "$local" "SELECT * FROM source"
+	try 'C, libpq' into_empty "$source_rows" limit copy_through "$remote" "$here" "SELECT * FROM source"
 	try 'sessmgr.pull' into_empty "$source_rows" ms "SELECT sessmgr.pull('remote', 'SELECT * FROM source LIMIT @n', 't')" "$source_rows" 1
 	try 'postgres_fdw' into_empty "$source_rows" ms 'INSERT INTO t SELECT * FROM (SELECT * FROM source_fdw LIMIT @n) r' "$source_rows" 1
 	try 'postgres_fdw, fetch_size 10000' into_empty "$source_rows" ms 'INSERT INTO t SELECT * FROM (SELECT * FROM source_fdw_tuned LIMIT @n) r' "$source_rows" 1
