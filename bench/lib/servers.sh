@@ -39,7 +39,7 @@ fill_servers() {
 	fi
 }
 
-has_extension() { [ -n "$(on local -c "SELECT FROM pg_available_extensions WHERE name = '$1' LIMIT 1" -c "SELECT name FROM pg_available_extensions WHERE name = '$1'")" ]; }
+has_extension() { [ "$(on local -c "SELECT count(*) FROM pg_available_extensions WHERE name = '$1'")" = 1 ]; }
 has_module() { on local -c "DO 'import $1' LANGUAGE plpython3u" 2>/dev/null; }
 
 # why_absent LABEL: why something cannot be measured here; nothing if it can

@@ -67,10 +67,11 @@ work_read() {
 }
 
 work first 'ms' "The first 10 of $(number "$table_rows") rows" \
-	'A local LIMIT 10 around all rows of a table. The limit stops there by itself. postgres_fdw sends the LIMIT to the target. Not run: psycopg2 and Celery, which read all rows before the first. On two CPUs.'
+	'A local LIMIT 10 around all rows of a table. The limit stops there by itself. postgres_fdw sends the LIMIT to the target. Not run: psycopg2 and Celery, which read all rows before the first. In three rounds; on two CPUs.'
 goal first value 10 'sessmgr.stream'
 work_first() {
 	pin "$streams"
+	[ "$round" -le 3 ] || return 0	# it takes long
 	try 'C, libpq' limit read "$remote" 'SELECT * FROM numbers LIMIT 10'
 	try 'sessmgr.stream' ms "SELECT * FROM sessmgr.stream('remote', 'SELECT * FROM numbers LIMIT @n') $columns LIMIT 10" "$table_rows" 10
 	try 'sessmgr.query' ms "SELECT * FROM sessmgr.query('remote', 'SELECT * FROM numbers LIMIT @n') $columns LIMIT 10" "$table_rows" 10
