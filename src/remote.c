@@ -173,6 +173,15 @@ sm_remote_wait(SmConn *conn, uint32 events, const char *sql, TimestampTz deadlin
 void
 sm_remote_begin(SmConn *conn, bool commits)
 {
+	if (conn->state == SM_CONN_DEAD)
+	{
+		/* a clean-up just before has dropped it, perhaps for an interrupt */
+		CHECK_FOR_INTERRUPTS();
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("connection to \"%s\" was lost", conn->engine->label),
+				 errdetail("The target did not answer in time when its transaction was rolled back.")));
+	}
 	if (conn->state != SM_CONN_READY)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),

@@ -277,6 +277,21 @@ SKIP:
 	$psql->value('SELECT sessmgr.reset()');
 }
 
+# ---- a plan that is stale: its transaction is to begin anew, and the target does
+# not answer the ROLLBACK
+
+$there->value('CREATE TABLE stale (a int)');
+$psql->open('h', 'half');
+foreach (1 .. 3)
+{
+	$psql->value(in_session('h', 'SELECT * FROM stale'));
+	$psql->value(q{SELECT sessmgr.commit(:'h')});
+}
+$there->value('ALTER TABLE stale ADD b int');
+$psql->fails(in_session('h', 'SELECT * FROM stale'), '08006', 'stale: the connection is given up');
+$psql->is(q{SELECT count(*) FROM sessmgr.connections}, 0, 'stale: nothing is left');
+$psql->value('SELECT sessmgr.reset()');
+
 # ---- DISCARD ALL is part of it: one after another it would take 32 s
 
 $psql->value('BEGIN');
