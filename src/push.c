@@ -12,6 +12,7 @@
 
 #include "sessmgr.h"
 
+#include "catalog/pg_type.h"
 #include "commands/progress.h"
 #include "lib/stringinfo.h"
 #include "pgstat.h"
@@ -32,6 +33,7 @@ typedef struct Push
 	TimestampTz deadline;
 	TupleDesc	desc;
 	bool		binary;
+	Oid		   *types;			/* of our columns, a domain's what it is over */
 	FmgrInfo   *functions;		/* send or output functions */
 	bool		names_objects;
 	bool		has_money;
@@ -73,20 +75,65 @@ send_buffer(Push *push)
 	pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED, push->conn->bulk_rows);
 }
 
+/* Append to a buffer that has been enlarged for it. */
+static void
+put_bytes(StringInfo buf, const void *data, int len)
+{
+	memcpy(buf->data + buf->len, data, len);
+	buf->len += len;
+}
+
+static void
+put_int32(StringInfo buf, int32 value)
+{
+	uint32		n = pg_hton32((uint32) value);
+
+	put_bytes(buf, &n, sizeof(n));
+}
+
 static void
 append_int16(StringInfo buf, int16 value)
 {
 	uint16		n = pg_hton16((uint16) value);
 
-	appendBinaryStringInfo(buf, (const char *) &n, sizeof(n));
+	enlargeStringInfo(buf, sizeof(n));
+	put_bytes(buf, &n, sizeof(n));
 }
 
+/* A value in binary form, with its length before it. */
 static void
-append_int32(StringInfo buf, int32 value)
+append_value(StringInfo buf, Datum value, Oid type, FmgrInfo *send)
 {
-	uint32		n = pg_hton32((uint32) value);
+	bytea	   *bytes;
+	uint64		n;
 
-	appendBinaryStringInfo(buf, (const char *) &n, sizeof(n));
+	switch (type)
+	{
+			/* these are the most frequent ones, and need no function */
+		case INT4OID:
+			enlargeStringInfo(buf, 2 * sizeof(int32));
+			put_int32(buf, sizeof(int32));
+			put_int32(buf, DatumGetInt32(value));
+			return;
+		case INT8OID:
+			n = pg_hton64((uint64) DatumGetInt64(value));
+			enlargeStringInfo(buf, sizeof(int32) + sizeof(n));
+			put_int32(buf, sizeof(n));
+			put_bytes(buf, &n, sizeof(n));
+			return;
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+		case BYTEAOID:
+			bytes = DatumGetByteaPP(value);
+			break;
+		default:
+			bytes = SendFunctionCall(send, value);
+			break;
+	}
+	enlargeStringInfo(buf, sizeof(int32) + VARSIZE_ANY_EXHDR(bytes));
+	put_int32(buf, VARSIZE_ANY_EXHDR(bytes));
+	put_bytes(buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 }
 
 static void
@@ -97,16 +144,13 @@ append_binary(Push *push, const TupleTableSlot *slot)
 	append_int16(buf, push->desc->natts);
 	for (int i = 0; i < push->desc->natts; i++)
 	{
-		bytea	   *value;
-
 		if (slot->tts_isnull[i])
 		{
-			append_int32(buf, -1);
-			continue;
+			enlargeStringInfo(buf, sizeof(int32));
+			put_int32(buf, -1);
 		}
-		value = SendFunctionCall(&push->functions[i], slot->tts_values[i]);
-		append_int32(buf, VARSIZE(value) - VARHDRSZ);
-		appendBinaryStringInfo(buf, VARDATA(value), VARSIZE(value) - VARHDRSZ);
+		else
+			append_value(buf, slot->tts_values[i], push->types[i], &push->functions[i]);
 	}
 }
 
@@ -184,6 +228,7 @@ choose_format(Push *push, const Oid *types)
 static void
 look_up_functions(Push *push)
 {
+	push->types = palloc(Max(push->desc->natts, 1) * sizeof(Oid));
 	push->functions = palloc0(Max(push->desc->natts, 1) * sizeof(FmgrInfo));
 	for (int i = 0; i < push->desc->natts; i++)
 	{
@@ -196,7 +241,8 @@ look_up_functions(Push *push)
 		else
 			getTypeOutputInfo(type, &function, &is_varlena);
 		fmgr_info(function, &push->functions[i]);
-		push->names_objects |= sm_type_names_objects(getBaseType(type));
+		push->types[i] = getBaseType(type);
+		push->names_objects |= sm_type_names_objects(push->types[i]);
 		push->has_money |= sm_type_has_money(type);
 	}
 }
