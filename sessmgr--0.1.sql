@@ -529,6 +529,59 @@ CREATE FUNCTION query_json(target text, sql text, VARIADIC params "any")
 COMMENT ON FUNCTION query_json(text, text, VARIADIC "any") IS
     'Runs a statement with bind parameters on the target of a dburi and returns each row as a JSON object';
 
+CREATE FUNCTION stream_support(request internal) RETURNS internal
+    AS 'MODULE_PATHNAME', 'sm_stream_support' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION stream_support(internal) IS
+    'Planner support of stream and stream_as: loads the library';
+
+CREATE FUNCTION stream(target session, sql text)
+    RETURNS SETOF record AS 'MODULE_PATHNAME', 'sm_stream_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 SUPPORT stream_support;
+COMMENT ON FUNCTION stream(session, text) IS
+    'Runs a statement for reading and returns its rows as they are asked for, in the columns of a column definition list, in a session';
+
+CREATE FUNCTION stream(target session, sql text, VARIADIC params "any")
+    RETURNS SETOF record AS 'MODULE_PATHNAME', 'sm_stream_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 SUPPORT stream_support;
+COMMENT ON FUNCTION stream(session, text, VARIADIC "any") IS
+    'Runs a statement for reading and returns its rows as they are asked for, in the columns of a column definition list, in a session, with bind parameters';
+
+CREATE FUNCTION stream(target text, sql text)
+    RETURNS SETOF record AS 'MODULE_PATHNAME', 'sm_stream_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 SUPPORT stream_support;
+COMMENT ON FUNCTION stream(text, text) IS
+    'Runs a statement for reading and returns its rows as they are asked for, in the columns of a column definition list, on a target, in a read-only transaction of its own';
+
+CREATE FUNCTION stream(target text, sql text, VARIADIC params "any")
+    RETURNS SETOF record AS 'MODULE_PATHNAME', 'sm_stream_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 SUPPORT stream_support;
+COMMENT ON FUNCTION stream(text, text, VARIADIC "any") IS
+    'Runs a statement for reading and returns its rows as they are asked for, in the columns of a column definition list, on a target, in a read-only transaction of its own, with bind parameters';
+
+CREATE FUNCTION stream_as(rowtype anyelement, target session, sql text)
+    RETURNS SETOF anyelement AS 'MODULE_PATHNAME', 'sm_stream_as_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 SUPPORT stream_support;
+COMMENT ON FUNCTION stream_as(anyelement, session, text) IS
+    'Runs a statement for reading and returns its rows as they are asked for, as a row type or a scalar type, in a session';
+
+CREATE FUNCTION stream_as(rowtype anyelement, target session, sql text, VARIADIC params "any")
+    RETURNS SETOF anyelement AS 'MODULE_PATHNAME', 'sm_stream_as_session'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 SUPPORT stream_support;
+COMMENT ON FUNCTION stream_as(anyelement, session, text, VARIADIC "any") IS
+    'Runs a statement for reading and returns its rows as they are asked for, as a row type or a scalar type, in a session, with bind parameters';
+
+CREATE FUNCTION stream_as(rowtype anyelement, target text, sql text)
+    RETURNS SETOF anyelement AS 'MODULE_PATHNAME', 'sm_stream_as_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 SUPPORT stream_support;
+COMMENT ON FUNCTION stream_as(anyelement, text, text) IS
+    'Runs a statement for reading and returns its rows as they are asked for, as a row type or a scalar type, on a target, in a read-only transaction of its own';
+
+CREATE FUNCTION stream_as(rowtype anyelement, target text, sql text, VARIADIC params "any")
+    RETURNS SETOF anyelement AS 'MODULE_PATHNAME', 'sm_stream_as_text'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 SUPPORT stream_support;
+COMMENT ON FUNCTION stream_as(anyelement, text, text, VARIADIC "any") IS
+    'Runs a statement for reading and returns its rows as they are asked for, as a row type or a scalar type, on a target, in a read-only transaction of its own, with bind parameters';
+
 CREATE FUNCTION scalar(target session, sql text)
     RETURNS text AS 'MODULE_PATHNAME', 'sm_scalar_session'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -817,6 +870,15 @@ REVOKE EXECUTE ON FUNCTION query_json(session, text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION query_json(session, text, VARIADIC "any") FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION query_json(text, text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION query_json(text, text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION stream_support(internal) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION stream(session, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION stream(session, text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION stream(text, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION stream(text, text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION stream_as(anyelement, session, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION stream_as(anyelement, session, text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION stream_as(anyelement, text, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION stream_as(anyelement, text, text, VARIADIC "any") FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION scalar(session, text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION scalar(session, text, VARIADIC "any") FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION scalar(text, text) FROM PUBLIC;

@@ -49,6 +49,7 @@ _PG_init(void)
 	sm_engine_init();
 	sm_options_init();
 	sm_xact_init();
+	sm_scan_init();
 #ifdef SM_TEST_POINTS
 	sm_test_point_init();
 #endif

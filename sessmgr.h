@@ -28,7 +28,9 @@
 #include "libpq-fe.h"
 #include "utils/jsonb.h"
 #include "utils/relcache.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 /* 18 has pg_noreturn instead, in another place of the declaration. */
 #ifndef pg_attribute_noreturn
@@ -249,6 +251,7 @@ typedef struct SmTarget
 typedef struct SmEngine SmEngine;
 typedef struct SmSession SmSession;
 typedef struct SmStatementCache SmStatementCache;
+typedef struct SmStream SmStream;
 
 /*
  * A connection's life.  The transitions are made by sm_conn_set_state() and
@@ -318,6 +321,9 @@ typedef struct SmConn
 	PGconn	   *pg;
 	PGresult   *result;			/* the one being read, freed on any way out */
 	PGresult   *error;			/* that of the command being read, the same */
+	dlist_head	streams;		/* that are read from it (src/remote_stream.c) */
+	SmStream   *fetching;		/* whose FETCH is on the wire, or NULL */
+	uint32		cursors;		/* named so far */
 	struct WaitEventSet *waitset;
 	int			waitset_events; /* what it waits for on the socket */
 	bool		fd_acquired;	/* counted with AcquireExternalFD */
@@ -333,6 +339,7 @@ typedef struct SmConn
 	bool		bulk;			/* it is a bulk function's; how far that is: */
 	uint64		bulk_rows;
 	uint64		bulk_bytes;
+	bool		settle_fetch;	/* a FETCH was running: it may be done */
 	bool		settle_reserved;	/* counted with sm_settle_reserve() */
 	bool		settle_discard; /* DISCARD ALL is to end the settling */
 	SmSettleStep settle_step;
@@ -479,6 +486,9 @@ typedef struct SmSink
 {
 	SmReader   *reader;
 	bool		first_column;
+	SmStream   *stream;			/* where not NULL: the rows are read later,
+								 * through it, and go to row() only where the
+								 * driver cannot do that */
 	void		(*describe) (struct SmSink *sink, TupleDesc desc);
 	bool		(*row) (struct SmSink *sink, Datum *values, bool *nulls);
 } SmSink;
@@ -494,6 +504,10 @@ typedef struct SmStatement
 	/* what is to be done before it, in one way with it; gone when it is sent: */
 	const SmSessionOptions *begin;	/* begin a transaction like this, or NULL */
 	List	   *before;			/* of char *, commands that return nothing */
+	const char *after;			/* the same to be done after it, or NULL; only
+								 * where a stream reads it */
+	const char *cursor;			/* declare this for it instead of running it, or
+								 * NULL */
 } SmStatement;
 
 /* Statements that are not for a statement function. */
@@ -539,11 +553,69 @@ typedef struct SmRun
 	bool		full;			/* the sink wants no more rows */
 	bool		copied;			/* it was a COPY that sent something */
 	bool		forget_all;		/* the server has forgotten all statements */
+	bool		rows;			/* for a stream: conn->result has some */
 	uint64		count;
 	SmOdd		odd;
 	SmWire		wire;
 	SmStatementEntry unnamed;	/* prepared, but not cached */
 } SmRun;
+
+/* How far sm_run_pull() has come. */
+typedef enum SmProgress
+{
+	SM_PROGRESS_WAIT,			/* nothing has arrived */
+	SM_PROGRESS_ROWS,			/* rows have, in conn->result */
+	SM_PROGRESS_END
+} SmProgress;
+
+typedef enum SmStreamState
+{
+	SM_STREAM_NEW,
+	SM_STREAM_READING,			/* rows come from the connection */
+	SM_STREAM_BUFFERED,			/* the rest is in "store" */
+	SM_STREAM_ENDED,			/* all have been read */
+	SM_STREAM_LOST				/* what it was read from is gone */
+} SmStreamState;
+
+/*
+ * The rows of a statement, read as they are wanted (see src/remote_stream.c).
+ * Its reader and its connection each refer to it, and either may go first: it
+ * is freed by the last.  What the reader's context has goes with the reader.
+ */
+struct SmStream
+{
+	dlist_node	node;			/* in its connection's list */
+	SmConn	   *conn;			/* NULL: it is in no list */
+	struct SmStreamReader *by;	/* NULL: nobody wants its rows any more */
+	SmStreamState state;
+	bool		alone;			/* its transaction is just for it */
+	bool		rewind;			/* all is buffered at once, to be read again */
+	bool		busy;			/* a row is being made of what was read */
+	SmSink		sink;
+	const char *sql;
+	const char *label;			/* the engine's */
+	MemoryContext cxt;			/* the reader's, as the next */
+	ResourceOwner owner;
+	int64		left;			/* time that it may still wait, in us */
+	bool		timed;			/* is there a limit? */
+	PGresult   *rows;			/* being read: its own, or the connection's */
+	int			row;
+	int			nrows;
+	Tuplestorestate *store;
+	TupleTableSlot *slot;		/* for rows of the store */
+	/* alone: */
+	SmStatement statement;
+	SmRun		run;
+	/* a cursor: */
+	char		name[32];		/* or empty: there is none to be closed */
+	int			depth;			/* savepoints that it was declared in */
+	int			size;			/* of the next FETCH */
+	int			asked;			/* of the last one */
+	bool		last;			/* "rows" are the last ones */
+	bool		binary;
+	Oid		   *fields;
+	PGresult   *ahead;			/* fetched, but not looked at, or NULL */
+};
 
 /* A statement that is run again and again in pipeline mode. */
 typedef struct SmPipeline
@@ -778,6 +850,22 @@ struct SmSession
  * rows.  *odd is SM_ODD_NONE before.
  */
 typedef uint64 (*SmWork) (SmConn *conn, void *arg, SmOdd *odd);
+
+/* What a function's target is given as. */
+typedef enum SmTargetArg
+{
+	SM_ARG_SESSION,
+	SM_ARG_DBURI
+} SmTargetArg;
+
+/* A call of a function that runs a statement, decoded. */
+typedef struct SmCall
+{
+	SmSession  *session;		/* or NULL: a one-liner on engine */
+	SmEngine   *engine;
+	const char *sql;
+	SmParams   *params;
+} SmCall;
 
 /* ----------
  * Models
@@ -1054,9 +1142,22 @@ extern SmOdd sm_statement_ended(SmConn *conn, const char *tag);
 extern void sm_run_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink,
 						 bool wait);
 extern bool sm_run_advance(SmRun *run);
+extern SmProgress sm_run_pull(SmRun *run);
 extern uint64 sm_run_finish(SmRun *run, SmOdd *odd);
 extern uint64 sm_statement_execute(SmConn *conn, SmStatement *statement, SmSink *sink,
 								   SmOdd *odd);
+
+/* in src/remote_stream.c */
+extern SmStream *sm_stream_make(SmReader *reader, const char *sql, bool rewind);
+extern void sm_stream_start(SmConn *conn, SmStatement *statement, SmStream *stream,
+							SmOdd *odd);
+extern bool sm_stream_row(SmStream *stream, Datum *values, bool *nulls);
+extern void sm_stream_rewind(SmStream *stream);
+extern void sm_stream_forget(SmStream *stream);
+extern void sm_streams_buffer(SmConn *conn);
+extern void sm_streams_lose(SmConn *conn, int depth);
+extern void sm_streams_release(SmConn *conn, int depth);
+extern void sm_streams_end(SmConn *conn);
 
 /* in src/many.c */
 extern uint64 sm_many_run(SmConn *conn, const SmMany *many, SmOdd *odd);
@@ -1209,5 +1310,18 @@ extern uint64 sm_bulk_pull(SmSession *session, SmEngine *engine, const char *que
 						   Oid into_table, List *columns);
 extern uint64 sm_bulk_push(SmSession *session, SmEngine *engine, const char *query,
 						   text *into_table, List *columns);
+
+/* in src/call.c */
+extern void sm_call_decode(SmCall *call, FunctionCallInfo fcinfo, int first,
+						   SmTargetArg kind, SmParams **kept);
+extern uint64 sm_call_run(const SmCall *call, SmSink *sink);
+
+/* in src/stream.c */
+extern SmStream *sm_stream_open(const SmCall *call, SmReader *reader, bool rewind);
+extern bool sm_stream_next(SmStream *stream, Datum *values, bool *nulls);
+extern void sm_stream_close(SmStream *stream);
+
+/* in src/scan.c */
+extern void sm_scan_init(void);
 
 #endif							/* SESSMGR_H */

@@ -127,7 +127,7 @@ SELECT p.oid::regprocedure FROM pg_proc p JOIN members ON classid = 'pg_proc'::r
    AND proname !~ '^(engine|sessionmaker|session)_(in|out|recv|send|eq|ne|lt|le|gt|ge|cmp|hash|hash_extended)$';
 -- the same function has the same names in every overload
 SELECT proname, array_agg(DISTINCT n) FROM pg_proc p JOIN members ON classid = 'pg_proc'::regclass AND objid = p.oid, unnest(proargnames[:3]) WITH ORDINALITY a (n, i)
- WHERE proname IN ('execute', 'query', 'query_as', 'query_json', 'scalar', 'scalar_as') GROUP BY proname ORDER BY proname COLLATE "C";
+ WHERE proname IN ('execute', 'query', 'query_as', 'query_json', 'scalar', 'scalar_as', 'stream', 'stream_as') GROUP BY proname ORDER BY proname COLLATE "C";
 
 -- who may execute what: PUBLIC only what reaches and changes nothing
 SELECT p.oid::regprocedure, p.provolatile, p.proparallel
@@ -144,7 +144,7 @@ SELECT p.oid::regprocedure, p.provolatile, p.proparallel, p.proisstrict
 SELECT DISTINCT provolatile, proparallel, proisstrict
   FROM pg_proc p JOIN members ON classid = 'pg_proc'::regclass AND objid = p.oid
  WHERE proname ~ '^(engine|sessionmaker|session)_(out|send|eq|ne|lt|le|gt|ge|cmp|hash|hash_extended)$';
--- none is leakproof but the comparisons, none is security definer, none has a support function
+-- none is leakproof but the comparisons, none is security definer, only streams have a support function
 SELECT p.oid::regprocedure FROM pg_proc p JOIN members ON classid = 'pg_proc'::regclass AND objid = p.oid
  WHERE prosecdef OR prosupport <> 0 OR proleakproof AND proname !~ '_(eq|ne|lt|le|gt|ge|cmp|hash|hash_extended)$';
 -- strict functions would swallow a NULL that is to be an error

@@ -24,6 +24,11 @@
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#endif
+
 #if PG_VERSION_NUM < 150000
 #error "sessmgr needs PostgreSQL 15 or later"
 #endif
@@ -101,6 +106,29 @@
 /* libpq 17 can send a cancel request without blocking (see remote_cancel.c). */
 #ifdef LIBPQ_HAS_ASYNC_CANCEL
 #define SM_ASYNC_CANCEL 1
+#endif
+
+/* Since 18 OLD and NEW of RETURNING are told apart. */
+#if PG_VERSION_NUM >= 180000
+#define sm_expandRTE(rte, rti, names, vars) \
+	expandRTE((rte), (rti), 0, VAR_RETURNING_DEFAULT, -1, false, (names), (vars))
+#else
+#define sm_expandRTE(rte, rti, names, vars) \
+	expandRTE((rte), (rti), 0, -1, false, (names), (vars))
+#endif
+
+/* libpq 17 can hand out rows by the chunk instead of one by one. */
+#ifdef LIBPQ_HAS_CHUNK_MODE
+#define sm_set_rows_mode(pg) PQsetChunkedRowsMode((pg), 32)
+#define sm_has_rows(res) \
+	(PQresultStatus(res) == PGRES_SINGLE_TUPLE || \
+	 PQresultStatus(res) == PGRES_TUPLES_CHUNK || \
+	 PQresultStatus(res) == PGRES_TUPLES_OK)
+#else
+#define sm_set_rows_mode(pg) PQsetSingleRowMode(pg)
+#define sm_has_rows(res) \
+	(PQresultStatus(res) == PGRES_SINGLE_TUPLE || \
+	 PQresultStatus(res) == PGRES_TUPLES_OK)
 #endif
 
 /* Since 16 what a query may do to a relation is not kept in its RTE. */

@@ -50,6 +50,7 @@ libpq_ping(SmConn *conn)
 static void
 libpq_close(SmConn *conn)
 {
+	sm_streams_end(conn);
 	sm_statement_forget_all(conn);
 	sm_remote_close(conn);
 }
@@ -268,6 +269,11 @@ libpq_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmOdd *odd)
 		ensure_set_up(conn);
 	if (statement->autocommit)
 		set_defaults(conn, statement->defaults);
+	if (sink != NULL && sink->stream != NULL)
+	{
+		sm_stream_start(conn, statement, sink->stream, odd);
+		return 0;
+	}
 	return sm_statement_execute(conn, statement, sink, odd);
 }
 

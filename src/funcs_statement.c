@@ -2,7 +2,7 @@
  *
  * funcs_statement.c
  *		SQL functions that run a statement: execute, query, query_as,
- *		query_json, scalar, scalar_as.
+ *		query_json, scalar, scalar_as, stream, stream_as.
  *
  * Each has two C symbols, one for a session and one for a dburi; the form with
  * parameters and the one without share them, as they differ only in how many
@@ -34,18 +34,16 @@ PG_FUNCTION_INFO_V1(sm_query_session);
 PG_FUNCTION_INFO_V1(sm_query_text);
 PG_FUNCTION_INFO_V1(sm_query_as_session);
 PG_FUNCTION_INFO_V1(sm_query_as_text);
+PG_FUNCTION_INFO_V1(sm_stream_session);
+PG_FUNCTION_INFO_V1(sm_stream_text);
+PG_FUNCTION_INFO_V1(sm_stream_as_session);
+PG_FUNCTION_INFO_V1(sm_stream_as_text);
 PG_FUNCTION_INFO_V1(sm_query_json_session);
 PG_FUNCTION_INFO_V1(sm_query_json_text);
 PG_FUNCTION_INFO_V1(sm_scalar_session);
 PG_FUNCTION_INFO_V1(sm_scalar_text);
 PG_FUNCTION_INFO_V1(sm_scalar_as_session);
 PG_FUNCTION_INFO_V1(sm_scalar_as_text);
-
-typedef enum TargetArg
-{
-	TARGET_SESSION,
-	TARGET_DBURI
-} TargetArg;
 
 /* What is kept for a call site. */
 typedef struct CallSite
@@ -60,55 +58,24 @@ typedef struct CallSite
 typedef struct Call
 {
 	CallSite   *site;
-	SmSession  *session;		/* or NULL: a one-liner on engine */
-	SmEngine   *engine;
-	const char *sql;
-	SmParams   *params;
+	SmCall		base;
 } Call;
-
-static void
-report_null(const char *name)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			 errmsg("argument \"%s\" must not be null", name)));
-}
 
 /* The arguments from "first" on: target, sql, params. */
 static void
-decode_call(Call *call, FunctionCallInfo fcinfo, int first, TargetArg kind)
+decode_call(Call *call, FunctionCallInfo fcinfo, int first, SmTargetArg kind)
 {
-	sm_enter();
-	if (PG_ARGISNULL(first))
-		report_null("target");
-	if (PG_ARGISNULL(first + 1))
-		report_null("sql");
-
 	if (fcinfo->flinfo->fn_extra == NULL)
 		fcinfo->flinfo->fn_extra = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt,
 														  sizeof(CallSite));
 	call->site = fcinfo->flinfo->fn_extra;
-	call->sql = text_to_cstring(PG_GETARG_TEXT_PP(first + 1));
-	call->params = sm_params_from_call(fcinfo, first + 2, &call->site->params);
-	call->session = NULL;
-	call->engine = NULL;
-	if (kind == TARGET_SESSION)
-		call->session = sm_session_from_handle((uint64) PG_GETARG_INT64(first), false);
-	else
-	{
-		text	   *dburi = PG_GETARG_TEXT_PP(first);
-
-		call->engine = sm_engine_get(VARDATA_ANY(dburi), VARSIZE_ANY_EXHDR(dburi),
-									 NULL, false);
-	}
+	sm_call_decode(&call->base, fcinfo, first, kind, &call->site->params);
 }
 
 static uint64
 run_call(const Call *call, SmSink *sink)
 {
-	if (call->session != NULL)
-		return sm_session_execute(call->session, call->sql, call->params, sink);
-	return sm_engine_execute(call->engine, call->sql, call->params, sink);
+	return sm_call_run(&call->base, sink);
 }
 
 /* ----------
@@ -116,7 +83,7 @@ run_call(const Call *call, SmSink *sink)
  * ----------
  */
 static Datum
-do_execute(FunctionCallInfo fcinfo, TargetArg kind)
+do_execute(FunctionCallInfo fcinfo, SmTargetArg kind)
 {
 	Call		call;
 
@@ -128,14 +95,14 @@ do_execute(FunctionCallInfo fcinfo, TargetArg kind)
 Datum
 sm_execute_session(PG_FUNCTION_ARGS)
 {
-	return do_execute(fcinfo, TARGET_SESSION);
+	return do_execute(fcinfo, SM_ARG_SESSION);
 }
 
 /* execute(target text, sql text, params) returns bigint */
 Datum
 sm_execute_text(PG_FUNCTION_ARGS)
 {
-	return do_execute(fcinfo, TARGET_DBURI);
+	return do_execute(fcinfo, SM_ARG_DBURI);
 }
 
 /* ----------
@@ -182,7 +149,7 @@ learn_scalar(CallSite *site, FmgrInfo *flinfo, Oid type)
 }
 
 static Datum
-do_scalar(FunctionCallInfo fcinfo, int first, TargetArg kind)
+do_scalar(FunctionCallInfo fcinfo, int first, SmTargetArg kind)
 {
 	Call		call;
 	ScalarSink	sink = {0};
@@ -207,28 +174,28 @@ do_scalar(FunctionCallInfo fcinfo, int first, TargetArg kind)
 Datum
 sm_scalar_session(PG_FUNCTION_ARGS)
 {
-	return do_scalar(fcinfo, 0, TARGET_SESSION);
+	return do_scalar(fcinfo, 0, SM_ARG_SESSION);
 }
 
 /* scalar(target text, sql text, params) returns text */
 Datum
 sm_scalar_text(PG_FUNCTION_ARGS)
 {
-	return do_scalar(fcinfo, 0, TARGET_DBURI);
+	return do_scalar(fcinfo, 0, SM_ARG_DBURI);
 }
 
 /* scalar_as(rowtype anyelement, target session, sql text, params) returns anyelement */
 Datum
 sm_scalar_as_session(PG_FUNCTION_ARGS)
 {
-	return do_scalar(fcinfo, 1, TARGET_SESSION);
+	return do_scalar(fcinfo, 1, SM_ARG_SESSION);
 }
 
 /* scalar_as(rowtype anyelement, target text, sql text, params) returns anyelement */
 Datum
 sm_scalar_as_text(PG_FUNCTION_ARGS)
 {
-	return do_scalar(fcinfo, 1, TARGET_DBURI);
+	return do_scalar(fcinfo, 1, SM_ARG_DBURI);
 }
 
 /* ----------
@@ -342,19 +309,29 @@ store_result(const Call *call, FunctionCallInfo fcinfo, TupleDesc desc)
 	(void) run_call(call, &sink.base);
 }
 
-static Datum
-do_query(FunctionCallInfo fcinfo, TargetArg kind)
+/* The columns of a function that returns records. */
+static TupleDesc
+check_record_context(FunctionCallInfo fcinfo, const char *name)
 {
 	ReturnSetInfo *rsinfo = check_set_context(fcinfo);
-	Call		call;
 
 	if (rsinfo->expectedDesc == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("the columns of sessmgr.query() are not known here"),
-				 errhint("Use it in FROM with a column definition list: FROM sessmgr.query(...) AS t(a integer, b text).")));
+				 errmsg("the columns of sessmgr.%s() are not known here", name),
+				 errhint("Use it in FROM with a column definition list: FROM sessmgr.%s(...) AS t(a integer, b text).",
+						 name)));
+	return rsinfo->expectedDesc;
+}
+
+static Datum
+do_query(FunctionCallInfo fcinfo, SmTargetArg kind)
+{
+	TupleDesc	desc = check_record_context(fcinfo, "query");
+	Call		call;
+
 	decode_call(&call, fcinfo, 0, kind);
-	store_result(&call, fcinfo, rsinfo->expectedDesc);
+	store_result(&call, fcinfo, desc);
 	return (Datum) 0;
 }
 
@@ -362,19 +339,19 @@ do_query(FunctionCallInfo fcinfo, TargetArg kind)
 Datum
 sm_query_session(PG_FUNCTION_ARGS)
 {
-	return do_query(fcinfo, TARGET_SESSION);
+	return do_query(fcinfo, SM_ARG_SESSION);
 }
 
 /* query(target text, sql text, params) returns setof record */
 Datum
 sm_query_text(PG_FUNCTION_ARGS)
 {
-	return do_query(fcinfo, TARGET_DBURI);
+	return do_query(fcinfo, SM_ARG_DBURI);
 }
 
-/* The shape that the first argument of query_as names. */
+/* The shape that the first argument of query_as or stream_as names. */
 static TupleDesc
-shape_of_rowtype(FunctionCallInfo fcinfo)
+shape_of_rowtype(FunctionCallInfo fcinfo, const char *otherwise)
 {
 	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, 0);
 	TupleDesc	desc;
@@ -383,7 +360,7 @@ shape_of_rowtype(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("\"rowtype\" must be of a named row type or a scalar type"),
-				 errhint("Use sessmgr.query() with a column definition list.")));
+				 errhint("Use sessmgr.%s() with a column definition list.", otherwise)));
 	if (get_typtype(type) == TYPTYPE_DOMAIN && type_is_rowtype(type))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -397,13 +374,13 @@ shape_of_rowtype(FunctionCallInfo fcinfo)
 }
 
 static Datum
-do_query_as(FunctionCallInfo fcinfo, TargetArg kind)
+do_query_as(FunctionCallInfo fcinfo, SmTargetArg kind)
 {
 	Call		call;
 
 	(void) check_set_context(fcinfo);
 	decode_call(&call, fcinfo, 1, kind);
-	store_result(&call, fcinfo, shape_of_rowtype(fcinfo));
+	store_result(&call, fcinfo, shape_of_rowtype(fcinfo, "query"));
 	return (Datum) 0;
 }
 
@@ -411,14 +388,100 @@ do_query_as(FunctionCallInfo fcinfo, TargetArg kind)
 Datum
 sm_query_as_session(PG_FUNCTION_ARGS)
 {
-	return do_query_as(fcinfo, TARGET_SESSION);
+	return do_query_as(fcinfo, SM_ARG_SESSION);
 }
 
 /* query_as(rowtype anyelement, target text, sql text, params) returns setof anyelement */
 Datum
 sm_query_as_text(PG_FUNCTION_ARGS)
 {
-	return do_query_as(fcinfo, TARGET_DBURI);
+	return do_query_as(fcinfo, SM_ARG_DBURI);
+}
+
+/* ----------
+ * stream, stream_as where they are called like any function
+ *
+ * The planner puts a scan in their place where it can (scan.c).  Where it
+ * cannot, the rows are the same, read in the same way, but all at once.
+ * ----------
+ */
+static void
+store_stream(const Call *call, FunctionCallInfo fcinfo, TupleDesc desc)
+{
+	StoreSink	sink = {0};
+	SmStream   *stream;
+	MemoryContext rowcxt;
+	MemoryContext old;
+	Datum	   *values;
+	bool	   *nulls;
+
+	sink.desc = desc;
+	sink.store = make_store(fcinfo, &sink.desc);
+	sink.base.reader = sm_reader_make(skip_dropped_columns(&sink));
+	values = palloc(Max(sink.base.reader->desc->natts, 1) * sizeof(Datum));
+	nulls = palloc(Max(sink.base.reader->desc->natts, 1) * sizeof(bool));
+	rowcxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr row",
+								   ALLOCSET_DEFAULT_SIZES);
+	stream = sm_stream_open(&call->base, sink.base.reader, false);
+	old = MemoryContextSwitchTo(rowcxt);
+	while (sm_stream_next(stream, values, nulls))
+	{
+		(void) store_row(&sink.base, values, nulls);
+		MemoryContextReset(rowcxt);
+		CHECK_FOR_INTERRUPTS();
+	}
+	MemoryContextSwitchTo(old);
+	sm_stream_close(stream);
+}
+
+static Datum
+do_stream(FunctionCallInfo fcinfo, SmTargetArg kind)
+{
+	TupleDesc	desc = check_record_context(fcinfo, "stream");
+	Call		call;
+
+	decode_call(&call, fcinfo, 0, kind);
+	store_stream(&call, fcinfo, desc);
+	return (Datum) 0;
+}
+
+/* stream(target session, sql text, params) returns setof record */
+Datum
+sm_stream_session(PG_FUNCTION_ARGS)
+{
+	return do_stream(fcinfo, SM_ARG_SESSION);
+}
+
+/* stream(target text, sql text, params) returns setof record */
+Datum
+sm_stream_text(PG_FUNCTION_ARGS)
+{
+	return do_stream(fcinfo, SM_ARG_DBURI);
+}
+
+static Datum
+do_stream_as(FunctionCallInfo fcinfo, SmTargetArg kind)
+{
+	Call		call;
+
+	(void) check_set_context(fcinfo);
+	decode_call(&call, fcinfo, 1, kind);
+	store_stream(&call, fcinfo, shape_of_rowtype(fcinfo, "stream"));
+	return (Datum) 0;
+}
+
+/* stream_as(rowtype anyelement, target session, sql text, params) returns setof anyelement */
+Datum
+sm_stream_as_session(PG_FUNCTION_ARGS)
+{
+	return do_stream_as(fcinfo, SM_ARG_SESSION);
+}
+
+/* stream_as(rowtype anyelement, target text, sql text, params) returns setof anyelement */
+Datum
+sm_stream_as_text(PG_FUNCTION_ARGS)
+{
+	return do_stream_as(fcinfo, SM_ARG_DBURI);
 }
 
 /* ----------
@@ -459,7 +522,7 @@ json_row(SmSink *sink, Datum *values, bool *nulls)
 }
 
 static Datum
-do_query_json(FunctionCallInfo fcinfo, TargetArg kind)
+do_query_json(FunctionCallInfo fcinfo, SmTargetArg kind)
 {
 	Call		call;
 	StoreSink	sink = {0};
@@ -489,12 +552,12 @@ do_query_json(FunctionCallInfo fcinfo, TargetArg kind)
 Datum
 sm_query_json_session(PG_FUNCTION_ARGS)
 {
-	return do_query_json(fcinfo, TARGET_SESSION);
+	return do_query_json(fcinfo, SM_ARG_SESSION);
 }
 
 /* query_json(target text, sql text, params) returns setof jsonb */
 Datum
 sm_query_json_text(PG_FUNCTION_ARGS)
 {
-	return do_query_json(fcinfo, TARGET_DBURI);
+	return do_query_json(fcinfo, SM_ARG_DBURI);
 }

@@ -37,6 +37,8 @@ sm_session_bound(const SmSession *session)
 void
 sm_savepoints_truncate(SmSession *session, int n)
 {
+	if (session->conn != NULL)
+		sm_streams_release(session->conn, n);
 	if (n == 0)
 	{
 		/* list_truncate() would leave an empty list behind */
@@ -161,6 +163,8 @@ sm_joined_subabort(SmSession *session, int level)
 	if (mirrored_level(session) < level)
 		return NULL;
 	savepoint = list_nth_int(session->savepoints, level - 2);
+	if (session->conn != NULL)
+		sm_streams_lose(session->conn, level - 2);
 	sm_savepoints_truncate(session, level - 2);
 	session->stale = 0;
 	snprintf(session->command, sizeof(session->command),

@@ -219,6 +219,7 @@ sm_pool_checkin(SmConn *conn, TimestampTz deadline)
 	SmEngine   *engine = conn->engine;
 	bool		keep;
 
+	sm_streams_end(conn);
 	keep = may_be_kept(conn) &&
 		engine->driver->reset(conn, engine->options.pool_reset_on_return, deadline);
 

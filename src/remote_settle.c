@@ -220,8 +220,10 @@ end_command(SmConn *conn)
 	{
 		case SM_SETTLE_STOPPING:
 			conn->settle_outcome = conn->settle_reading;
-			/* its transaction goes on: nobody may commit what was given up */
-			if (conn->settle_reading == SM_OUTCOME_DONE && !conn->commits)
+			/* if its transaction goes on, nobody may commit what was given up */
+			if (conn->settle_reading == SM_OUTCOME_DONE && !conn->commits &&
+				!conn->settle_fetch &&
+				(conn->settle_sql == NULL || !is_rollback(conn)))
 				good = false;
 			break;
 		case SM_SETTLE_COMMANDING:
@@ -355,6 +357,13 @@ start(SmConn *conn)
 	conn->settle_step = SM_SETTLE_STOPPING;
 	conn->settle_ok = false;
 	conn->settle_outcome = SM_OUTCOME_NONE;
+	conn->settle_fetch = (conn->fetching != NULL);
+	if (conn->settle_fetch)
+	{
+		/* nobody will see the rows that are on the wire */
+		conn->fetching->state = SM_STREAM_LOST;
+		conn->fetching = NULL;
+	}
 	if (conn->state == SM_CONN_BUSY && conn->unsent)
 	{
 		/* half a message: the server has not begun, and never will */
@@ -449,9 +458,9 @@ interrupted(dlist_head *conns)
  * DISCARD ALL if settle_discard says so and no transaction is open.  See the
  * driver's cleanup in sessmgr.h.
  *
- * A command that could not be stopped although its transaction goes on makes
- * its connection DEAD: nobody may commit what was given up.  An interrupt makes
- * those DEAD that have not come to their end.
+ * A command that could not be stopped although its transaction goes on, without
+ * ROLLBACK, makes its connection DEAD: nobody may commit what was given up.  An
+ * interrupt makes those DEAD that have not come to their end.
  */
 void
 sm_remote_settle_all(dlist_head *conns, TimestampTz deadline)

@@ -233,6 +233,8 @@ check_usable(SmSession *session)
 	check_not_running(session);
 	sm_session_note_loss(session);
 	check_not_lost(session);
+	if (session->state == SM_SESSION_ACTIVE)
+		sm_streams_buffer(session->conn);
 	/* a transaction under way may be finished whatever became of the engine */
 	if (session->state != SM_SESSION_ACTIVE ||
 		session->engine->state != SM_ENGINE_INVALIDATED)
@@ -313,6 +315,8 @@ sm_session_commit(SmSession *session)
 {
 	check_not_running(session);
 	check_unbound(session);
+	if (session->state == SM_SESSION_ACTIVE && session->conn->state != SM_CONN_DEAD)
+		sm_streams_buffer(session->conn);
 	/* on a dead connection COMMIT would leave an unknown outcome behind */
 	if (session->state == SM_SESSION_ACTIVE && session->conn->state == SM_CONN_READY &&
 		!session->engine->driver->alive(session->conn))
@@ -433,6 +437,8 @@ sm_session_rollback_to(SmSession *session, int savepoint)
 	int			place;
 
 	check_unbound(session);
+	if (session->state == SM_SESSION_ACTIVE)
+		sm_streams_lose(session->conn, find_savepoint(session, savepoint));
 	check_usable(session);
 	if (!session->engine->driver->remote)
 		savepoint_command(session, "ROLLBACK TO SAVEPOINT", savepoint, SM_COMMAND_ROLLBACK_TO);
@@ -458,6 +464,25 @@ report_transaction_control(const SmEngine *engine, bool bound)
 			 errhint("Use sessmgr.begin(), commit(), rollback(), begin_nested(), release() and rollback_to().")));
 }
 
+/*
+ * A stream in a transaction just for it, on a connection that stays with it.
+ * Read only: as its reader may stop early, it must have no effect.
+ */
+static void
+start_stream(SmEngine *engine, const SmSessionOptions *options, const char *sql,
+			 const SmParams *params, SmSink *sink)
+{
+	SmSessionOptions begin = *options;
+	SmStatement statement = {
+		.sql = sql, .params = params, .begin = &begin, .after = "COMMIT"
+	};
+	SmOdd		odd;
+
+	begin.read_only = SM_ON;
+	sink->stream->alone = true;
+	(void) engine->driver->execute(sm_pool_checkout(engine), &statement, sink, &odd);
+}
+
 /* A statement that is its own transaction, on a connection just for it. */
 static uint64
 execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql,
@@ -467,9 +492,15 @@ execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql
 		.sql = sql, .params = params, .autocommit = true, .defaults = options
 	};
 	SmOdd		odd;
-	SmConn	   *conn = sm_pool_checkout(engine);
+	SmConn	   *conn;
 	uint64		count;
 
+	if (sink != NULL && sink->stream != NULL && engine->driver->remote)
+	{
+		start_stream(engine, options, sql, params, sink);
+		return 0;
+	}
+	conn = sm_pool_checkout(engine);
 	count = engine->driver->execute(conn, &statement, sink, &odd);
 	if (odd == SM_ODD_NONE && engine->driver->remote &&
 		engine->driver->status(conn) != PQTRANS_IDLE)

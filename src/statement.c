@@ -18,11 +18,15 @@
  * several statements can be under way at a time, on a connection each.  What
  * is on the wire when something throws is settled with its connection.
  *
+ * Where a stream is to read the rows, sm_run_pull() goes on to the next ones,
+ * and leaves them to its caller.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "sessmgr.h"
+#include "src/compat.h"
 
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
@@ -70,6 +74,14 @@ choose_step(SmRun *run)
 {
 	bool		seen;
 
+	if (run->sink != NULL && run->sink->stream != NULL)
+	{
+		/* not worth keeping: the way there is the least of a stream */
+		memset(&run->unnamed, 0, sizeof(run->unnamed));
+		run->entry = &run->unnamed;
+		run->step = SM_RUN_PREPARING;
+		return;
+	}
 	run->entry = sm_statement_find(run->conn, run->statement->sql, run->wire.n,
 								   run->wire.types, run->deadline, &seen);
 	if (run->entry == NULL && needs_shape(run))
@@ -91,6 +103,18 @@ choose_step(SmRun *run)
  * ----------
  */
 static bool
+send_declare(SmRun *run)
+{
+	const SmWire *wire = &run->wire;
+
+	return PQsendQueryParams(run->conn->pg,
+							 psprintf("DECLARE %s NO SCROLL CURSOR FOR\n%s",
+									  run->statement->cursor, run->statement->sql),
+							 wire->n, wire->types, wire->values, wire->lengths,
+							 wire->formats, 0);
+}
+
+static bool
 send_prepare(SmRun *run)
 {
 	SmStatementEntry *entry = run->entry;
@@ -105,7 +129,8 @@ send_prepare(SmRun *run)
 						   run->wire.types))
 			return false;
 	}
-	return PQsendDescribePrepared(run->conn->pg, entry->name);
+	return PQsendDescribePrepared(run->conn->pg, entry->name) &&
+		(run->statement->cursor == NULL || send_declare(run));
 }
 
 static bool
@@ -131,7 +156,8 @@ send_flight(SmRun *run)
 	SmConn	   *conn = run->conn;
 	List	   *before = run->statement->before;
 	bool		preparing = (run->step == SM_RUN_PREPARING);
-	bool		several = preparing || before != NIL;
+	const char *after = preparing ? NULL : run->statement->after;
+	bool		several = preparing || before != NIL || after != NULL;
 	bool		sent;
 	ListCell   *lc;
 
@@ -145,6 +171,12 @@ send_flight(SmRun *run)
 		run->nbefore++;
 	}
 	sent = sent && (preparing ? send_prepare(run) : send_statement(run));
+	if (after != NULL)
+	{
+		/* the statement is the first of this flight */
+		(void) sm_set_rows_mode(conn->pg);
+		sent = sent && PQsendQueryParams(conn->pg, after, 0, NULL, NULL, NULL, NULL, 0);
+	}
 	if (several)
 	{
 		sent = sent && PQpipelineSync(conn->pg);
@@ -280,9 +312,26 @@ take_end(SmRun *run, PGresult *res)
 		run->odd = SM_ODD_TRANSACTION_CONTROL;
 }
 
+/* A stream reads the rows: it only has to be told that there are some. */
+static void
+take_rows(SmRun *run, PGresult *res)
+{
+	if (!run->reading)
+		check_shape(run, PQnfields(res));
+	run->reading = true;
+	run->rows = PQntuples(res) > 0;
+	if (PQresultStatus(res) == PGRES_TUPLES_OK)
+		take_end(run, res);
+}
+
 static void
 take_result(SmRun *run, PGresult *res)
 {
+	if (run->sink != NULL && run->sink->stream != NULL && sm_has_rows(res))
+	{
+		take_rows(run, res);
+		return;
+	}
 	switch (PQresultStatus(res))
 	{
 		case PGRES_SINGLE_TUPLE:
@@ -323,7 +372,7 @@ take_any(SmRun *run, PGresult *res)
 {
 	bool		good = PQresultStatus(res) == PGRES_COMMAND_OK;
 
-	if (run->step == SM_RUN_RUNNING && run->conn->ended >= run->nbefore)
+	if (run->step == SM_RUN_RUNNING && run->conn->ended == run->nbefore)
 		take_result(run, res);
 	else if (!good)
 		sm_remote_keep_error(run->conn, &run->conn->error);
@@ -405,7 +454,9 @@ end_flight(SmRun *run)
 	if (run->step == SM_RUN_PREPARING && conn->error == NULL && conn->state == SM_CONN_READY)
 	{
 		run->entry->prepared = true;
-		run->step = SM_RUN_RUNNING;
+		run->step = run->statement->cursor != NULL ? SM_RUN_DONE : SM_RUN_RUNNING;
+		if (run->step == SM_RUN_DONE)
+			return;
 	}
 	else if (run->step == SM_RUN_RUNNING && run->statement->autocommit && !run->retried &&
 			 must_prepare_again(run))
@@ -484,6 +535,35 @@ sm_run_advance(SmRun *run)
 	}
 	sm_textmode_end(level);
 	return arrived;
+}
+
+/*
+ * Go on with a statement whose rows a stream reads, until there are some, or
+ * as far as what has arrived allows.
+ */
+SmProgress
+sm_run_pull(SmRun *run)
+{
+	SmConn	   *conn = run->conn;
+
+	while (run->step != SM_RUN_DONE)
+	{
+		if (conn->state == SM_CONN_BUSY)
+		{
+			if (!sm_remote_take(conn))
+				return SM_PROGRESS_WAIT;
+			if (conn->result != NULL)
+				take_any(run, conn->result);
+			if (run->rows)
+			{
+				run->rows = false;
+				return SM_PROGRESS_ROWS;
+			}
+		}
+		if (conn->state != SM_CONN_BUSY)
+			end_flight(run);
+	}
+	return SM_PROGRESS_END;
 }
 
 static void

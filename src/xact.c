@@ -65,6 +65,9 @@ settle_connections(SubTransactionId subid)
 		const char *command = conn->session != NULL ? abort_command(conn->session, subid) :
 			inside ? "ROLLBACK" : NULL;
 
+		/* a FETCH that nobody waits for: to cancel it would cost the transaction */
+		if (command == NULL && conn->fetching != NULL)
+			continue;
 		if (inside || command != NULL)
 			sm_conns_gather(&conns, conn, command);
 	}
@@ -85,6 +88,25 @@ settle_connections(SubTransactionId subid)
  * The local transaction
  * ----------
  */
+
+/* Streams that were left open by whoever read them. */
+static void
+end_streams(void)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &sm_checked_out)
+	{
+		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
+
+		if (conn->session == NULL && !dlist_is_empty(&conn->streams))
+		{
+			sm_conn_cleanup(conn, "ROLLBACK", sm_deadline(conn->engine->options.cleanup_timeout));
+			sm_pool_checkin(conn, SM_FROM_NOW);
+		}
+	}
+}
+
 static void
 warn_uncommitted(const SmSession *session)
 {
@@ -104,6 +126,8 @@ before_commit(void)
 	TimestampTz deadline;
 	dlist_mutable_iter iter;
 
+	if (!dlist_is_empty(&sm_checked_out))
+		end_streams();
 	if (dlist_is_empty(&sm_sessions))
 		return;
 	dlist_foreach_modify(iter, &sm_sessions)

@@ -1,0 +1,668 @@
+/*-------------------------------------------------------------------------
+ *
+ * remote_stream.c
+ *		The rows of a statement on a libpq connection, read as they are wanted.
+ *
+ * There are two kinds.  A stream that is alone has its connection and a
+ * read-only transaction there for itself: the statement's rows are taken from
+ * the socket one by one (libpq's single-row mode, or by the chunk).  In the
+ * transaction of a session it is a cursor, for there giving up a statement would
+ * cost the transaction: rows come by FETCH, the next one always on its way while
+ * the last one's rows are read.
+ *
+ * Invariants:
+ *
+ * - Streams that are read from a connection are in its list, in which several
+ *	 cursors may be.  One FETCH at most is on the wire, and conn->fetching is
+ *	 whose it is; then the connection is BUSY although nobody waits for it.
+ *	 Before anything else is done with it, sm_streams_buffer() puts the rest of
+ *	 each stream in a tuplestore and closes the cursors.
+ * - A reader that has had enough only leaves (sm_stream_forget()): its cursor is
+ *	 closed before the next statement, or ends with the transaction.
+ * - Rows are never left out: a stream that may have lost some is LOST, and an
+ *	 error for its reader.
+ * - What waiting for the target takes counts against statement_timeout; the time
+ *	 that the reader takes does not.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+
+/* rows of a FETCH: so many at first, and then more up to this, or this size */
+#define FIRST_FETCH		16
+#define MAX_FETCH		1000
+#define MAX_FETCH_BYTES	(1024 * 1024)
+
+/* What the reader's memory context has of a stream: it tells when that ends. */
+struct SmStreamReader
+{
+	MemoryContextCallback callback;
+	SmStream   *stream;			/* NULL: it is gone */
+};
+
+/* ----------
+ * Beginning and end
+ * ----------
+ */
+static void
+forget_results(SmStream *stream)
+{
+	if (!stream->alone)
+		PQclear(stream->rows);
+	stream->rows = NULL;
+	PQclear(stream->ahead);
+	stream->ahead = NULL;
+	stream->row = stream->nrows = 0;
+}
+
+/* Its reader is gone.  Never throws, nor uses the reader's memory. */
+static void
+leave(SmStream *stream)
+{
+	forget_results(stream);
+	stream->by = NULL;
+	stream->sql = "FETCH";		/* its own goes with the reader */
+	if (stream->conn == NULL)
+		pfree(stream);
+}
+
+static void
+reader_ends(void *arg)
+{
+	struct SmStreamReader *by = (struct SmStreamReader *) arg;
+
+	if (by->stream != NULL)
+		leave(by->stream);
+	by->stream = NULL;
+}
+
+/* The connection has nothing to do with the stream any more. */
+static void
+detach(SmStream *stream)
+{
+	if (stream->conn->fetching == stream)
+		stream->conn->fetching = NULL;
+	dlist_delete(&stream->node);
+	stream->conn = NULL;
+	if (stream->by == NULL)
+		pfree(stream);
+}
+
+static void
+lose(SmStream *stream)
+{
+	if (stream->state == SM_STREAM_READING)
+		stream->state = SM_STREAM_LOST;
+	forget_results(stream);
+}
+
+static void open_store(SmStream *stream);
+
+/* For drivers that cannot do better: all rows are put aside at once. */
+static bool
+put_row(SmSink *sink, Datum *values, bool *nulls)
+{
+	SmStream   *stream = sink->stream;
+
+	if (stream->store == NULL)
+		open_store(stream);
+	stream->state = SM_STREAM_BUFFERED;
+	tuplestore_putvalues(stream->store, sink->reader->desc, values, nulls);
+	return true;
+}
+
+/*
+ * A stream for a statement's rows, whose shape is the reader's.  It is good as
+ * long as the current memory context, or until sm_stream_forget().  rewind: all
+ * rows are to be kept.
+ */
+SmStream *
+sm_stream_make(SmReader *reader, const char *sql, bool rewind)
+{
+	struct SmStreamReader *by = palloc0(sizeof(struct SmStreamReader));
+	SmStream   *stream = MemoryContextAllocZero(TopMemoryContext, sizeof(SmStream));
+
+	stream->by = by;
+	stream->rewind = rewind;
+	stream->sink.reader = reader;
+	stream->sink.stream = stream;
+	stream->sink.row = put_row;
+	stream->cxt = CurrentMemoryContext;
+	stream->owner = CurrentResourceOwner;
+	by->stream = stream;
+	by->callback.func = reader_ends;
+	by->callback.arg = by;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &by->callback);
+	stream->sql = pstrdup(sql);
+	return stream;
+}
+
+/* All rows again: of a stream that keeps them. */
+void
+sm_stream_rewind(SmStream *stream)
+{
+	Assert(stream->rewind);
+	if (stream->state == SM_STREAM_BUFFERED)
+		tuplestore_rescan(stream->store);
+}
+
+/* The reader wants no more rows.  The stream is gone for it. */
+void
+sm_stream_forget(SmStream *stream)
+{
+	if (stream->slot != NULL)
+		ExecDropSingleTupleTableSlot(stream->slot);
+	if (stream->store != NULL)
+		tuplestore_end(stream->store);
+	stream->by->stream = NULL;
+	leave(stream);
+}
+
+/* ----------
+ * Waiting
+ * ----------
+ */
+static void
+wait_for(SmStream *stream, SmConn *conn)
+{
+	uint32		events = WL_SOCKET_READABLE | (conn->unsent ? WL_SOCKET_WRITEABLE : 0);
+	TimestampTz start;
+
+	if (!stream->timed)
+	{
+		sm_remote_wait(conn, events, stream->sql, SM_NO_DEADLINE);
+		return;
+	}
+	start = GetCurrentTimestamp();
+	sm_remote_wait(conn, events, stream->sql, start + Max(stream->left, 0));
+	stream->left -= GetCurrentTimestamp() - start;
+}
+
+/* ----------
+ * Alone: the statement's own rows
+ * ----------
+ */
+static void
+start_alone(SmConn *conn, SmStatement *statement, SmStream *stream)
+{
+	stream->statement = *statement;
+	stream->statement.sql = stream->sql;
+	sm_run_start(&stream->run, conn, &stream->statement, &stream->sink, false);
+}
+
+/* False at the end. */
+static bool
+more_alone(SmStream *stream)
+{
+	SmOdd		odd;
+
+	for (;;)
+	{
+		switch (sm_run_pull(&stream->run))
+		{
+			case SM_PROGRESS_WAIT:
+				wait_for(stream, stream->conn);
+				break;
+			case SM_PROGRESS_ROWS:
+				stream->rows = stream->conn->result;
+				stream->row = 0;
+				stream->nrows = PQntuples(stream->rows);
+				return true;
+			case SM_PROGRESS_END:
+				forget_results(stream);
+				(void) sm_run_finish(&stream->run, &odd);
+				stream->state = SM_STREAM_ENDED;
+				return false;
+		}
+	}
+}
+
+/* ----------
+ * A cursor
+ * ----------
+ */
+
+/*
+ * Read what is on the wire, a FETCH, and keep its rows for their stream.
+ * Throws the target's error, or what waiting throws.
+ */
+static void
+collect(SmConn *conn)
+{
+	SmStream   *stream = conn->fetching;
+	PGresult   *error;
+
+	for (;;)
+	{
+		while (!sm_remote_take(conn))
+			wait_for(stream, conn);
+		if (conn->result == NULL)
+			break;
+		if (PQresultStatus(conn->result) == PGRES_TUPLES_OK)
+		{
+			PQclear(stream->ahead);
+			stream->ahead = conn->result;
+			conn->result = NULL;
+		}
+		else
+			sm_remote_keep_error(conn, &conn->error);
+	}
+	conn->fetching = NULL;
+	error = conn->error;
+	if (error != NULL || conn->state == SM_CONN_DEAD)
+		lose(stream);
+	sm_notices_report(conn);
+	if (error != NULL)
+	{
+		conn->error = NULL;
+		sm_remote_raise(conn, error, stream->sql, false);
+	}
+	if (conn->state == SM_CONN_DEAD)
+		sm_report_lost(conn, stream->sql);
+}
+
+static void
+send_fetch(SmStream *stream)
+{
+	SmConn	   *conn = stream->conn;
+	char		sql[96];
+
+	if (conn->fetching != NULL)
+		collect(conn);
+	snprintf(sql, sizeof(sql), "FETCH FORWARD %d FROM %s", stream->size, stream->name);
+	stream->asked = stream->size;
+	sm_remote_begin(conn, false);
+	conn->fetching = stream;
+	sm_remote_sent(conn, PQsendQueryParams(conn->pg, sql, 0, NULL, NULL, NULL, NULL,
+										   stream->binary),
+				   false, stream->sql, SM_NO_DEADLINE);
+}
+
+/*
+ * The statement is right by itself, but DECLARE does not take it: say so more
+ * clearly than "syntax error".
+ */
+static void
+check_declared(const SmRun *run)
+{
+	const SmConn *conn = run->conn;
+	const char *code;
+
+	if (conn->error == NULL || run->unnamed.fields == NULL)
+		return;
+	code = PQresultErrorField(conn->error, PG_DIAG_SQLSTATE);
+	if (code != NULL && strcmp(code, "42601") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_CURSOR_DEFINITION),
+				 errmsg("this statement cannot be read as a stream in a transaction on \"%s\"",
+						conn->engine->label),
+				 errdetail("It is not SELECT, VALUES, TABLE or WITH."),
+				 errhint("Use sessmgr.query()."),
+				 sm_report_context(conn->engine, run->statement->sql)));
+}
+
+static void
+start_cursor(SmConn *conn, SmStatement *statement, SmStream *stream, SmOdd *odd)
+{
+	SmReader   *reader = stream->sink.reader;
+	SmRun		run;
+	char		name[32];
+
+	snprintf(name, sizeof(name), "sessmgr_cursor_%u", ++conn->cursors);
+	statement->cursor = name;
+	sm_run_start(&run, conn, statement, &stream->sink, true);
+	(void) sm_run_advance(&run);
+	check_declared(&run);
+	(void) sm_run_finish(&run, odd);
+	strcpy(stream->name, name);
+	stream->depth = conn->session ? list_length(conn->session->savepoints) : 0;
+	if (run.unnamed.nfields != reader->desc->natts)
+		sm_report_shape(conn->engine, stream->sql, run.unnamed.nfields,
+						reader->desc->natts);
+	stream->fields = run.unnamed.fields;
+	stream->binary = sm_reader_wants_binary(reader, conn, run.unnamed.nfields,
+											run.unnamed.fields);
+	stream->size = FIRST_FETCH;
+	send_fetch(stream);
+}
+
+/* What comes must be what was described. */
+static void
+check_fields(SmStream *stream)
+{
+	int			natts = stream->sink.reader->desc->natts;
+	bool		same = PQnfields(stream->rows) == natts;
+
+	for (int i = 0; same && i < natts; i++)
+		same = PQftype(stream->rows, i) == stream->fields[i];
+	if (same)
+		return;
+	lose(stream);
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("the columns of a stream on \"%s\" have changed meanwhile",
+					stream->label)));
+}
+
+/* As many rows next time as it takes to make the way there cheap, and no more. */
+static void
+adapt_size(SmStream *stream)
+{
+	size_t		bytes = PQresultMemorySize(stream->rows) / stream->nrows;
+
+	stream->size = Min(stream->size * 4, MAX_FETCH);
+	stream->size = Max(1, Min(stream->size, (int) (MAX_FETCH_BYTES / Max(bytes, 1))));
+}
+
+/* False at the end. */
+static bool
+more_of_cursor(SmStream *stream)
+{
+	SmConn	   *conn = stream->conn;
+
+	if (stream->last)
+	{
+		forget_results(stream);
+		stream->state = SM_STREAM_ENDED;
+		return false;
+	}
+	if (stream->ahead == NULL)
+	{
+		if (conn->fetching != stream)
+			send_fetch(stream);
+		collect(conn);
+	}
+	PQclear(stream->rows);
+	stream->rows = stream->ahead;
+	stream->ahead = NULL;
+	stream->row = 0;
+	stream->nrows = PQntuples(stream->rows);
+	check_fields(stream);
+	stream->last = stream->nrows < stream->asked;
+	if (!stream->last)
+	{
+		adapt_size(stream);
+		send_fetch(stream);
+	}
+	return true;
+}
+
+/* ----------
+ * Both
+ * ----------
+ */
+
+/*
+ * Begin to read a statement's rows from a READY connection, on which, unless
+ * the stream is alone, a transaction is open or begins with it.  See
+ * sm_statement_execute() for what it throws.
+ */
+void
+sm_stream_start(SmConn *conn, SmStatement *statement, SmStream *stream, SmOdd *odd)
+{
+	MemoryContext old = MemoryContextSwitchTo(stream->cxt);
+	int			timeout = conn->engine->options.statement_timeout;
+
+	Assert(stream->state == SM_STREAM_NEW);
+	*odd = SM_ODD_NONE;
+	stream->label = pstrdup(conn->engine->label);
+	stream->timed = timeout > 0;
+	stream->left = (int64) timeout * 1000;
+	stream->conn = conn;
+	stream->state = SM_STREAM_READING;
+	dlist_push_tail(&conn->streams, &stream->node);
+	if (stream->alone)
+		start_alone(conn, statement, stream);
+	else
+		start_cursor(conn, statement, stream, odd);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+report_end(const SmStream *stream)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_CURSOR_STATE),
+			 errmsg("the rest of a stream on \"%s\" is lost", stream->label),
+			 errdetail("The transaction there that it belonged to, or the part of it since a savepoint, has ended or failed.")));
+}
+
+/* Text that has arrived is read as it was written. */
+static int
+begin_text(const SmReader *reader)
+{
+	if (reader->names_objects)
+		return sm_textmode_begin(true, reader->has_money);
+	return sm_textmode_begin_reading(reader->has_money);
+}
+
+static bool
+read_row(SmStream *stream, Datum *values, bool *nulls)
+{
+	int			level = -1;
+
+	while (stream->row >= stream->nrows)
+	{
+		if (!(stream->alone ? more_alone(stream) : more_of_cursor(stream)))
+			return false;
+	}
+	stream->busy = true;
+	if (unlikely(!PQbinaryTuples(stream->rows)))
+		level = begin_text(stream->sink.reader);
+	sm_reader_row(stream->sink.reader, stream->conn, stream->rows, stream->row++,
+				  values, nulls);
+	sm_textmode_end(level);
+	stream->busy = false;
+	return true;
+}
+
+/* A row that was put aside; it is good until the next one is read. */
+static bool
+stored_row(SmStream *stream, Datum *values, bool *nulls)
+{
+	int			natts = stream->sink.reader->desc->natts;
+
+	if (!tuplestore_gettupleslot(stream->store, true, false, stream->slot))
+		return false;
+	slot_getallattrs(stream->slot);
+	memcpy(values, stream->slot->tts_values, natts * sizeof(Datum));
+	memcpy(nulls, stream->slot->tts_isnull, natts * sizeof(bool));
+	return true;
+}
+
+static void buffer(SmStream *stream);
+
+/*
+ * The next row, in the current memory context; false at the end.  Throws the
+ * target's errors, what waiting and reading values throw, and 24000 if the rest
+ * has been lost.
+ */
+bool
+sm_stream_row(SmStream *stream, Datum *values, bool *nulls)
+{
+	if (unlikely(stream->rewind && stream->state == SM_STREAM_READING))
+		buffer(stream);
+	switch (stream->state)
+	{
+		case SM_STREAM_READING:
+			return read_row(stream, values, nulls);
+		case SM_STREAM_BUFFERED:
+			return stored_row(stream, values, nulls);
+		case SM_STREAM_LOST:
+			report_end(stream);
+			break;
+		case SM_STREAM_NEW:
+		case SM_STREAM_ENDED:
+			break;
+	}
+	return false;
+}
+
+/* ----------
+ * Putting aside
+ * ----------
+ */
+
+/* The reader's, although somebody else may be at work. */
+static void
+open_store(SmStream *stream)
+{
+	MemoryContext old = MemoryContextSwitchTo(stream->cxt);
+	ResourceOwner owner = CurrentResourceOwner;
+
+	CurrentResourceOwner = stream->owner;
+	stream->store = tuplestore_begin_heap(false, false, work_mem);
+	if (stream->rewind)
+		tuplestore_set_eflags(stream->store, EXEC_FLAG_REWIND);
+	CurrentResourceOwner = owner;
+	stream->slot = MakeSingleTupleTableSlot(stream->sink.reader->desc,
+											&TTSOpsMinimalTuple);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+store_rows(SmStream *stream)
+{
+	TupleDesc	desc = stream->sink.reader->desc;
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr stream",
+											  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	MemoryContext rowcxt = AllocSetContextCreate(cxt, "sessmgr row",
+												 ALLOCSET_DEFAULT_SIZES);
+	Datum	   *values = palloc(Max(desc->natts, 1) * sizeof(Datum));
+	bool	   *nulls = palloc(Max(desc->natts, 1) * sizeof(bool));
+
+	MemoryContextSwitchTo(rowcxt);
+	while (read_row(stream, values, nulls))
+	{
+		tuplestore_putvalues(stream->store, desc, values, nulls);
+		MemoryContextReset(rowcxt);
+		CHECK_FOR_INTERRUPTS();
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+}
+
+/* Read the rest of the stream and put it aside; if this throws, it is lost. */
+static void
+buffer(SmStream *stream)
+{
+	open_store(stream);
+	PG_TRY();
+	{
+		store_rows(stream);
+	}
+	PG_CATCH();
+	{
+		lose(stream);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	stream->state = SM_STREAM_BUFFERED;
+}
+
+/*
+ * Something else is to be done in the transaction on this connection: put the
+ * rest of its streams aside, and close their cursors.  Throws what reading rows
+ * throws.
+ */
+void
+sm_streams_buffer(SmConn *conn)
+{
+	StringInfoData close;
+	dlist_mutable_iter iter;
+
+	if (likely(dlist_is_empty(&conn->streams)))
+		return;
+	dlist_foreach_modify(iter, &conn->streams)
+	{
+		const SmStream *stream = dlist_container(SmStream, node, iter.cur);
+
+		/* an input function, of a domain say, is what brings us here */
+		if (stream->busy && stream->by != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("a statement of this session on \"%s\" is still running",
+							conn->engine->label)));
+	}
+	if (conn->fetching != NULL)
+		collect(conn);
+	initStringInfo(&close);
+	dlist_foreach_modify(iter, &conn->streams)
+	{
+		SmStream   *stream = dlist_container(SmStream, node, iter.cur);
+
+		if (stream->by != NULL && stream->state == SM_STREAM_READING)
+			buffer(stream);
+		if (stream->name[0] != '\0')
+			appendStringInfo(&close, "%sCLOSE %s", close.len > 0 ? "; " : "", stream->name);
+		detach(stream);
+	}
+	if (close.len > 0 && conn->state == SM_CONN_READY &&
+		PQtransactionStatus(conn->pg) == PQTRANS_INTRANS)
+	{
+		TimestampTz deadline = sm_deadline(conn->engine->options.statement_timeout);
+
+		sm_remote_command_send(conn, close.data, false, deadline);
+		sm_remote_command_finish(conn, close.data, false, deadline);
+	}
+}
+
+/*
+ * The savepoints of the connection's session from this place on are about to
+ * be rolled back to or over: cursors declared since are no more.
+ */
+void
+sm_streams_lose(SmConn *conn, int depth)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &conn->streams)
+	{
+		SmStream   *stream = dlist_container(SmStream, node, iter.cur);
+
+		if (stream->depth <= depth)
+			continue;
+		lose(stream);
+		stream->name[0] = '\0';
+	}
+}
+
+/* The same savepoints are released: their cursors belong to what is below. */
+void
+sm_streams_release(SmConn *conn, int depth)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &conn->streams)
+	{
+		SmStream   *stream = dlist_container(SmStream, node, iter.cur);
+
+		stream->depth = Min(stream->depth, depth);
+	}
+}
+
+/*
+ * The transaction has ended, or the connection: nothing more comes from it.
+ * Never throws.
+ */
+void
+sm_streams_end(SmConn *conn)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &conn->streams)
+	{
+		SmStream   *stream = dlist_container(SmStream, node, iter.cur);
+
+		lose(stream);
+		detach(stream);
+	}
+}
