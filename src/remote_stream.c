@@ -468,8 +468,12 @@ static bool
 stored_row(SmStream *stream, Datum *values, bool *nulls)
 {
 	int			natts = stream->sink.reader->desc->natts;
+	/* what comes from a file belongs to the slot */
+	MemoryContext old = MemoryContextSwitchTo(stream->cxt);
+	bool		found = tuplestore_gettupleslot(stream->store, true, false, stream->slot);
 
-	if (!tuplestore_gettupleslot(stream->store, true, false, stream->slot))
+	MemoryContextSwitchTo(old);
+	if (!found)
 		return false;
 	slot_getallattrs(stream->slot);
 	memcpy(values, stream->slot->tts_values, natts * sizeof(Datum));
