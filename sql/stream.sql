@@ -106,7 +106,7 @@ RESET plan_cache_mode;
 -- early ends: nothing stays behind, and the connection is in use again
 SELECT * FROM sessmgr.stream('loop', 'SELECT i FROM numbers ORDER BY i') AS s(i int) LIMIT 2;
 SELECT EXISTS (SELECT FROM sessmgr.stream('loop', 'SELECT i FROM numbers, pg_sleep(0)') AS s(i int));
-SELECT * FROM sessmgr.stream('loop', 'SELECT i FROM generate_series(1, 100000000) i') AS s(i int) LIMIT 2;
+SELECT * FROM sessmgr.stream('loop', 'SELECT generate_series(1, 100000000)') AS s(i int) LIMIT 2;
 SELECT count(*), busy() FROM sessmgr.connections;
 DO $$
 DECLARE
