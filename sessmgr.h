@@ -598,6 +598,7 @@ struct SmStream
 	ResourceOwner owner;
 	int64		left;			/* time that it may still wait, in us */
 	bool		timed;			/* is there a limit? */
+	TimestampTz until;			/* while it is put aside: the deadline for that */
 	PGresult   *rows;			/* being read: its own, or the connection's */
 	int			row;
 	int			nrows;
@@ -1154,7 +1155,7 @@ extern void sm_stream_start(SmConn *conn, SmStatement *statement, SmStream *stre
 extern bool sm_stream_row(SmStream *stream, Datum *values, bool *nulls);
 extern void sm_stream_rewind(SmStream *stream);
 extern void sm_stream_forget(SmStream *stream);
-extern void sm_streams_buffer(SmConn *conn);
+extern void sm_streams_buffer(SmConn *conn, TimestampTz deadline);
 extern void sm_streams_lose(SmConn *conn, int depth);
 extern void sm_streams_release(SmConn *conn, int depth);
 extern void sm_streams_end(SmConn *conn);

@@ -62,6 +62,7 @@ SELECT how($$INSERT INTO numbers SELECT * FROM sessmgr.stream('loop', 'SELECT 1,
 SELECT how($$WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT r.i + 1 FROM r WHERE i < (SELECT count(*) FROM sessmgr.stream('loop', 'SELECT 1') AS s(i int))) SELECT * FROM r$$);
 
 -- the same rows, by either path
+SELECT * FROM sessmgr.stream('loop', 'SELECT $1 + 1', (SELECT max(k) FROM kv)) AS s(i int);
 SELECT * FROM sessmgr.stream('loop', 'SELECT i, t FROM numbers ORDER BY i LIMIT $1', 3) AS s(i int, t text);
 SELECT s FROM sessmgr.stream('loop', 'SELECT i, t FROM numbers ORDER BY i LIMIT $1', 3) AS s(i int, t text);
 SELECT sessmgr.stream_as(NULL::numbers, 'loop', 'SELECT i, t FROM numbers ORDER BY i LIMIT $1', 3);

@@ -44,7 +44,8 @@ check_ready(SmSession *session)
 	const SmDriver *driver = session->engine->driver;
 
 	if (session->state == SM_SESSION_ACTIVE && session->conn->state != SM_CONN_DEAD)
-		sm_streams_buffer(session->conn);
+		sm_streams_buffer(session->conn,
+						  sm_deadline(session->engine->options.commit_timeout));
 	/* on a dead connection COMMIT would leave an unknown outcome behind */
 	if (session->state == SM_SESSION_ACTIVE && session->conn->state == SM_CONN_READY &&
 		!driver->alive(session->conn))

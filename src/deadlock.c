@@ -45,6 +45,7 @@
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
+#include "storage/procarray.h"
 #include "utils/array.h"
 #include "utils/backend_status.h"
 #include "utils/fmgrprotos.h"
@@ -227,9 +228,33 @@ release_lock(int kind, int pid)
 }
 
 /*
+ * Does a connection's backend do nothing before we do?  It does not between two
+ * statements of a transaction, nor when it has rows of a stream for us that we
+ * do not take, or has sent them.
+ */
+static bool
+stands_still(SmConn *conn)
+{
+	PGTransactionStatusType status = PQtransactionStatus(conn->pg);
+	bool		between = status == PQTRANS_INTRANS || status == PQTRANS_INERROR;
+	const PGPROC *proc;
+
+	if (!between && dlist_is_empty(&conn->streams))
+		return false;
+	identify(conn);
+	if (conn->backend <= 0)
+		return false;
+	if (between)
+		return true;
+	proc = BackendPidGetProc(conn->backend);
+	return proc != NULL && (proc->wait_event_info == WAIT_EVENT_CLIENT_READ ||
+							proc->wait_event_info == WAIT_EVENT_CLIENT_WRITE);
+}
+
+/*
  * Let others know that we wait for this connection, and that all others of ours
- * with a transaction wait for us.  Whoever is left out for want of room is not
- * seen by others, but sees them.
+ * with a transaction wait for us, as far as they do so by now.  Whoever is left
+ * out for want of room is not seen by others, but sees them.
  */
 static void
 publish(SmConn *waited, SmWatch *watch)
@@ -241,17 +266,14 @@ publish(SmConn *waited, SmWatch *watch)
 		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
 		int			kind = EDGE_NONE;
 
-		conn->edge = EDGE_NONE;
+		if (!watch->published)
+			conn->edge = EDGE_NONE;
+		if (conn->edge != EDGE_NONE)
+			continue;
 		if (conn == waited)
 			kind = EDGE_WAITS;
-		else if (conn->pg != NULL &&
-				 (PQtransactionStatus(conn->pg) == PQTRANS_INTRANS ||
-				  PQtransactionStatus(conn->pg) == PQTRANS_INERROR))
-		{
-			identify(conn);
-			if (conn->backend > 0)
-				kind = EDGE_OWNED;
-		}
+		else if (conn->pg != NULL && stands_still(conn))
+			kind = EDGE_OWNED;
 		if (kind != EDGE_NONE && take_lock(kind, conn->backend))
 			conn->edge = kind;
 	}
@@ -511,8 +533,7 @@ find_deadlock(SmConn *conn, SmWatch *watch)
 
 	if (blockers(conn->backend) == NIL)
 		return NULL;
-	if (!watch->published)
-		publish(conn, watch);
+	publish(conn, watch);
 	read_edges(&edges);
 	path = find_path(conn->backend, &edges);
 	if (path == NIL || !take_lock(LOCK_VERDICT, 0))

@@ -177,11 +177,12 @@ wait_for(SmStream *stream, SmConn *conn)
 
 	if (!stream->timed)
 	{
-		sm_remote_wait(conn, events, stream->sql, SM_NO_DEADLINE);
+		sm_remote_wait(conn, events, stream->sql, stream->until);
 		return;
 	}
 	start = GetCurrentTimestamp();
-	sm_remote_wait(conn, events, stream->sql, start + Max(stream->left, 0));
+	sm_remote_wait(conn, events, stream->sql,
+				   Min(start + Max(stream->left, 0), stream->until));
 	stream->left -= GetCurrentTimestamp() - start;
 }
 
@@ -415,6 +416,7 @@ sm_stream_start(SmConn *conn, SmStatement *statement, SmStream *stream, SmOdd *o
 	stream->label = pstrdup(conn->engine->label);
 	stream->timed = timeout > 0;
 	stream->left = (int64) timeout * 1000;
+	stream->until = SM_NO_DEADLINE;
 	stream->conn = conn;
 	stream->state = SM_STREAM_READING;
 	dlist_push_tail(&conn->streams, &stream->node);
@@ -443,22 +445,38 @@ begin_text(const SmReader *reader)
 	return sm_textmode_begin_reading(reader->has_money);
 }
 
-static bool
-read_row(SmStream *stream, Datum *values, bool *nulls)
+static void
+make_row(SmStream *stream, Datum *values, bool *nulls)
 {
 	int			level = -1;
 
+	if (unlikely(!PQbinaryTuples(stream->rows)))
+		level = begin_text(stream->sink.reader);
+	sm_reader_row(stream->sink.reader, stream->conn, stream->rows, stream->row++,
+				  values, nulls);
+	sm_textmode_end(level);
+}
+
+static bool
+read_row(SmStream *stream, Datum *values, bool *nulls)
+{
 	while (stream->row >= stream->nrows)
 	{
 		if (!(stream->alone ? more_alone(stream) : more_of_cursor(stream)))
 			return false;
 	}
 	stream->busy = true;
-	if (unlikely(!PQbinaryTuples(stream->rows)))
-		level = begin_text(stream->sink.reader);
-	sm_reader_row(stream->sink.reader, stream->conn, stream->rows, stream->row++,
-				  values, nulls);
-	sm_textmode_end(level);
+	PG_TRY();
+	{
+		make_row(stream, values, nulls);
+	}
+	PG_CATCH();
+	{
+		stream->busy = false;
+		lose(stream);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	stream->busy = false;
 	return true;
 }
@@ -574,23 +592,24 @@ buffer(SmStream *stream)
 
 /*
  * Something else is to be done in the transaction on this connection: put the
- * rest of its streams aside, and close their cursors.  Throws what reading rows
- * throws.
+ * rest of its streams aside, by the deadline, and close their cursors.  Throws
+ * what reading rows throws.
  */
 void
-sm_streams_buffer(SmConn *conn)
+sm_streams_buffer(SmConn *conn, TimestampTz deadline)
 {
-	StringInfoData close;
+	StringInfoData commands;
 	dlist_mutable_iter iter;
 
 	if (likely(dlist_is_empty(&conn->streams)))
 		return;
 	dlist_foreach_modify(iter, &conn->streams)
 	{
-		const SmStream *stream = dlist_container(SmStream, node, iter.cur);
+		SmStream   *stream = dlist_container(SmStream, node, iter.cur);
 
+		stream->until = deadline;
 		/* an input function, of a domain say, is what brings us here */
-		if (stream->busy && stream->by != NULL)
+		if (stream->busy)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("a statement of this session on \"%s\" is still running",
@@ -598,7 +617,7 @@ sm_streams_buffer(SmConn *conn)
 	}
 	if (conn->fetching != NULL)
 		collect(conn);
-	initStringInfo(&close);
+	initStringInfo(&commands);
 	dlist_foreach_modify(iter, &conn->streams)
 	{
 		SmStream   *stream = dlist_container(SmStream, node, iter.cur);
@@ -606,16 +625,16 @@ sm_streams_buffer(SmConn *conn)
 		if (stream->by != NULL && stream->state == SM_STREAM_READING)
 			buffer(stream);
 		if (stream->name[0] != '\0')
-			appendStringInfo(&close, "%sCLOSE %s", close.len > 0 ? "; " : "", stream->name);
+			appendStringInfo(&commands, "%sCLOSE %s", commands.len > 0 ? "; " : "",
+							 stream->name);
 		detach(stream);
 	}
-	if (close.len > 0 && conn->state == SM_CONN_READY &&
+	if (commands.len > 0 && conn->state == SM_CONN_READY &&
 		PQtransactionStatus(conn->pg) == PQTRANS_INTRANS)
 	{
-		TimestampTz deadline = sm_deadline(conn->engine->options.statement_timeout);
-
-		sm_remote_command_send(conn, close.data, false, deadline);
-		sm_remote_command_finish(conn, close.data, false, deadline);
+		deadline = Min(deadline, sm_deadline(conn->engine->options.statement_timeout));
+		sm_remote_command_send(conn, commands.data, false, deadline);
+		sm_remote_command_finish(conn, commands.data, false, deadline);
 	}
 }
 

@@ -20,6 +20,7 @@
 #include "src/compat.h"
 
 #include "access/sysattr.h"
+#include "catalog/objectaccess.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -295,6 +296,7 @@ check_may_call(StreamScan *self)
 	result = sm_function_aclcheck(self->call->funcid, GetUserId(), ACL_EXECUTE);
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_FUNCTION, get_func_name(self->call->funcid));
+	InvokeFunctionExecuteHook(self->call->funcid);
 	self->checked = GetUserId();
 }
 

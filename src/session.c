@@ -234,7 +234,7 @@ check_usable(SmSession *session)
 	sm_session_note_loss(session);
 	check_not_lost(session);
 	if (session->state == SM_SESSION_ACTIVE)
-		sm_streams_buffer(session->conn);
+		sm_streams_buffer(session->conn, SM_NO_DEADLINE);
 	/* a transaction under way may be finished whatever became of the engine */
 	if (session->state != SM_SESSION_ACTIVE ||
 		session->engine->state != SM_ENGINE_INVALIDATED)
@@ -316,7 +316,7 @@ sm_session_commit(SmSession *session)
 	check_not_running(session);
 	check_unbound(session);
 	if (session->state == SM_SESSION_ACTIVE && session->conn->state != SM_CONN_DEAD)
-		sm_streams_buffer(session->conn);
+		sm_streams_buffer(session->conn, SM_NO_DEADLINE);
 	/* on a dead connection COMMIT would leave an unknown outcome behind */
 	if (session->state == SM_SESSION_ACTIVE && session->conn->state == SM_CONN_READY &&
 		!session->engine->driver->alive(session->conn))

@@ -284,6 +284,18 @@ $local->safe_psql('postgres', qq{
 $psql->fails(q(BEGIN; LOCK TABLE mine; SELECT count(*) FROM sessmgr.stream('self', 'SELECT i FROM mine') AS s(i int)),
 	'40P01', 'a stream that waits for its own backend is a deadlock');
 $psql->value('ROLLBACK');
+$psql->value(q(BEGIN; DECLARE c CURSOR FOR SELECT i FROM sessmgr.stream('self', 'SELECT i FROM mine') AS s(i int)));
+like($psql->value('FETCH 1 FROM c'), qr/^\d+$/, 'a stream that is open');
+$psql->fails(q(SELECT sessmgr.execute('self', 'ALTER TABLE mine ADD j int')),
+	'40P01', 'to wait for one that waits to be read is a deadlock');
+$psql->value('ROLLBACK');
+$psql->open('s', 'self');
+$psql->value(q(SELECT sessmgr.execute(:'s'::sessmgr.session, 'LOCK TABLE mine')));
+$psql->value(q(BEGIN; DECLARE c CURSOR FOR SELECT i FROM sessmgr.stream(:'s'::sessmgr.session, 'SELECT i FROM mine') AS s(i int)));
+like($psql->value('FETCH 1 FROM c'), qr/^\d+$/, 'a stream that is open in a session');
+$psql->fails(q(SELECT sessmgr.execute('self', 'DELETE FROM mine')), '40P01', 'the same in a session');
+$psql->value('ROLLBACK');
+close_session();
 
 $_->quit foreach $psql, $admin, $there;
 done_testing();
