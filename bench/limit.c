@@ -120,20 +120,31 @@ reconnect(char **argv)
 	return now() - start;
 }
 
-/* read CONNINFO STATEMENT: all its rows, one at a time, in binary */
+/* Reads so many rows one at a time, in binary. */
 static double
-read_rows(char **argv)
+read_once(PGconn *conn, const char *statement, const char *limit)
 {
-	PGconn	   *conn = connect_to(argv[0]);
+	char		sql[1000];
 	PGresult   *res;
 	double		start = now();
 
-	if (!PQsendQueryParams(conn, argv[1], 0, NULL, NULL, NULL, NULL, 1) ||
+	snprintf(sql, sizeof(sql), "%s LIMIT %s", statement, limit);
+	if (!PQsendQueryParams(conn, sql, 0, NULL, NULL, NULL, NULL, 1) ||
 		!PQsetSingleRowMode(conn))
 		fail(conn);
 	while ((res = PQgetResult(conn)) != NULL)
 		done(conn, res, PQntuples(res) == 1 ? PGRES_SINGLE_TUPLE : PGRES_TUPLES_OK);
 	return now() - start;
+}
+
+/* read CONNINFO STATEMENT ROWS: after one of them has been read */
+static double
+read_rows(char **argv)
+{
+	PGconn	   *conn = connect_to(argv[0]);
+
+	read_once(conn, argv[1], "1");
+	return read_once(conn, argv[1], argv[2]);
 }
 
 /* Appends a row (int, text) to what COPY in binary wants; returns its end. */
@@ -329,7 +340,7 @@ static const struct
 }			works[] = {
 	{"row", 2, row},
 	{"reconnect", 2, reconnect},
-	{"read", 2, read_rows},
+	{"read", 3, read_rows},
 	{"copy_in", 2, copy_in},
 	{"copy_through", 3, copy_through},
 	{"pipeline", 2, pipeline},

@@ -6,7 +6,7 @@ plot rows xy 'rows' 'ms' 'Reading rows of (integer, float8, text, timestamptz)' 
 plot_rows() {
 	pin "$streams"
 	for x in $(powers 10 "$table_rows"); do
-		try 'C, libpq' limit read "$remote" "SELECT * FROM numbers LIMIT $x"
+		try 'C, libpq' limit read "$remote" 'SELECT * FROM numbers' "$x"
 		try 'sessmgr.query' ms "$count sessmgr.query('remote', 'SELECT * FROM numbers LIMIT @n') $columns" "$x" 1
 		try 'sessmgr.stream' ms "$count sessmgr.stream('remote', 'SELECT * FROM numbers LIMIT @n') $columns" "$x" 1
 		try 'dblink' ms "$count dblink(dblink_open('c'), 'SELECT * FROM numbers LIMIT @n') $columns" "$x" 1
@@ -34,8 +34,8 @@ plot_width() {
 	pin "$streams"
 	for x in $(powers 10 "$max_width"); do
 		rows=$((67108864 / x < 100000 ? 67108864 / x : 100000))
-		text="SELECT repeat(''x'', $x) FROM generate_series(1, @n)"
-		try 'C, libpq' speed "$rows" limit read "$remote" "SELECT repeat('x', $x) FROM generate_series(1, $rows)"
+		text="SELECT repeat(''x'', $x) FROM generate_series(1, @n)"	# stands in a string
+		try 'C, libpq' speed "$rows" limit read "$remote" "SELECT repeat('x', $x) FROM generate_series(1, $rows)" "$rows"
 		try 'sessmgr.query' speed "$rows" ms "SELECT count(v) FROM sessmgr.query('remote', '$text') AS r(v text)" "$rows" 1
 		try 'sessmgr.stream' speed "$rows" ms "SELECT count(v) FROM sessmgr.stream('remote', '$text') AS r(v text)" "$rows" 1
 		try 'dblink' speed "$rows" ms "SELECT count(v) FROM dblink(dblink_open('c'), '$text') AS r(v text)" "$rows" 1

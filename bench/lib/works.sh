@@ -55,7 +55,7 @@ goal read ratio 2.2 'sessmgr.query'
 goal read ratio 1.5 'sessmgr.stream'
 work_read() {
 	pin "$streams"
-	try 'C, libpq' limit read "$remote" "SELECT * FROM numbers LIMIT $read_rows"
+	try 'C, libpq' limit read "$remote" 'SELECT * FROM numbers' "$read_rows"
 	try 'sessmgr.query' ms "$count sessmgr.query('remote', 'SELECT * FROM numbers LIMIT @n') $columns" "$read_rows" 1
 	try 'sessmgr.stream' ms "$count sessmgr.stream('remote', 'SELECT * FROM numbers LIMIT @n') $columns" "$read_rows" 1
 	try 'dblink' ms "$count dblink(dblink_open('c'), 'SELECT * FROM numbers LIMIT @n') $columns" "$read_rows" 1
@@ -72,7 +72,7 @@ goal first value 10 'sessmgr.stream'
 work_first() {
 	pin "$streams"
 	[ "$round" -le 3 ] || return 0	# it takes long
-	try 'C, libpq' limit read "$remote" 'SELECT * FROM numbers LIMIT 10'
+	try 'C, libpq' limit read "$remote" 'SELECT * FROM numbers' 10
 	try 'sessmgr.stream' ms "SELECT * FROM sessmgr.stream('remote', 'SELECT * FROM numbers LIMIT @n') $columns LIMIT 10" "$table_rows" 10
 	try 'sessmgr.query' ms "SELECT * FROM sessmgr.query('remote', 'SELECT * FROM numbers LIMIT @n') $columns LIMIT 10" "$table_rows" 10
 	try 'dblink' ms "SELECT * FROM dblink(dblink_open('c'), 'SELECT * FROM numbers LIMIT @n') $columns LIMIT 10" "$table_rows" 10
