@@ -81,7 +81,7 @@ make_cache(void)
 	ctl.keycopy = key_copy;
 	ctl.hcxt = cxt;
 	cache->cxt = cxt;
-	cache->entries = hash_create("sessmgr statements", 32, &ctl,
+	cache->entries = hash_create("sessmgr statements", 8, &ctl,
 								 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE |
 								 HASH_KEYCOPY | HASH_CONTEXT);
 	dlist_init(&cache->lru);
