@@ -672,6 +672,81 @@ COMMENT ON FUNCTION push(text, text, text, text[]) IS
     'Copies the rows of a local query into a table of the target of a dburi, as COPY does; returns how many';
 
 --
+-- Many targets
+--
+
+CREATE FUNCTION query_all(targets text[], sql text)
+    RETURNS SETOF record AS 'MODULE_PATHNAME', 'sm_query_all'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    ROWS 1000;
+COMMENT ON FUNCTION query_all(text[], text) IS
+    'Runs a statement on many targets at the same time and returns its rows, each behind its target; all of them take effect, or none';
+
+CREATE FUNCTION query_all(targets text[], sql text, VARIADIC params "any")
+    RETURNS SETOF record AS 'MODULE_PATHNAME', 'sm_query_all'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    ROWS 1000;
+COMMENT ON FUNCTION query_all(text[], text, VARIADIC "any") IS
+    'Runs a statement on many targets at the same time and returns its rows, each behind its target; all of them take effect, or none, with bind parameters';
+
+CREATE FUNCTION execute_all(targets text[], sql text)
+    RETURNS TABLE (target text, rows bigint, sqlstate text, error text) AS 'MODULE_PATHNAME', 'sm_execute_all'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    ROWS 10;
+COMMENT ON FUNCTION execute_all(text[], text) IS
+    'Runs a statement on many targets at the same time, on each as a transaction of its own; returns for each how many rows it affected or returned, or its error';
+
+CREATE FUNCTION execute_all(targets text[], sql text, VARIADIC params "any")
+    RETURNS TABLE (target text, rows bigint, sqlstate text, error text) AS 'MODULE_PATHNAME', 'sm_execute_all'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    ROWS 10;
+COMMENT ON FUNCTION execute_all(text[], text, VARIADIC "any") IS
+    'Runs a statement on many targets at the same time, on each as a transaction of its own; returns for each how many rows it affected or returned, or its error, with bind parameters';
+
+
+--
+-- Statements that are sent now and received later
+--
+
+CREATE FUNCTION send(session session, sql text)
+    RETURNS void AS 'MODULE_PATHNAME', 'sm_send'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION send(session, text) IS
+    'Sends a statement in a session without waiting for its answer, which receive() gets';
+
+CREATE FUNCTION send(session session, sql text, VARIADIC params "any")
+    RETURNS void AS 'MODULE_PATHNAME', 'sm_send'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION send(session, text, VARIADIC "any") IS
+    'Sends a statement in a session without waiting for its answer, which receive() gets, with bind parameters';
+
+CREATE FUNCTION is_busy(session session)
+    RETURNS boolean AS 'MODULE_PATHNAME', 'sm_is_busy'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION is_busy(session) IS
+    'Would receive() have to wait for the first row, or the end, of what was sent in a session?';
+
+CREATE FUNCTION wait_any(sessions session[], timeout interval DEFAULT NULL)
+    RETURNS session AS 'MODULE_PATHNAME', 'sm_wait_any'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION wait_any(session[], interval) IS
+    'Waits until something can be received in one of these sessions, and returns it; NULL after the timeout, or if nothing was sent in any';
+
+CREATE FUNCTION receive(session session)
+    RETURNS SETOF record AS 'MODULE_PATHNAME', 'sm_receive'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    ROWS 1000;
+COMMENT ON FUNCTION receive(session) IS
+    'Waits for the rows of what was sent in a session and returns them; of a statement that returns none, how many it affected';
+
+CREATE FUNCTION cancel(session session)
+    RETURNS boolean AS 'MODULE_PATHNAME', 'sm_cancel'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION cancel(session) IS
+    'Cancels what was sent in a session, if it has not ended yet';
+
+
+--
 -- Models
 --
 
@@ -893,6 +968,16 @@ REVOKE EXECUTE ON FUNCTION pull(session, text, regclass, text[]) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION pull(text, text, regclass, text[]) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION push(session, text, text, text[]) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION push(text, text, text, text[]) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION query_all(text[], text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION query_all(text[], text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION execute_all(text[], text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION execute_all(text[], text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION send(session, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION send(session, text, VARIADIC "any") FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION is_busy(session) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION wait_any(session[], interval) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION receive(session) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION cancel(session) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION add_model(regclass, name) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION drop_model(regclass) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION models_dropped() FROM PUBLIC;

@@ -310,6 +310,9 @@ typedef struct SmConn
 	uint64		statements;		/* sent so far */
 	SmSession  *session;		/* that holds it, if any */
 	SubTransactionId subid;		/* of the checkout or the last command */
+	bool		made;			/* for this checkout, not taken from the pool */
+	bool		pinged;			/* for it, and has not answered yet */
+	TimestampTz deadline;		/* of being made, or pinged */
 
 	/* for SmDriver's cleanup */
 	dlist_node	settle_node;	/* in the list given to it */
@@ -319,6 +322,8 @@ typedef struct SmConn
 
 	/* what follows is the libpq driver's */
 	PGconn	   *pg;
+	PostgresPollingStatusType polling;	/* while it is CONNECTING */
+	bool		password_must_be_used;
 	PGresult   *result;			/* the one being read, freed on any way out */
 	PGresult   *error;			/* that of the command being read, the same */
 	dlist_head	streams;		/* that are read from it (src/remote_stream.c) */
@@ -344,8 +349,8 @@ typedef struct SmConn
 	bool		settle_discard; /* DISCARD ALL is to end the settling */
 	SmSettleStep settle_step;
 	SmOutcome	settle_reading; /* of what is being read, as far as it is known */
-	bool		set_up;			/* sm_remote_setup() holds */
-	bool		set_up_late;	/* since it was called inside a transaction */
+	bool		set_up;			/* sm_remote_setup_commands() hold */
+	bool		set_up_late;	/* since they were run inside a transaction */
 	char	   *identity;		/* of the remote database, for two-phase, or NULL */
 	bool		no_client_check;	/* it cannot look after its client */
 	bool		listens;		/* to notifications: not for reuse */
@@ -357,7 +362,8 @@ typedef struct SmConn
 	bool		defaults_unknown;	/* a statement may have changed them */
 	int			backend;		/* its process id if it is of this cluster, 0:
 								 * not known yet, -1: it is not (deadlock.c) */
-	int			edge;			/* what is published of it there, while it is */
+	int			edges;			/* what is published of it there, while it is */
+	bool		awaited;		/* this backend waits for it, and for others */
 	SmStatementCache *cache;
 	struct SmNotice *notices;	/* queued by libpq, newest first */
 	int			nnotices;
@@ -374,6 +380,24 @@ typedef struct SmConn
 	size_t		trace_len;
 } SmConn;
 
+/* Sockets to be waited for at the same time (see src/remote_many.c). */
+typedef struct SmWanted
+{
+	pgsocket	sock;			/* or PGINVALID_SOCKET */
+	uint32		events;
+} SmWanted;
+
+typedef struct SmWaits
+{
+	int			room;			/* slots */
+	SmWanted   *wanted;			/* by slot */
+	SmWanted   *present;		/* what the set was made for */
+	bool	   *ready;
+	bool		stale;
+	struct WaitEventSet *set;
+	struct WaitEvent *came;
+} SmWaits;
+
 /* The looks for a deadlock during one wait for a connection (src/deadlock.c). */
 typedef struct SmWatch
 {
@@ -381,6 +405,14 @@ typedef struct SmWatch
 								 * wait's begin */
 	bool		published;		/* others can see the wait */
 } SmWatch;
+
+/* How far a checkout has come (see src/pool.c). */
+typedef enum SmArrival
+{
+	SM_NOT_ARRIVED,
+	SM_ARRIVED,
+	SM_GONE						/* it was found dead: begin once more */
+} SmArrival;
 
 /* A statement that a connection has seen (see src/statement_cache.c). */
 typedef struct SmStatementKey
@@ -489,6 +521,7 @@ typedef struct SmSink
 	SmStream   *stream;			/* where not NULL: the rows are read later,
 								 * through it, and go to row() only where the
 								 * driver cannot do that */
+	bool		counts;			/* a statement without rows fits any shape */
 	void		(*describe) (struct SmSink *sink, TupleDesc desc);
 	bool		(*row) (struct SmSink *sink, Datum *values, bool *nulls);
 } SmSink;
@@ -501,6 +534,9 @@ typedef struct SmStatement
 	bool		autocommit;		/* not inside a transaction of a session */
 	bool		first;			/* nothing has been done in that transaction */
 	const SmSessionOptions *defaults;	/* of an autocommit statement */
+	bool		one_flight;		/* must have left when sm_run_start() returns */
+	const char *set_up;			/* commands for a flight of their own before all
+								 * else, which are the driver's; or NULL */
 	/* what is to be done before it, in one way with it; gone when it is sent: */
 	const SmSessionOptions *begin;	/* begin a transaction like this, or NULL */
 	List	   *before;			/* of char *, commands that return nothing */
@@ -523,6 +559,7 @@ typedef enum SmOdd
 
 typedef enum SmRunStep
 {
+	SM_RUN_SETTING_UP,			/* the connection is set up anew */
 	SM_RUN_PREPARING,			/* it is prepared or described */
 	SM_RUN_RUNNING,
 	SM_RUN_DONE
@@ -543,6 +580,7 @@ typedef struct SmRun
 	int			nbefore;		/* commands of this flight that come before it */
 	int			describing;		/* the command that describes it */
 	bool		retried;
+	bool		described;		/* by this run */
 	/* reading */
 	bool		reading;		/* a result with rows, or none, has come */
 	MemoryContext rowcxt;		/* or NULL: one row at most, in cxt */
@@ -551,6 +589,7 @@ typedef struct SmRun
 	Datum		one_value;
 	bool		one_null;
 	bool		full;			/* the sink wants no more rows */
+	bool		peeked;			/* conn->result is still to be looked at */
 	bool		copied;			/* it was a COPY that sent something */
 	bool		forget_all;		/* the server has forgotten all statements */
 	bool		rows;			/* for a stream: conn->result has some */
@@ -691,12 +730,18 @@ typedef struct SmDriver
 	const char *name;
 	bool		remote;			/* has connections to keep, and transactions of
 								 * its own */
-	/* a new connection, READY; throws 08001 and the like */
+	/* begin to make a connection; throws 08001 and the like */
 	SmConn	   *(*connect) (SmEngine *engine);
 	/* does it look alive?  No round trip, never throws */
 	bool		(*alive) (SmConn *conn);
-	/* the same with a round trip; throws only for interrupts */
-	bool		(*ping) (SmConn *conn);
+	/* begin the same with a round trip */
+	void		(*ping) (SmConn *conn);
+	/*
+	 * go on with connect or ping, to the end or without waiting: true when it
+	 * is READY, or DEAD because the ping has failed; throws 08001 and the like,
+	 * for a ping only interrupts
+	 */
+	bool		(*arrive) (SmConn *conn, bool wait);
 	/* bring it back to a fresh state for reuse; false if it must be closed */
 	bool		(*reset) (SmConn *conn, SmResetMode mode, TimestampTz deadline);
 	/* release everything; never throws, idempotent */
@@ -719,6 +764,13 @@ typedef struct SmDriver
 	 */
 	uint64		(*execute) (SmConn *conn, SmStatement *statement, SmSink *sink,
 							SmOdd *odd);
+	/*
+	 * the beginning of the same, see sm_run_start(); sm_run_advance() and
+	 * sm_run_finish() are the rest.  NULL where the driver can only do all at
+	 * once
+	 */
+	void		(*start) (SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink,
+						  bool wait);
 	/*
 	 * The bulk functions, in a transaction.  Each returns a number of rows.
 	 * NULL where the driver cannot do it.
@@ -819,6 +871,24 @@ typedef enum SmSessionState
 /* Room for the global id of a two-phase transaction, see src/twophase.c. */
 #define SM_GID_SIZE		128
 
+/* A statement in a transaction, with what travels before it. */
+typedef struct SmJourney
+{
+	SmStatement statement;
+	SmSessionOptions begin;		/* what statement.begin points to */
+	bool		begins;			/* the transaction begins with it */
+	int			nsavepoints;	/* that there were before */
+} SmJourney;
+
+/* A statement that was sent, and whose answer is not received yet (async.c). */
+typedef struct SmSent
+{
+	MemoryContext cxt;			/* that it lives in, with all it needs */
+	bool		alone;			/* commits by itself, on a connection just for it */
+	SmJourney	journey;
+	SmRun		run;
+} SmSent;
+
 struct SmSession
 {
 	uint64		id;				/* its handle, 0: closed, or of one-liners */
@@ -826,7 +896,9 @@ struct SmSession
 	SmEngine   *engine;
 	SmSessionOptions options;
 	SmSessionState state;
-	SmConn	   *conn;			/* while ACTIVE or PREPARED */
+	SmConn	   *conn;			/* while ACTIVE or PREPARED, or while a statement
+								 * that was sent alone is not received */
+	SmSent	   *sent;			/* or NULL */
 	int			running;		/* calls under way: may not be closed */
 	bool		used;			/* in this local transaction */
 	bool		survives;		/* opened with hold in an earlier transaction */
@@ -867,6 +939,27 @@ typedef struct SmCall
 	const char *sql;
 	SmParams   *params;
 } SmCall;
+
+/* A statement on many targets (see src/gather.c), and what became of it. */
+typedef struct SmLeg
+{
+	const char *dburi;
+	SmSink	   *sink;			/* or NULL */
+	const char *label;			/* the dburi without secrets, as soon as it is
+								 * known; for row() it is */
+	uint64		count;
+	ErrorData  *error;			/* or NULL: it was done */
+} SmLeg;
+
+typedef struct SmGather
+{
+	const char *sql;
+	const SmParams *params;
+	bool		together;		/* all or none: an error is raised, and they
+								 * commit together */
+	int			n;
+	SmLeg	   *legs;
+} SmGather;
 
 /* ----------
  * Models
@@ -1008,6 +1101,7 @@ extern bool sm_types_agree(Oid here, Oid there, const SmConn *conn);
 extern bool sm_type_names_objects(Oid type);
 extern SmParams *sm_params_of_types(int n, const Oid *types);
 extern SmParams *sm_params_from_desc(TupleDesc desc);
+extern SmParams *sm_params_copy(const SmParams *params);
 extern SmParams *sm_params_from_call(FunctionCallInfo fcinfo, int first, SmParams **kept);
 
 /* in src/textmode.c */
@@ -1070,11 +1164,19 @@ extern void sm_cancel_end(SmConn *conn);
 /* in src/remote_settle.c */
 extern void sm_settle_reserve(SmConn *conn);
 extern void sm_settle_release(SmConn *conn);
+extern void sm_settle_start(SmConn *conn);
+extern uint32 sm_settle_events(SmConn *conn);
+extern uint32 sm_settle_cancel_events(const SmConn *conn);
+extern bool sm_settle_go_on(SmConn *conn, bool cancel, bool over);
 extern void sm_remote_settle_all(dlist_head *conns, TimestampTz deadline);
 extern SmOutcome sm_remote_settle(SmConn *conn, TimestampTz deadline);
 
 /* in src/deadlock.c */
 extern long sm_deadlock_round(const SmConn *conn, const SmWatch *watch, long timeout);
+extern bool sm_deadlock_due(SmWatch *watch);
+extern long sm_deadlock_wait(const SmWatch *watch, long timeout);
+extern char *sm_deadlock_find(SmConn *conn, SmWatch *watch, bool tell);
+extern void sm_deadlock_report(SmConn *conn, const char *detail, const char *sql) pg_attribute_noreturn();
 extern void sm_deadlock_look(SmConn *conn, SmWatch *watch, const char *sql);
 extern void sm_deadlock_end(SmWatch *watch);
 extern bool sm_deadlock_found_here(const ErrorData *error);
@@ -1082,6 +1184,8 @@ extern bool sm_deadlock_found_here(const ErrorData *error);
 /* in src/remote.c */
 extern void sm_report_connect_failure(SmConn *conn, const char *message);
 extern void sm_report_connect_timeout(SmConn *conn);
+extern void sm_remote_given_up(SmConn *conn, const char *sql, const char *reason);
+extern void sm_report_timeout(SmConn *conn, const char *sql) pg_attribute_noreturn();
 extern void sm_remote_wait(SmConn *conn, uint32 events, const char *sql,
 						   TimestampTz deadline);
 extern void sm_remote_begin(SmConn *conn, bool commits);
@@ -1099,7 +1203,8 @@ extern void sm_remote_command_send(SmConn *conn, const char *sql, bool commits,
 								   TimestampTz deadline);
 extern void sm_remote_command_finish(SmConn *conn, const char *sql, bool commits,
 									 TimestampTz deadline);
-extern bool sm_remote_ping(SmConn *conn, TimestampTz deadline);
+extern void sm_remote_ping(SmConn *conn, TimestampTz deadline);
+extern bool sm_remote_ping_on(SmConn *conn, bool wait);
 
 /* in src/remote_copy.c */
 extern void sm_append_quoted(StringInfo buf, const char *identifier);
@@ -1121,12 +1226,24 @@ extern void sm_pipeline_row(SmPipeline *pipeline, const SmWire *wire);
 extern uint64 sm_pipeline_end(SmPipeline *pipeline);
 
 /* in src/remote_connect.c */
-extern SmConn *sm_remote_connect(SmEngine *engine, const SmTarget *target);
-extern void sm_remote_setup(SmConn *conn, TimestampTz deadline);
+extern char *sm_remote_setup_commands(const SmConn *conn);
+extern void sm_remote_is_set_up(SmConn *conn, const SmSessionOptions *defaults);
 extern bool sm_remote_drifted(const SmConn *conn);
+extern uint32 sm_remote_events(const SmConn *conn);
+extern SmConn *sm_remote_connect(SmEngine *engine, const SmTarget *target);
+extern bool sm_remote_connect_on(SmConn *conn, bool wait);
 extern void sm_remote_close(SmConn *conn);
 extern void sm_remote_abandon(SmConn *conn);
 extern bool sm_remote_alive(SmConn *conn);
+
+/* in src/remote_many.c */
+extern void sm_waits_init(SmWaits *waits, int room);
+extern void sm_waits_clear(SmWaits *waits);
+extern void sm_waits_want(SmWaits *waits, int slot, pgsocket sock, uint32 events);
+extern void sm_waits_renew(SmWaits *waits);
+extern void sm_waits_wait(SmWaits *waits, long timeout, uint32 wait_event);
+extern void sm_waits_free(SmWaits *waits);
+extern bool sm_remote_cancel(SmConn *conn, TimestampTz deadline);
 
 /* in src/statement_cache.c */
 extern SmStatementEntry *sm_statement_find(SmConn *conn, const char *sql, int nparams,
@@ -1142,6 +1259,7 @@ extern void sm_statement_forget_all(SmConn *conn);
 extern SmOdd sm_statement_ended(SmConn *conn, const char *tag);
 extern void sm_run_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink,
 						 bool wait);
+extern bool sm_run_peek(SmRun *run);
 extern bool sm_run_advance(SmRun *run);
 extern SmProgress sm_run_pull(SmRun *run);
 extern uint64 sm_run_finish(SmRun *run, SmOdd *odd);
@@ -1176,6 +1294,11 @@ extern const SmDriver sm_driver_spi;
 /* in src/pool.c */
 extern TimestampTz sm_pool_due; /* no idle connection expires before this */
 extern void sm_pool_init(SmPool *pool);
+extern void sm_pool_report_full(const SmEngine *engine) pg_attribute_noreturn();
+extern bool sm_pool_has_place(const SmEngine *engine);
+extern SmConn *sm_pool_begin(SmEngine *engine);
+extern void sm_pool_give_up(SmConn *conn);
+extern SmArrival sm_pool_go_on(SmConn *conn, bool wait);
 extern SmConn *sm_pool_checkout(SmEngine *engine);
 extern void sm_pool_checkin(SmConn *conn, TimestampTz deadline);
 extern void sm_conns_gather(dlist_head *conns, SmConn *conn, const char *sql);
@@ -1243,6 +1366,14 @@ extern int	sm_session_begin_nested(SmSession *session);
 extern void sm_session_release(SmSession *session, int savepoint);
 extern void sm_session_rollback_to(SmSession *session, int savepoint);
 extern bool sm_session_in_transaction(SmSession *session);
+extern void sm_session_check_usable(SmSession *session);
+extern bool sm_session_begins_none(const SmSession *session);
+extern SmSession *sm_session_of_work(SmEngine *engine);
+extern void sm_session_check_transaction(SmSession *session, SmOdd odd);
+extern void sm_journey_enter(SmSession *session, SmJourney *journey, SmConn *conn);
+extern void sm_journey_again(SmSession *session, SmJourney *journey);
+extern void sm_journey_failed(SmSession *session, const SmJourney *journey);
+extern void sm_alone_ended(SmConn *conn, SmOdd odd);
 extern uint64 sm_session_execute(SmSession *session, const char *sql,
 								 const SmParams *params, SmSink *sink);
 extern uint64 sm_engine_execute(SmEngine *engine, const char *sql,
@@ -1250,16 +1381,29 @@ extern uint64 sm_engine_execute(SmEngine *engine, const char *sql,
 extern uint64 sm_session_work(SmSession *session, SmWork work, void *arg);
 extern uint64 sm_engine_work(SmEngine *engine, SmWork work, void *arg);
 extern void sm_session_note_loss(SmSession *session);
+extern void sm_session_forget_sent(SmSession *session);
 extern void sm_session_forget_transaction(SmSession *session, TimestampTz deadline);
 extern void sm_session_abandon_transaction(SmSession *session, TimestampTz deadline);
 extern void sm_session_end(SmSession *session, TimestampTz deadline);
+
+/* in src/async.c */
+extern void sm_session_send(SmSession *session, const char *sql, const SmParams *params);
+extern bool sm_session_is_busy(SmSession *session);
+extern int	sm_sessions_wait_any(SmSession **sessions, int n, TimestampTz deadline);
+extern uint64 sm_session_receive(SmSession *session, SmSink *sink, bool *rows);
+extern bool sm_session_cancel(SmSession *session);
 
 /* in src/commit.c */
 extern void sm_bound_refuse_prepare(void);
 extern void sm_bound_before_commit(void);
 extern void sm_bound_after_commit(void);
+extern void sm_sessions_commit(SmSession **sessions, int n);
 extern const char *sm_bound_abort_command(SmSession *session);
 extern void sm_bound_aborted(const SmSession *session);
+
+/* in src/gather.c */
+extern int	sm_gathers;
+extern void sm_gather_run(SmGather *gather);
 
 /* in src/xact.c */
 extern void sm_xact_init(void);
@@ -1324,5 +1468,9 @@ extern void sm_stream_close(SmStream *stream);
 
 /* in src/scan.c */
 extern void sm_scan_init(void);
+
+/* in src/funcs_statement.c */
+extern struct Tuplestorestate *sm_make_store(FunctionCallInfo fcinfo, TupleDesc *desc);
+extern ReturnSetInfo *sm_check_set_context(FunctionCallInfo fcinfo);
 
 #endif							/* SESSMGR_H */

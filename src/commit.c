@@ -43,6 +43,11 @@ check_ready(SmSession *session)
 {
 	const SmDriver *driver = session->engine->driver;
 
+	if (session->sent != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("a statement that is part of this transaction was sent to \"%s\" and is not received yet",
+						session->engine->label)));
 	if (session->state == SM_SESSION_ACTIVE && session->conn->state != SM_CONN_DEAD)
 		sm_streams_buffer(session->conn,
 						  sm_deadline(session->engine->options.commit_timeout));
@@ -235,7 +240,7 @@ prepare_all(void)
 
 /* Not all did the same: say what each did. */
 static void
-report_split(const Ending *endings, int n)
+report_split(const Ending *endings, int n, bool joined)
 {
 	StringInfoData buf;
 
@@ -252,21 +257,19 @@ report_split(const Ending *endings, int n)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
-			 errmsg("a joined transaction has not ended in the same way on all of its targets"),
+			 joined ?
+			 errmsg("a joined transaction has not ended in the same way on all of its targets") :
+			 errmsg("a statement has not ended in the same way on all of its targets"),
 			 errdetail_internal("%s", buf.data),
 			 errhint("Transaction mode \"two_phase\" makes several targets agree.")));
 }
 
 static void
-commit_all(void)
+commit_endings(Ending *endings, int n, bool joined)
 {
-	Ending	   *endings;
-	int			n = collect(SM_TXN_JOINED, &endings);
 	Ending	   *failed;
 	int			lasting = 0;
 
-	if (n == 0)
-		return;
 	for (int i = 0; i < n; i++)
 		strcpy(endings[i].session->command, "COMMIT");
 	failed = run_all(endings, n);
@@ -276,11 +279,41 @@ commit_all(void)
 			lasting += (endings[i].outcome != SM_OUTCOME_NONE);
 		if (lasting == 0 || n == 1)
 			ReThrowError(failed->error);
-		report_split(endings, n);
+		report_split(endings, n, joined);
 	}
 	for (int i = 0; i < n; i++)
 		sm_session_forget_transaction(endings[i].session, SM_FROM_NOW);
+}
+
+static void
+commit_all(void)
+{
+	Ending	   *endings;
+	int			n = collect(SM_TXN_JOINED, &endings);
+
+	if (n == 0)
+		return;
+	commit_endings(endings, n, true);
 	SM_TEST_POINT("joined committed");
+}
+
+/*
+ * Commit the transactions of these sessions, which are in mode manual, on all
+ * targets at a time.  Throws what has made one of them fail, and nothing was
+ * committed then; 08007 if something was, or may have been.
+ */
+void
+sm_sessions_commit(SmSession **sessions, int n)
+{
+	Ending	   *endings = palloc0(Max(n, 1) * sizeof(Ending));
+
+	for (int i = 0; i < n; i++)
+	{
+		check_ready(sessions[i]);
+		endings[i].session = sessions[i];
+	}
+	if (n > 0)
+		commit_endings(endings, n, false);
 }
 
 /*

@@ -56,7 +56,6 @@
 #define LOCK_CLASS		0x5353
 
 /* The second field: what the lock says of the process in the third. */
-#define EDGE_NONE		0
 #define EDGE_WAITS		1		/* its holder waits for that process */
 #define EDGE_OWNED		2		/* that process waits for the holder */
 #define LOCK_VERDICT	3		/* the holder finds out if it is the victim */
@@ -229,17 +228,18 @@ release_lock(int kind, int pid)
 
 /*
  * Does a connection's backend do nothing before we do?  It does not between two
- * statements of a transaction, nor when it has rows of a stream for us that we
- * do not take, or has sent them.
+ * statements of a transaction, nor when it has rows of a stream, or of what was
+ * sent and is not received, for us that we do not take, or has sent them.
  */
 static bool
 stands_still(SmConn *conn)
 {
 	PGTransactionStatusType status = PQtransactionStatus(conn->pg);
 	bool		between = status == PQTRANS_INTRANS || status == PQTRANS_INERROR;
+	bool		sent = conn->session != NULL && conn->session->sent != NULL;
 	const PGPROC *proc;
 
-	if (!between && dlist_is_empty(&conn->streams))
+	if (!between && !sent && dlist_is_empty(&conn->streams))
 		return false;
 	identify(conn);
 	if (conn->backend <= 0)
@@ -252,9 +252,10 @@ stands_still(SmConn *conn)
 }
 
 /*
- * Let others know that we wait for this connection, and that all others of ours
- * with a transaction wait for us, as far as they do so by now.  Whoever is left
- * out for want of room is not seen by others, but sees them.
+ * Let others know that we wait for this connection (NULL: for none in
+ * particular), and for all that are awaited, and that all others of ours with a
+ * transaction wait for us, as far as they do so by now.  Whoever is left out for
+ * want of room is not seen by others, but sees them.
  */
 static void
 publish(SmConn *waited, SmWatch *watch)
@@ -264,18 +265,20 @@ publish(SmConn *waited, SmWatch *watch)
 	dlist_foreach(iter, &sm_checked_out)
 	{
 		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
-		int			kind = EDGE_NONE;
 
 		if (!watch->published)
-			conn->edge = EDGE_NONE;
-		if (conn->edge != EDGE_NONE)
+			conn->edges = 0;
+		if (conn->pg == NULL || conn->connected_at == 0)
 			continue;
-		if (conn == waited)
-			kind = EDGE_WAITS;
-		else if (conn->pg != NULL && stands_still(conn))
-			kind = EDGE_OWNED;
-		if (kind != EDGE_NONE && take_lock(kind, conn->backend))
-			conn->edge = kind;
+		identify(conn);
+		if (conn->backend <= 0)
+			continue;
+		if ((conn->edges & EDGE_WAITS) == 0 && (conn == waited || conn->awaited) &&
+			take_lock(EDGE_WAITS, conn->backend))
+			conn->edges |= EDGE_WAITS;
+		if ((conn->edges & EDGE_OWNED) == 0 && conn != waited && stands_still(conn) &&
+			take_lock(EDGE_OWNED, conn->backend))
+			conn->edges |= EDGE_OWNED;
 	}
 	watch->published = true;
 }
@@ -487,11 +490,17 @@ describe_all(const List *path)
 long
 sm_deadlock_round(const SmConn *conn, const SmWatch *watch, long timeout)
 {
-	long		round;
-
 	if (conn->backend < 0 || conn->connected_at == 0)
 		return timeout;
-	round = watch->next == 0 ? DeadlockTimeout : sm_remaining(watch->next);
+	return sm_deadlock_wait(watch, timeout);
+}
+
+/* The same for a wait for several. */
+long
+sm_deadlock_wait(const SmWatch *watch, long timeout)
+{
+	long		round = watch->next == 0 ? DeadlockTimeout : sm_remaining(watch->next);
+
 	return timeout < 0 ? round : Min(timeout, round);
 }
 
@@ -500,13 +509,12 @@ sm_deadlock_round(const SmConn *conn, const SmWatch *watch, long timeout)
  * short, the wait's begin is not known: the local statement's begin is then
  * taken for it.  Looking early does no harm.
  */
-static bool
-is_due(SmConn *conn, SmWatch *watch)
+bool
+sm_deadlock_due(SmWatch *watch)
 {
 	TimestampTz now;
 
-	/* a connection that is being made has its own deadline */
-	if (conn->backend < 0 || conn->connected_at == 0 || !IsTransactionState())
+	if (!IsTransactionState())
 		return false;
 	now = GetCurrentTimestamp();
 	if (watch->next == 0)
@@ -515,8 +523,7 @@ is_due(SmConn *conn, SmWatch *watch)
 	if (now < watch->next)
 		return false;
 	watch->next = TimestampTzPlusMilliseconds(now, LOOK_EVERY_MS);
-	identify(conn);
-	return conn->backend > 0;
+	return true;
 }
 
 /*
@@ -525,7 +532,7 @@ is_due(SmConn *conn, SmWatch *watch)
  * has published: for others the deadlock is over.
  */
 static char *
-find_deadlock(SmConn *conn, SmWatch *watch)
+find_deadlock(SmConn *conn, SmWatch *watch, bool tell)
 {
 	Edges		edges;
 	List	   *path;
@@ -533,7 +540,7 @@ find_deadlock(SmConn *conn, SmWatch *watch)
 
 	if (blockers(conn->backend) == NIL)
 		return NULL;
-	publish(conn, watch);
+	publish(tell ? conn : NULL, watch);
 	read_edges(&edges);
 	path = find_path(conn->backend, &edges);
 	if (path == NIL || !take_lock(LOCK_VERDICT, 0))
@@ -548,29 +555,37 @@ find_deadlock(SmConn *conn, SmWatch *watch)
 }
 
 /*
- * To be called after each round of a wait in which nothing came.  Throws 40P01,
- * while the command is still on the wire, if it will never end by itself.
+ * Will what is awaited from this connection never end by itself?  The detail
+ * for sm_deadlock_report(), or NULL.  tell: others may know that this backend
+ * waits for it.
  */
-void
-sm_deadlock_look(SmConn *conn, SmWatch *watch, const char *sql)
+char *
+sm_deadlock_find(SmConn *conn, SmWatch *watch, bool tell)
 {
 	MemoryContext cxt;
 	MemoryContext old;
 	char	   *detail;
 
-	if (!is_due(conn, watch))
-		return;
+	/* a connection that is being made has its own deadline */
+	if (conn->backend < 0 || conn->connected_at == 0)
+		return NULL;
+	identify(conn);
+	if (conn->backend <= 0)
+		return NULL;
 	cxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr deadlock",
 								ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(cxt);
-	detail = find_deadlock(conn, watch);
+	detail = find_deadlock(conn, watch, tell);
 	MemoryContextSwitchTo(old);
 	if (detail != NULL)
 		detail = pstrdup(detail);
 	MemoryContextDelete(cxt);
-	if (detail == NULL)
-		return;
+	return detail;
+}
 
+void
+sm_deadlock_report(SmConn *conn, const char *detail, const char *sql)
+{
 	pgstat_report_deadlock();
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
@@ -578,6 +593,19 @@ sm_deadlock_look(SmConn *conn, SmWatch *watch, const char *sql)
 			 errdetail_internal("%s", detail),
 			 errhint("A connection to this same cluster must not wait for what the local transaction has locked."),
 			 sm_report_context(conn->engine, sql)));
+}
+
+/*
+ * To be called after each round of a wait in which nothing came.  Throws 40P01,
+ * while the command is still on the wire, if it will never end by itself.
+ */
+void
+sm_deadlock_look(SmConn *conn, SmWatch *watch, const char *sql)
+{
+	char	   *detail = sm_deadlock_due(watch) ? sm_deadlock_find(conn, watch, true) : NULL;
+
+	if (detail != NULL)
+		sm_deadlock_report(conn, detail, sql);
 }
 
 /* The wait is over: nobody needs to know of it any more. */
@@ -593,9 +621,11 @@ sm_deadlock_end(SmWatch *watch)
 	{
 		SmConn	   *published = dlist_container(SmConn, node, iter.cur);
 
-		if (published->edge != EDGE_NONE)
-			release_lock(published->edge, published->backend);
-		published->edge = EDGE_NONE;
+		if (published->edges & EDGE_WAITS)
+			release_lock(EDGE_WAITS, published->backend);
+		if (published->edges & EDGE_OWNED)
+			release_lock(EDGE_OWNED, published->backend);
+		published->edges = 0;
 	}
 }
 

@@ -41,10 +41,18 @@ libpq_status(SmConn *conn)
 	return PQtransactionStatus(conn->pg);
 }
 
-static bool
+static void
 libpq_ping(SmConn *conn)
 {
-	return sm_remote_ping(conn, sm_deadline(conn->engine->options.connect_timeout));
+	sm_remote_ping(conn, sm_deadline(conn->engine->options.connect_timeout));
+}
+
+static bool
+libpq_arrive(SmConn *conn, bool wait)
+{
+	if (conn->connected_at == 0)
+		return sm_remote_connect_on(conn, wait);
+	return sm_remote_ping_on(conn, wait);
 }
 
 static void
@@ -170,53 +178,62 @@ tristate_value(int value)
 	return value == SM_UNSET ? "DEFAULT" : value == SM_ON ? "on" : "off";
 }
 
-/*
- * Make what an autocommit statement's transaction is to be like the remote
- * session's default, if it is not already: an extra round trip, but only when
- * it changes.  A session's transaction says it in its BEGIN, and must find no
- * default left behind.
- */
 static void
-set_defaults(SmConn *conn, const SmSessionOptions *wanted)
+append_defaults(StringInfo buf, const SmSessionOptions *have, const SmSessionOptions *wanted)
 {
-	SmSessionOptions *have = &conn->defaults;
-	StringInfoData buf;
-
-	if (unlikely(conn->defaults_unknown))
-		memset(have, -1, sizeof(*have));
-	if (likely(have->isolation_level == wanted->isolation_level &&
-			   have->read_only == wanted->read_only &&
-			   have->deferrable == wanted->deferrable))
-		return;
-
-	initStringInfo(&buf);
 	if (have->isolation_level != wanted->isolation_level)
-		append_default(&buf, "isolation",
+		append_default(buf, "isolation",
 					   wanted->isolation_level == SM_ISOLATION_DEFAULT ? "DEFAULT" :
 					   psprintf("'%s'", isolation_names[wanted->isolation_level]));
 	if (have->read_only != wanted->read_only)
-		append_default(&buf, "read_only", tristate_value(wanted->read_only));
+		append_default(buf, "read_only", tristate_value(wanted->read_only));
 	if (have->deferrable != wanted->deferrable)
-		append_default(&buf, "deferrable", tristate_value(wanted->deferrable));
-	libpq_command(conn, buf.data, SM_COMMAND_PLAIN);
-	*have = *wanted;
-	conn->defaults_unknown = false;
+		append_default(buf, "deferrable", tristate_value(wanted->deferrable));
 }
 
 /*
- * Put right what statements have changed of the remote session.  Before a
- * transaction rather than in it, whose end might undo it.
+ * What puts right what statements have changed of the remote session, and makes
+ * what an autocommit statement's transaction is to be like its default (NULL:
+ * whatever it is), or NULL if nothing is to be done.  It is an extra round
+ * trip, before a transaction rather than in it, whose end might undo it.
  */
-static void
-ensure_set_up(SmConn *conn)
+static char *
+set_up_commands(SmConn *conn, const SmSessionOptions *defaults)
 {
-	if (likely(conn->set_up && !sm_remote_drifted(conn)) ||
-		libpq_status(conn) == PQTRANS_INERROR)
-		return;
-	sm_remote_setup(conn, sm_deadline(conn->engine->options.statement_timeout));
-	conn->set_up = true;
-	conn->set_up_late = libpq_status(conn) != PQTRANS_IDLE;
+	const SmSessionOptions *have = &conn->defaults;
+	StringInfoData buf;
+
+	if (likely(conn->set_up && !sm_remote_drifted(conn) && !conn->defaults_unknown) &&
+		likely(defaults == NULL ||
+			   (have->isolation_level == defaults->isolation_level &&
+				have->read_only == defaults->read_only &&
+				have->deferrable == defaults->deferrable)))
+		return NULL;
+	if (unlikely(conn->defaults_unknown))
+		memset(&conn->defaults, -1, sizeof(conn->defaults));
+	initStringInfo(&buf);
+	if (!(conn->set_up && !sm_remote_drifted(conn)) &&
+		libpq_status(conn) != PQTRANS_INERROR)
+		appendStringInfoString(&buf, sm_remote_setup_commands(conn));
+	if (defaults != NULL)
+		append_defaults(&buf, have, defaults);
+	return buf.len > 0 ? buf.data : NULL;
 }
+
+/* The same, done at once. */
+static void
+set_up(SmConn *conn, const SmSessionOptions *defaults)
+{
+	char	   *sql = set_up_commands(conn, defaults);
+
+	if (likely(sql == NULL))
+		return;
+	libpq_command(conn, sql, SM_COMMAND_PLAIN);
+	sm_remote_is_set_up(conn, defaults);
+}
+
+/* A transaction says in its BEGIN what it is like, and must find no default. */
+static const SmSessionOptions no_defaults = {0};
 
 static char *
 begin_command(const SmSessionOptions *options)
@@ -237,64 +254,80 @@ begin_command(const SmSessionOptions *options)
 	return buf.data;
 }
 
-/* A transaction is about to begin: it must find no default left behind. */
-static void
-ensure_plain(SmConn *conn)
-{
-	static const SmSessionOptions none = {0};
-
-	ensure_set_up(conn);
-	conn->set_up_late = false;
-	set_defaults(conn, &none);
-}
-
 static void
 libpq_begin(SmConn *conn, const SmSessionOptions *options, List *then)
 {
-	ensure_plain(conn);
+	set_up(conn, &no_defaults);
+	conn->set_up_late = false;
 	libpq_command(conn, sm_commands_join(lcons(begin_command(options), then)),
 				  SM_COMMAND_PLAIN);
+}
+
+/*
+ * Have what the statement needs before it: at once, or as statement->set_up in
+ * its first flight.
+ */
+static void
+make_ready(SmConn *conn, SmStatement *statement, bool at_once)
+{
+	const SmSessionOptions *defaults = statement->autocommit ? statement->defaults : NULL;
+
+	if (statement->begin != NULL)
+	{
+		defaults = &no_defaults;
+		conn->set_up_late = false;
+		statement->before = lcons(begin_command(statement->begin), statement->before);
+		statement->begin = NULL;
+	}
+	statement->defaults = defaults;
+	statement->set_up = NULL;
+	if (at_once)
+		set_up(conn, defaults);
+	else
+		statement->set_up = set_up_commands(conn, defaults);
+}
+
+static void
+libpq_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink, bool wait)
+{
+	make_ready(conn, statement, statement->one_flight);
+	sm_run_start(run, conn, statement, sink, wait);
 }
 
 static uint64
 libpq_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmOdd *odd)
 {
-	if (statement->begin != NULL)
-	{
-		ensure_plain(conn);
-		statement->before = lcons(begin_command(statement->begin), statement->before);
-		statement->begin = NULL;
-	}
-	else
-		ensure_set_up(conn);
-	if (statement->autocommit)
-		set_defaults(conn, statement->defaults);
+	SmRun		run;
+
 	if (sink != NULL && sink->stream != NULL)
 	{
+		make_ready(conn, statement, true);
 		sm_stream_start(conn, statement, sink->stream, odd);
 		return 0;
 	}
-	return sm_statement_execute(conn, statement, sink, odd);
+	libpq_start(&run, conn, statement, sink, true);
+	(void) sm_run_advance(&run);
+	return sm_run_finish(&run, odd);
 }
 
 static uint64
 libpq_execute_many(SmConn *conn, const SmMany *many, SmOdd *odd)
 {
-	ensure_set_up(conn);
+	set_up(conn, NULL);
 	return sm_many_run(conn, many, odd);
 }
 
 static uint64
 libpq_pull(SmConn *conn, const SmPull *pull)
 {
-	ensure_set_up(conn);
+	set_up(conn, NULL);
 	return sm_pull_run(conn, pull);
 }
 
 static uint64
 libpq_push(SmConn *conn, const SmPush *push)
 {
-	ensure_set_up(conn);
+	set_up(conn, NULL);
 	return sm_push_run(conn, push);
 }
 
@@ -304,6 +337,7 @@ const SmDriver sm_driver_libpq = {
 	.connect = libpq_connect,
 	.alive = sm_remote_alive,
 	.ping = libpq_ping,
+	.arrive = libpq_arrive,
 	.reset = libpq_reset,
 	.close = libpq_close,
 	.abandon = sm_remote_abandon,
@@ -311,6 +345,7 @@ const SmDriver sm_driver_libpq = {
 	.command = libpq_command,
 	.command_send = libpq_command_send,
 	.command_finish = libpq_command_finish,
+	.start = libpq_start,
 	.execute = libpq_execute,
 	.execute_many = libpq_execute_many,
 	.pull = libpq_pull,

@@ -434,6 +434,14 @@ spi_connect(SmEngine *engine)
 }
 
 static bool
+spi_arrive(SmConn *conn, bool wait)
+{
+	(void) conn;
+	(void) wait;
+	return true;
+}
+
+static bool
 spi_alive(SmConn *conn)
 {
 	(void) conn;
@@ -524,7 +532,7 @@ const SmDriver sm_driver_spi = {
 	.remote = false,
 	.connect = spi_connect,
 	.alive = spi_alive,
-	.ping = spi_alive,
+	.arrive = spi_arrive,
 	.reset = spi_reset,
 	.close = spi_close,
 	.abandon = spi_abandon,

@@ -239,8 +239,8 @@ store_row(SmSink *sink, Datum *values, bool *nulls)
  * Make the tuplestore for a result of shape desc, in the query's memory, and
  * tell the executor.
  */
-static Tuplestorestate *
-make_store(FunctionCallInfo fcinfo, TupleDesc *desc)
+Tuplestorestate *
+sm_make_store(FunctionCallInfo fcinfo, TupleDesc *desc)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	MemoryContext old = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
@@ -256,8 +256,9 @@ make_store(FunctionCallInfo fcinfo, TupleDesc *desc)
 	return store;
 }
 
-static ReturnSetInfo *
-check_set_context(FunctionCallInfo fcinfo)
+/* Throws 0A000 where no set can be returned. */
+ReturnSetInfo *
+sm_check_set_context(FunctionCallInfo fcinfo)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
@@ -303,7 +304,7 @@ store_result(const Call *call, FunctionCallInfo fcinfo, TupleDesc desc)
 	StoreSink	sink = {0};
 
 	sink.desc = desc;
-	sink.store = make_store(fcinfo, &sink.desc);
+	sink.store = sm_make_store(fcinfo, &sink.desc);
 	sink.base.row = store_row;
 	sink.base.reader = sm_reader_make(skip_dropped_columns(&sink));
 	(void) run_call(call, &sink.base);
@@ -313,7 +314,7 @@ store_result(const Call *call, FunctionCallInfo fcinfo, TupleDesc desc)
 static TupleDesc
 check_record_context(FunctionCallInfo fcinfo, const char *name)
 {
-	ReturnSetInfo *rsinfo = check_set_context(fcinfo);
+	ReturnSetInfo *rsinfo = sm_check_set_context(fcinfo);
 
 	if (rsinfo->expectedDesc == NULL)
 		ereport(ERROR,
@@ -378,7 +379,7 @@ do_query_as(FunctionCallInfo fcinfo, SmTargetArg kind)
 {
 	Call		call;
 
-	(void) check_set_context(fcinfo);
+	(void) sm_check_set_context(fcinfo);
 	decode_call(&call, fcinfo, 1, kind);
 	store_result(&call, fcinfo, shape_of_rowtype(fcinfo, "query"));
 	return (Datum) 0;
@@ -416,7 +417,7 @@ store_stream(const Call *call, FunctionCallInfo fcinfo, TupleDesc desc)
 	bool	   *nulls;
 
 	sink.desc = desc;
-	sink.store = make_store(fcinfo, &sink.desc);
+	sink.store = sm_make_store(fcinfo, &sink.desc);
 	sink.base.reader = sm_reader_make(skip_dropped_columns(&sink));
 	values = palloc(Max(sink.base.reader->desc->natts, 1) * sizeof(Datum));
 	nulls = palloc(Max(sink.base.reader->desc->natts, 1) * sizeof(bool));
@@ -464,7 +465,7 @@ do_stream_as(FunctionCallInfo fcinfo, SmTargetArg kind)
 {
 	Call		call;
 
-	(void) check_set_context(fcinfo);
+	(void) sm_check_set_context(fcinfo);
 	decode_call(&call, fcinfo, 1, kind);
 	store_stream(&call, fcinfo, shape_of_rowtype(fcinfo, "stream"));
 	return (Datum) 0;
@@ -528,12 +529,12 @@ do_query_json(FunctionCallInfo fcinfo, SmTargetArg kind)
 	StoreSink	sink = {0};
 	FuncExpr   *expr;
 
-	(void) check_set_context(fcinfo);
+	(void) sm_check_set_context(fcinfo);
 	decode_call(&call, fcinfo, 0, kind);
 
 	sink.desc = CreateTemplateTupleDesc(1);
 	TupleDescInitEntry(sink.desc, 1, "query_json", JSONBOID, -1, 0);
-	sink.store = make_store(fcinfo, &sink.desc);
+	sink.store = sm_make_store(fcinfo, &sink.desc);
 	sink.base.describe = json_describe;
 	sink.base.row = json_row;
 

@@ -17,6 +17,7 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 
 /* Does the text form of this type's values depend on search_path? */
@@ -109,6 +110,38 @@ sm_params_from_desc(TupleDesc desc)
 	for (int i = 0; i < params->n; i++)
 		learn_type(params, i, TupleDescAttr(desc, i)->atttypid, CurrentMemoryContext);
 	return params;
+}
+
+/* A copy of parameters and their values, which may be NULL for none. */
+SmParams *
+sm_params_copy(const SmParams *params)
+{
+	SmParams   *copy;
+
+	if (params == NULL)
+		return NULL;
+	copy = sm_params_of_types(params->n, params->types);
+	for (int i = 0; i < copy->n; i++)
+	{
+		Datum		value = params->values[i];
+		int16		typlen;
+		bool		typbyval;
+
+		copy->nulls[i] = params->nulls[i];
+		if (copy->nulls[i])
+			continue;
+		if (copy->types[i] == UNKNOWNOID)
+			copy->values[i] = CStringGetDatum(pstrdup(DatumGetCString(value)));
+		else
+		{
+			get_typlenbyval(copy->types[i], &typlen, &typbyval);
+			/* not by reference to a table, either */
+			copy->values[i] = typlen == -1 ?
+				PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) :
+				datumCopy(value, typbyval, typlen);
+		}
+	}
+	return copy;
 }
 
 /* One argument for each parameter. */

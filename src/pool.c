@@ -96,12 +96,25 @@ check_out(SmEngine *engine, SmConn *conn, TimestampTz now)
 	conn->session = NULL;
 	conn->subid = GetCurrentSubTransactionId();
 	conn->since = now;
+	conn->made = conn->pinged = conn->awaited = false;
 	dlist_push_head(&sm_checked_out, &conn->node);
 	engine->pool.nbusy++;
 	engine->pool.checkouts++;
 }
 
-/* An idle connection that can be used, checked out, or NULL. */
+/* It goes, and if it was found dead, with it its older siblings. */
+static void
+discard(SmConn *conn, bool siblings)
+{
+	SmEngine   *engine = conn->engine;
+
+	if (siblings)
+		discard_older(engine, conn->connected_at);
+	sm_conn_set_state(conn, SM_CONN_DEAD);
+	sm_pool_checkin(conn, SM_NO_DEADLINE);
+}
+
+/* An idle connection that looks alive, checked out, or NULL. */
 static SmConn *
 take_idle(SmEngine *engine)
 {
@@ -126,17 +139,44 @@ take_idle(SmEngine *engine)
 		pool->nidle--;
 		sm_conn_set_state(conn, SM_CONN_READY);
 		check_out(engine, conn, now);
-		if (alive && engine->options.pool_pre_ping)
-			alive = engine->driver->ping(conn);
 		if (alive)
 			return conn;
-
-		if (reuse)
-			discard_older(engine, conn->connected_at);
-		sm_conn_set_state(conn, SM_CONN_DEAD);
-		sm_pool_checkin(conn, SM_NO_DEADLINE);
+		discard(conn, reuse);
 	}
 	return NULL;
+}
+
+/* May the engine have one more connection? */
+static bool
+may_connect(const SmEngine *engine)
+{
+	const SmEngineOptions *options = &engine->options;
+
+	return options->poolclass == SM_POOL_NULL || options->max_overflow < 0 ||
+		!engine->driver->remote || engine->transient ||
+		engine->pool.nbusy + engine->pool.nidle < options->pool_size + options->max_overflow;
+}
+
+/* Is there any use in trying to check out a connection? */
+bool
+sm_pool_has_place(const SmEngine *engine)
+{
+	return engine->pool.nidle > 0 || may_connect(engine);
+}
+
+/* Raise 53300: there was no place for pool_timeout. */
+void
+sm_pool_report_full(const SmEngine *engine)
+{
+	const SmEngineOptions *options = &engine->options;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_TOO_MANY_CONNECTIONS),
+			 errmsg("connection limit of \"%s\" reached", engine->label),
+			 errdetail("pool_size is %d, max_overflow is %d, connections checked out: %d; waited %d ms (pool_timeout).",
+					   options->pool_size, options->max_overflow, engine->pool.nbusy,
+					   options->pool_timeout),
+			 errhint("Commit, roll back or close sessions that are no longer needed, or raise the limits.")));
 }
 
 /*
@@ -146,35 +186,89 @@ take_idle(SmEngine *engine)
 static void
 wait_for_place(SmEngine *engine)
 {
-	const SmEngineOptions *options = &engine->options;
-	TimestampTz deadline;
-
-	if (options->poolclass == SM_POOL_NULL || options->max_overflow < 0 ||
-		!engine->driver->remote || engine->transient)
-		return;
-	if (engine->pool.nbusy + engine->pool.nidle < options->pool_size + options->max_overflow)
-		return;
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   engine->options.pool_timeout);
+	long		timeout;
 
 	sm_name_waits();
-	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), options->pool_timeout);
-	for (;;)
+	while ((timeout = sm_remaining(deadline)) > 0)
 	{
-		long		timeout = sm_remaining(deadline);
-
-		if (timeout <= 0)
-			break;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 timeout, sm_wait_pool);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_TOO_MANY_CONNECTIONS),
-			 errmsg("connection limit of \"%s\" reached", engine->label),
-			 errdetail("pool_size is %d, max_overflow is %d, connections checked out: %d; waited %d ms (pool_timeout).",
-					   options->pool_size, options->max_overflow, engine->pool.nbusy,
-					   options->pool_timeout),
-			 errhint("Commit, roll back or close sessions that are no longer needed, or raise the limits.")));
+	sm_pool_report_full(engine);
+}
+
+/*
+ * Begin to check a connection out: it is an idle one, READY or being pinged, or
+ * one that is being made.  NULL: the pool's limit is reached.  Throws what
+ * beginning to connect throws.
+ */
+SmConn *
+sm_pool_begin(SmEngine *engine)
+{
+	SmConn	   *conn = take_idle(engine);
+
+	if (conn != NULL)
+	{
+		conn->pinged = engine->options.pool_pre_ping;
+		if (conn->pinged)
+			engine->driver->ping(conn);
+	}
+	else if (may_connect(engine))
+	{
+		conn = engine->driver->connect(engine);
+		check_out(engine, conn, GetCurrentTimestamp());
+		conn->made = true;
+	}
+	return conn;
+}
+
+/* Give up what sm_pool_begin() returned before it has arrived; never throws. */
+void
+sm_pool_give_up(SmConn *conn)
+{
+	if (conn->made)
+		conn->engine->pool.checkouts--;
+	discard(conn, false);
+}
+
+/*
+ * Go on with what sm_pool_begin() returned: to its end, or without waiting,
+ * when its socket is ready.  Throws what connecting throws, and the connection
+ * is gone then.
+ */
+SmArrival
+sm_pool_go_on(SmConn *conn, bool wait)
+{
+	SmEngine   *engine = conn->engine;
+	bool		arrived = true;
+
+	if (likely(!conn->made && !conn->pinged))
+		return SM_ARRIVED;
+	PG_TRY();
+	{
+		arrived = engine->driver->arrive(conn, wait);
+	}
+	PG_CATCH();
+	{
+		sm_pool_give_up(conn);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (!arrived)
+		return SM_NOT_ARRIVED;
+	if (conn->state == SM_CONN_DEAD)
+	{
+		discard(conn, true);
+		return SM_GONE;
+	}
+	if (conn->made)
+		engine->pool.connects++;
+	conn->made = conn->pinged = false;
+	return SM_ARRIVED;
 }
 
 /*
@@ -187,15 +281,14 @@ wait_for_place(SmEngine *engine)
 SmConn *
 sm_pool_checkout(SmEngine *engine)
 {
-	SmConn	   *conn = take_idle(engine);
+	SmConn	   *conn;
 
-	if (conn != NULL)
-		return conn;
-
-	wait_for_place(engine);
-	conn = engine->driver->connect(engine);
-	engine->pool.connects++;
-	check_out(engine, conn, GetCurrentTimestamp());
+	do
+	{
+		conn = sm_pool_begin(engine);
+		if (conn == NULL)
+			wait_for_place(engine);
+	} while (sm_pool_go_on(conn, true) == SM_GONE);
 	return conn;
 }
 

@@ -51,6 +51,20 @@ outcome_words(SmOutcome outcome)
 }
 
 /*
+ * The last command on the wire was given up for the reason given, and settled.
+ * Raises 08007 if it commits by itself and cannot be shown to have had no
+ * effect.
+ */
+void
+sm_remote_given_up(SmConn *conn, const char *sql, const char *reason)
+{
+	SmOutcome	outcome = conn->settle_outcome;
+
+	if (conn->commits && outcome != SM_OUTCOME_NONE)
+		sm_report_unknown(conn, sql, psprintf("%s %s", reason, outcome_words(outcome)));
+}
+
+/*
  * Give up the command on the wire for the reason given.  Raises 08007 if it
  * commits by itself and cannot be shown to have had no effect; otherwise the
  * caller is to raise what made it give up.
@@ -58,15 +72,11 @@ outcome_words(SmOutcome outcome)
 static void
 give_up(SmConn *conn, const char *sql, const char *reason)
 {
-	SmOutcome	outcome;
-
 	/* a connection that is only being set up is simply closed */
 	if (conn->connected_at == 0)
 		return;
-	outcome = sm_remote_settle(conn,
-							   sm_deadline(conn->engine->options.cleanup_timeout));
-	if (conn->commits && outcome != SM_OUTCOME_NONE)
-		sm_report_unknown(conn, sql, psprintf("%s %s", reason, outcome_words(outcome)));
+	(void) sm_remote_settle(conn, sm_deadline(conn->engine->options.cleanup_timeout));
+	sm_remote_given_up(conn, sql, reason);
 }
 
 /*
@@ -110,6 +120,13 @@ report_timeout(SmConn *conn, const char *sql)
 	if (conn->connected_at == 0)
 		sm_report_connect_timeout(conn);
 	give_up(conn, sql, "Its timeout came.");
+	sm_report_timeout(conn, sql);
+}
+
+/* The command was given up for its timeout, and had no effect. */
+void
+sm_report_timeout(SmConn *conn, const char *sql)
+{
 	ereport(ERROR,
 			(errcode(ERRCODE_QUERY_CANCELED),
 			 errmsg("canceling statement on \"%s\" due to its timeout",
@@ -475,34 +492,36 @@ sm_remote_run(SmConn *conn, const char *sql, bool commits, TimestampTz deadline)
 }
 
 /*
- * An empty statement there and back: false if the connection was lost or did
- * not answer in time, and is DEAD then.  Throws only for interrupts.
+ * An empty statement there and back: begin.  Throws nothing; the connection may
+ * be DEAD afterwards.
  */
-bool
+void
 sm_remote_ping(SmConn *conn, TimestampTz deadline)
 {
-	static const char sql[] = "";
-
 	sm_remote_begin(conn, false);
-	if (PQsendQuery(conn->pg, sql))
+	conn->deadline = deadline;
+	if (!PQsendQuery(conn->pg, ""))
+		sm_conn_set_state(conn, SM_CONN_DEAD);
+}
+
+/*
+ * Go on with it, and wait for its end if told so.  True: it is READY, or DEAD
+ * because the connection was lost or has not answered in time.  Throws only
+ * for interrupts.
+ */
+bool
+sm_remote_ping_on(SmConn *conn, bool wait)
+{
+	while (conn->state == SM_CONN_BUSY)
 	{
-		conn->unsent = false;
-		for (;;)
-		{
-			if (PQflush(conn->pg) < 0)
-				break;
-			if (!PQisBusy(conn->pg))
-			{
-				if (sm_remote_next(conn, sql, deadline) == NULL)
-					break;
-			}
-			else if (!wait_ready(conn, WL_SOCKET_READABLE, sql, deadline) ||
-					 !PQconsumeInput(conn->pg))
-				break;
-		}
+		if (sm_remote_take(conn))
+			continue;
+		if (sm_remaining(conn->deadline) == 0 ||
+			(wait && !wait_ready(conn, WL_SOCKET_READABLE, "", conn->deadline)))
+			sm_conn_set_state(conn, SM_CONN_DEAD);
+		else if (!wait)
+			return false;
 	}
 	sm_notices_forget(conn);
-	if (conn->state == SM_CONN_BUSY)
-		sm_conn_set_state(conn, SM_CONN_DEAD);
-	return conn->state == SM_CONN_READY;
+	return true;
 }

@@ -3,8 +3,9 @@
  * remote_connect.c
  *		A connection's beginning and end.
  *
- * A connection that cannot be made, or may not be, leaves nothing behind.  Its
- * end never throws.
+ * A connection is made in steps that do not wait, so that several can be made
+ * at a time.  Until connected_at is set nothing has been done on it, and if it
+ * cannot be made, or may not be, it is simply closed.  Its end never throws.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,41 +22,6 @@
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
-
-/* Drive the connection to its end or throw. */
-static void
-poll_connection(SmConn *conn, TimestampTz deadline)
-{
-	PostgresPollingStatusType poll = PGRES_POLLING_WRITING;
-
-	while (poll != PGRES_POLLING_OK)
-	{
-		long		timeout = sm_remaining(deadline);
-		int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
-
-		if (timeout == 0)
-			sm_report_connect_timeout(conn);
-		if (timeout > 0)
-			events |= WL_TIMEOUT;
-		events |= (poll == PGRES_POLLING_READING) ?
-			WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE;
-
-		/* the socket may be another one after each step */
-		events = WaitLatchOrSocket(MyLatch, events, PQsocket(conn->pg), timeout,
-								   sm_wait_connect);
-		if (events & WL_LATCH_SET)
-		{
-			ResetLatch(MyLatch);
-			CHECK_FOR_INTERRUPTS();
-		}
-		if ((events & WL_SOCKET_MASK) == 0)
-			continue;
-
-		poll = PQconnectPoll(conn->pg);
-		if (poll == PGRES_POLLING_FAILED)
-			sm_report_connect_failure(conn, PQerrorMessage(conn->pg));
-	}
-}
 
 static void
 start_connection(SmConn *conn, const SmTarget *target)
@@ -98,38 +64,38 @@ make_waitset(SmConn *conn)
 	"SET extra_float_digits = 3; SET lc_monetary = 'C'"
 
 /*
- * Set up a remote session, or put right what its statements have changed.  Not
- * with start-up parameters: PgBouncer refuses those it does not know.
+ * What sets up a remote session, or puts right what its statements have
+ * changed.  Not start-up parameters: PgBouncer refuses those it does not know.
+ *
+ * A remote statement must not outlive us for long if we are killed.  Not every
+ * platform can look after its client; then it must do without.
  */
-void
-sm_remote_setup(SmConn *conn, TimestampTz deadline)
+char *
+sm_remote_setup_commands(const SmConn *conn)
 {
-	char	   *commands = psprintf("SET client_encoding = '%s'; " TEXT_FORM,
-									GetDatabaseEncodingName());
-	PGresult   *error;
+	bool		check = PQserverVersion(conn->pg) >= 140000 && !conn->no_client_check;
 
-	/*
-	 * A remote statement must not outlive us for long if we are killed.  Not
-	 * every platform can look after its client; then it must do without.
-	 */
-	if (PQserverVersion(conn->pg) >= 140000 && !conn->no_client_check)
-	{
-		error = sm_remote_run(conn,
-							  psprintf("%s; SET client_connection_check_interval = '2s'",
-									   commands),
-							  false, deadline);
-		if (error == NULL)
-			return;
-		conn->no_client_check = true;
-		if (conn->state != SM_CONN_READY || conn->connected_at != 0)
-			sm_remote_raise(conn, error, commands, false);
-		PQclear(error);
-	}
-	sm_remote_command_send(conn, commands, false, deadline);
-	sm_remote_command_finish(conn, commands, false, deadline);
+	return psprintf("SET client_encoding = '%s'; " TEXT_FORM "%s",
+					GetDatabaseEncodingName(),
+					check ? "; SET client_connection_check_interval = '2s'" : "");
 }
 
-/* Has a statement changed what sm_remote_setup() did? */
+/*
+ * Those commands, and those that make the defaults of transactions what they
+ * are to be (NULL: none were among them), have been run.
+ */
+void
+sm_remote_is_set_up(SmConn *conn, const SmSessionOptions *defaults)
+{
+	conn->set_up = true;
+	conn->set_up_late = PQtransactionStatus(conn->pg) != PQTRANS_IDLE;
+	if (defaults == NULL)
+		return;
+	conn->defaults = *defaults;
+	conn->defaults_unknown = false;
+}
+
+/* Has a statement changed what was set up? */
 bool
 sm_remote_drifted(const SmConn *conn)
 {
@@ -139,44 +105,6 @@ sm_remote_drifted(const SmConn *conn)
 	return PQclientEncoding(conn->pg) != conn->encoding ||
 		(datestyle != NULL && strncmp(datestyle, "ISO", 3) != 0) ||
 		(interval != NULL && strcmp(interval, "postgres") != 0);
-}
-
-static void
-connect_steps(SmConn *conn, const SmTarget *target)
-{
-	TimestampTz deadline = sm_deadline(conn->engine->options.connect_timeout);
-	const char *encoding;
-	const char *datetimes;
-
-	start_connection(conn, target);
-	sm_cancel_learn_start(conn);
-	poll_connection(conn, deadline);
-	sm_cancel_learn_end(conn);
-
-	if (sm_password_must_be_used(target) && !PQconnectionUsedPassword(conn->pg))
-		ereport(ERROR,
-				(errcode(ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED),
-				 errmsg("password is required to connect to \"%s\"",
-						conn->engine->label),
-				 errdetail("The target did not ask for the password, so anybody on this machine could connect in its place."),
-				 errhint("Change the target's authentication method, or let a superuser set password_required 'false' in the user mapping.")));
-	if (PQsetnonblocking(conn->pg, 1) != 0)
-		sm_report_connect_failure(conn, PQerrorMessage(conn->pg));
-
-	make_waitset(conn);
-	sm_conn_set_state(conn, SM_CONN_READY);
-	sm_remote_setup(conn, deadline);
-	conn->set_up = true;
-	sm_notices_report(conn);
-
-	/* a server that does not check encodings may send anything */
-	encoding = PQparameterStatus(conn->pg, "server_encoding");
-	conn->encoding = PQclientEncoding(conn->pg);
-	datetimes = PQparameterStatus(conn->pg, "integer_datetimes");
-	conn->integer_datetimes = (datetimes == NULL || strcmp(datetimes, "on") == 0);
-	conn->same_major = PQserverVersion(conn->pg) / 10000 == PG_VERSION_NUM / 10000;
-	conn->verify = GetDatabaseEncoding() != PG_SQL_ASCII &&
-		(encoding == NULL || strcmp(encoding, "SQL_ASCII") == 0);
 }
 
 static TimestampTz
@@ -191,10 +119,157 @@ recycle_time(TimestampTz now, int recycle_ms)
 	return TimestampTzPlusMilliseconds(now, (int64) (recycle_ms * (1.0 - early)));
 }
 
+/* ----------
+ * The steps of a new connection: connect, check, set up
+ * ----------
+ */
+static void
+check_password_used(const SmConn *conn)
+{
+	if (conn->password_must_be_used && !PQconnectionUsedPassword(conn->pg))
+		ereport(ERROR,
+				(errcode(ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED),
+				 errmsg("password is required to connect to \"%s\"",
+						conn->engine->label),
+				 errdetail("The target did not ask for the password, so anybody on this machine could connect in its place."),
+				 errhint("Change the target's authentication method, or let a superuser set password_required 'false' in the user mapping.")));
+}
+
+static void
+send_setup(SmConn *conn)
+{
+	const char *sql = sm_remote_setup_commands(conn);
+
+	sm_remote_begin(conn, false);
+	sm_remote_sent(conn, PQsendQuery(conn->pg, sql), false, sql, conn->deadline);
+}
+
+/* Its socket is ready: on with the handshake.  True: it is connected. */
+static bool
+poll_connection(SmConn *conn)
+{
+	conn->polling = PQconnectPoll(conn->pg);
+	if (conn->polling == PGRES_POLLING_FAILED)
+		sm_report_connect_failure(conn, PQerrorMessage(conn->pg));
+	if (conn->polling != PGRES_POLLING_OK)
+		return false;
+	sm_cancel_learn_end(conn);
+	check_password_used(conn);
+	if (PQsetnonblocking(conn->pg, 1) != 0)
+		sm_report_connect_failure(conn, PQerrorMessage(conn->pg));
+	make_waitset(conn);
+	sm_conn_set_state(conn, SM_CONN_READY);
+	return true;
+}
+
+/* Read what it says to being set up.  True: it is. */
+static bool
+read_setup(SmConn *conn)
+{
+	PGresult   *error;
+
+	while (conn->state == SM_CONN_BUSY)
+	{
+		if (!sm_remote_take(conn))
+			return false;
+		if (conn->result != NULL && PQresultStatus(conn->result) != PGRES_COMMAND_OK)
+			sm_remote_keep_error(conn, &conn->error);
+	}
+	error = conn->error;
+	conn->error = NULL;
+	if (error == NULL && conn->state == SM_CONN_READY)
+		return true;
+	if (error != NULL && conn->state == SM_CONN_READY && !conn->no_client_check)
+	{
+		PQclear(error);
+		conn->no_client_check = true;
+		send_setup(conn);
+		return false;
+	}
+	if (error == NULL)
+		sm_report_lost(conn, sm_remote_setup_commands(conn));
+	sm_remote_raise(conn, error, sm_remote_setup_commands(conn), false);
+}
+
+static void
+learn_parameters(SmConn *conn)
+{
+	const char *encoding = PQparameterStatus(conn->pg, "server_encoding");
+	const char *datetimes = PQparameterStatus(conn->pg, "integer_datetimes");
+
+	conn->encoding = PQclientEncoding(conn->pg);
+	conn->integer_datetimes = (datetimes == NULL || strcmp(datetimes, "on") == 0);
+	conn->same_major = PQserverVersion(conn->pg) / 10000 == PG_VERSION_NUM / 10000;
+	/* a server that does not check encodings may send anything */
+	conn->verify = GetDatabaseEncoding() != PG_SQL_ASCII &&
+		(encoding == NULL || strcmp(encoding, "SQL_ASCII") == 0);
+}
+
+/* Its socket is ready: do what can be done.  True: it is READY for use. */
+static bool
+connect_step(SmConn *conn)
+{
+	if (conn->state == SM_CONN_CONNECTING)
+	{
+		if (!poll_connection(conn))
+			return false;
+		send_setup(conn);
+	}
+	if (!read_setup(conn))
+		return false;
+	sm_remote_is_set_up(conn, NULL);
+	sm_notices_report(conn);
+	learn_parameters(conn);
+	conn->connected_at = conn->since = GetCurrentTimestamp();
+	conn->recycle_at = recycle_time(conn->connected_at, conn->engine->options.pool_recycle);
+	return true;
+}
+
+/* What a connection that is CONNECTING or BUSY waits for on its socket. */
+uint32
+sm_remote_events(const SmConn *conn)
+{
+	if (conn->state == SM_CONN_CONNECTING)
+		return conn->polling == PGRES_POLLING_READING ?
+			WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE;
+	return conn->unsent ? WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE : WL_SOCKET_READABLE;
+}
+
+/* Wait until the next step can be done. */
+static void
+wait_for_step(SmConn *conn)
+{
+	long		timeout;
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (int) sm_remote_events(conn);
+
+	if (conn->state != SM_CONN_CONNECTING)
+	{
+		sm_remote_wait(conn, sm_remote_events(conn), NULL, conn->deadline);
+		return;
+	}
+	while ((timeout = sm_remaining(conn->deadline)) != 0)
+	{
+		/* the socket may be another one after each step */
+		int			came = WaitLatchOrSocket(MyLatch,
+											 events | (timeout > 0 ? WL_TIMEOUT : 0),
+											 PQsocket(conn->pg), timeout,
+											 sm_wait_connect);
+
+		if (came & WL_LATCH_SET)
+		{
+			ResetLatch(MyLatch);
+			CHECK_FOR_INTERRUPTS();
+		}
+		if (came & WL_SOCKET_MASK)
+			return;
+	}
+	sm_report_connect_timeout(conn);
+}
+
 /*
- * A new connection, READY and in no list; the caller owns it.  Throws 08001
- * when it cannot be made, 2F003 when the security rules forbid it, 53000 when
- * descriptors are out; then nothing is left of it.
+ * Begin to make a connection, which is CONNECTING and in no list; the caller
+ * owns it.  Throws 2F003 when the security rules forbid it, 53000 when
+ * descriptors are out, 08001; then nothing is left of it.
  */
 SmConn *
 sm_remote_connect(SmEngine *engine, const SmTarget *target)
@@ -209,10 +284,14 @@ sm_remote_connect(SmEngine *engine, const SmTarget *target)
 	conn->state = SM_CONN_CONNECTING;
 	conn->generation = engine->pool.generation;
 	conn->subid = GetCurrentSubTransactionId();
+	conn->deadline = sm_deadline(engine->options.connect_timeout);
+	conn->password_must_be_used = sm_password_must_be_used(target);
 	PG_TRY();
 	{
 		sm_settle_reserve(conn);
-		connect_steps(conn, target);
+		start_connection(conn, target);
+		conn->polling = PGRES_POLLING_WRITING;
+		sm_cancel_learn_start(conn);
 	}
 	PG_CATCH();
 	{
@@ -220,10 +299,26 @@ sm_remote_connect(SmEngine *engine, const SmTarget *target)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-
-	conn->connected_at = conn->since = GetCurrentTimestamp();
-	conn->recycle_at = recycle_time(conn->connected_at, engine->options.pool_recycle);
 	return conn;
+}
+
+/*
+ * Go on with it: with wait to its end, else one step, for which its socket must
+ * be ready for sm_remote_events().  True: it is READY.  Throws 08001 when it
+ * cannot be made, 2F003 when it may not.
+ */
+bool
+sm_remote_connect_on(SmConn *conn, bool wait)
+{
+	bool		ready;
+
+	do
+	{
+		if (wait)
+			wait_for_step(conn);
+		ready = connect_step(conn);
+	} while (wait && !ready);
+	return ready;
 }
 
 /* Release everything a connection holds.  Never throws. */

@@ -220,10 +220,9 @@ end_command(SmConn *conn)
 	{
 		case SM_SETTLE_STOPPING:
 			conn->settle_outcome = conn->settle_reading;
-			/* if its transaction goes on, nobody may commit what was given up */
+			/* nobody may commit what was given up, if its transaction goes on */
 			if (conn->settle_reading == SM_OUTCOME_DONE && !conn->commits &&
-				!conn->settle_fetch &&
-				(conn->settle_sql == NULL || !is_rollback(conn)))
+				!conn->settle_fetch && conn->settle_sql == NULL)
 				good = false;
 			break;
 		case SM_SETTLE_COMMANDING:
@@ -353,10 +352,14 @@ static void
 start(SmConn *conn)
 {
 	bool		cancelled = true;
+	bool		again = conn->cancel_state != SM_CANCEL_NONE;
 
 	conn->settle_step = SM_SETTLE_STOPPING;
 	conn->settle_ok = false;
 	conn->settle_outcome = SM_OUTCOME_NONE;
+	/* nothing was done on one that is only being made */
+	if (conn->connected_at == 0)
+		sm_conn_set_state(conn, SM_CONN_DEAD);
 	conn->settle_fetch = (conn->fetching != NULL);
 	if (conn->settle_fetch)
 	{
@@ -371,7 +374,8 @@ start(SmConn *conn)
 	}
 	if (conn->state == SM_CONN_BUSY && !end_pipeline(conn))
 		sm_conn_set_state(conn, SM_CONN_DEAD);
-	if (conn->state == SM_CONN_BUSY)
+	/* what was begun by sm_settle_start() only goes on */
+	if (conn->state == SM_CONN_BUSY && !again)
 	{
 		conn->settle_reading = conn->failed ? SM_OUTCOME_NONE : SM_OUTCOME_DONE;
 		if (PQtransactionStatus(conn->pg) == PQTRANS_ACTIVE &&
@@ -381,6 +385,54 @@ start(SmConn *conn)
 	advance(conn);
 	if (!cancelled && conn->settle_step == SM_SETTLE_STOPPING)
 		drop(conn);
+}
+
+/* ----------
+ * One of them, for those who have more to wait for
+ * ----------
+ */
+
+/* Begin to stop the command on the wire, if any; never throws. */
+void
+sm_settle_start(SmConn *conn)
+{
+	conn->settle_sql = NULL;
+	conn->settle_discard = false;
+	start(conn);
+}
+
+/* What to wait for on its own socket. */
+uint32
+sm_settle_events(SmConn *conn)
+{
+	if (conn->state != SM_CONN_BUSY)
+		return 0;
+	return PQflush(conn->pg) == 1 ? WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE : WL_SOCKET_READABLE;
+}
+
+/* What to wait for on that of its request to cancel. */
+uint32
+sm_settle_cancel_events(const SmConn *conn)
+{
+	if (!cancelling(conn))
+		return 0;
+	return conn->cancel_state == SM_CANCEL_WRITING ? WL_SOCKET_WRITEABLE : WL_SOCKET_READABLE;
+}
+
+/*
+ * Go on with it; cancel: the request's socket is ready; over: there is no time
+ * left.  True: it is settled, with settle_outcome, and READY or DEAD.
+ */
+bool
+sm_settle_go_on(SmConn *conn, bool cancel, bool over)
+{
+	if (conn->settle_step != SM_SETTLE_DONE && cancel && cancelling(conn))
+		sm_cancel_poll(conn);
+	if (conn->settle_step != SM_SETTLE_DONE)
+		advance(conn);
+	if (conn->settle_step != SM_SETTLE_DONE && over)
+		drop(conn);
+	return conn->settle_step == SM_SETTLE_DONE;
 }
 
 /* ----------
@@ -458,9 +510,9 @@ interrupted(dlist_head *conns)
  * DISCARD ALL if settle_discard says so and no transaction is open.  See the
  * driver's cleanup in sessmgr.h.
  *
- * A command that could not be stopped although its transaction goes on, without
- * ROLLBACK, makes its connection DEAD: nobody may commit what was given up.  An
- * interrupt makes those DEAD that have not come to their end.
+ * A command that could not be stopped although its transaction goes on makes
+ * its connection DEAD, unless settle_sql takes it back: nobody may commit what
+ * was given up.  An interrupt makes those DEAD that have not come to their end.
  */
 void
 sm_remote_settle_all(dlist_head *conns, TimestampTz deadline)

@@ -16,6 +16,7 @@
 #include "sessmgr.h"
 
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
 /* a statement's notices beyond this are counted, not kept */
@@ -336,8 +337,11 @@ static bool
 try_notice(const SmConn *conn, const SmNotice *notice)
 {
 	MemoryContext cxt = CurrentMemoryContext;
+	uint32		holdoff = InterruptHoldoffCount;
 	volatile bool shown = true;
 
+	/* a cancel is not for this to catch */
+	HOLD_INTERRUPTS();
 	PG_TRY();
 	{
 		raise_notice(conn, notice);
@@ -349,6 +353,7 @@ try_notice(const SmConn *conn, const SmNotice *notice)
 		shown = false;
 	}
 	PG_END_TRY();
+	InterruptHoldoffCount = holdoff;
 	return shown;
 }
 

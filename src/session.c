@@ -94,6 +94,19 @@ sm_session_from_handle(uint64 id, bool missing_ok)
 	return session;
 }
 
+/* The session of one target's part of a work on many, in manual mode. */
+SmSession *
+sm_session_of_work(SmEngine *engine)
+{
+	SmSessionOptions options = engine->session;
+
+	if (options.transaction >= SM_TXN_JOINED && engine->driver->remote)
+		return one_liners(engine);
+	options.hold = false;
+	options.transaction = SM_TXN_MANUAL;
+	return new_session(engine, &options);
+}
+
 static void
 check_not_running(const SmSession *session)
 {
@@ -102,6 +115,43 @@ check_not_running(const SmSession *session)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("a statement of this session on \"%s\" is still running",
 						session->engine->label)));
+}
+
+/* Nothing but receive, cancel and what gives it up may follow a send. */
+static void
+check_not_sent(const SmSession *session)
+{
+	if (unlikely(session->sent != NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("a statement was sent in this session on \"%s\" and is not received yet",
+						session->engine->label),
+				 errhint("Call sessmgr.receive(), or give it up with sessmgr.rollback() or close().")));
+}
+
+/*
+ * What was sent and not received has been stopped, with settle_outcome: forget
+ * it, and tell if that came too late.  Never throws.
+ */
+void
+sm_session_forget_sent(SmSession *session)
+{
+	SmSent	   *sent = session->sent;
+	SmOutcome	outcome = session->conn ? session->conn->settle_outcome : SM_OUTCOME_NONE;
+
+	if (likely(sent == NULL))
+		return;
+	session->sent = NULL;
+	if (sent->alone && outcome != SM_OUTCOME_NONE)
+		ereport(WARNING,
+				(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
+				 errmsg("a statement that was sent to \"%s\" and not received could not be cancelled",
+						session->engine->label),
+				 outcome == SM_OUTCOME_DONE ?
+				 errdetail("It has been done.") :
+				 errdetail("The target did not answer in time: it may have been done."),
+				 sm_report_context(session->engine, sent->journey.statement.sql)));
+	MemoryContextDelete(sent->cxt);
 }
 
 /*
@@ -113,6 +163,7 @@ sm_session_forget_transaction(SmSession *session, TimestampTz deadline)
 {
 	SmConn	   *conn = session->conn;
 
+	sm_session_forget_sent(session);
 	session->conn = NULL;
 	session->state = SM_SESSION_IDLE;
 	sm_savepoints_truncate(session, 0);
@@ -180,6 +231,12 @@ sm_session_close(SmSession *session)
 	if (sm_session_bound(session) && session->state != SM_SESSION_IDLE)
 	{
 		/* its work is the local transaction's: it stays until that ends */
+		if (session->sent != NULL)
+		{
+			sm_conn_cleanup(session->conn, NULL, cleanup_deadline(session));
+			sm_session_forget_sent(session);
+			sm_session_note_loss(session);
+		}
 		sm_handle_forget(session->id);
 		session->id = 0;
 		if (session->survives)
@@ -227,10 +284,11 @@ check_unbound(const SmSession *session)
 }
 
 /* Before any use that may begin something. */
-static void
-check_usable(SmSession *session)
+void
+sm_session_check_usable(SmSession *session)
 {
 	check_not_running(session);
+	check_not_sent(session);
 	sm_session_note_loss(session);
 	check_not_lost(session);
 	if (session->state == SM_SESSION_ACTIVE)
@@ -260,14 +318,19 @@ become_active(SmSession *session, SmConn *conn)
 	session->state = SM_SESSION_ACTIVE;
 }
 
-/* Begin a transaction now, in a round trip of its own. */
+/*
+ * Begin a transaction now, in a round trip of its own, on a connection that was
+ * checked out for it, or NULL.
+ */
 static void
-start_transaction(SmSession *session)
+start_transaction(SmSession *session, SmConn *conn)
 {
-	SmConn	   *conn = sm_pool_checkout(session->engine);
 	SmSessionOptions options;
-	List	   *then = beginning(session, &options);
+	List	   *then;
 
+	if (conn == NULL)
+		conn = sm_pool_checkout(session->engine);
+	then = beginning(session, &options);
 	session->engine->driver->begin(conn, &options, then);
 	become_active(session, conn);
 	if (session->options.transaction == SM_TXN_TWO_PHASE)
@@ -277,7 +340,7 @@ start_transaction(SmSession *session)
 void
 sm_session_begin(SmSession *session)
 {
-	check_usable(session);
+	sm_session_check_usable(session);
 	if (!session->engine->driver->remote)
 		return;
 	if (session->state == SM_SESSION_ACTIVE)
@@ -286,7 +349,7 @@ sm_session_begin(SmSession *session)
 				 errmsg("this session on \"%s\" is already in a transaction",
 						session->engine->label),
 				 errhint("A session begins one by itself with its first statement.")));
-	start_transaction(session);
+	start_transaction(session, NULL);
 }
 
 /*
@@ -315,6 +378,7 @@ sm_session_commit(SmSession *session)
 {
 	check_not_running(session);
 	check_unbound(session);
+	check_not_sent(session);
 	if (session->state == SM_SESSION_ACTIVE && session->conn->state != SM_CONN_DEAD)
 		sm_streams_buffer(session->conn, SM_NO_DEADLINE);
 	/* on a dead connection COMMIT would leave an unknown outcome behind */
@@ -379,11 +443,11 @@ sm_session_begin_nested(SmSession *session)
 	int			savepoint = session->next_savepoint + 1;
 
 	check_unbound(session);
-	check_usable(session);
+	sm_session_check_usable(session);
 	if (!session->engine->driver->remote)
 		savepoint_command(session, "SAVEPOINT", savepoint, SM_COMMAND_PLAIN);
 	if (session->state == SM_SESSION_IDLE)
-		start_transaction(session);
+		start_transaction(session, NULL);
 
 	/*
 	 * Remembered first: after the command nothing may fail.  If the command
@@ -422,7 +486,7 @@ sm_session_release(SmSession *session, int savepoint)
 	int			place;
 
 	check_unbound(session);
-	check_usable(session);
+	sm_session_check_usable(session);
 	if (!session->engine->driver->remote)
 		savepoint_command(session, "RELEASE SAVEPOINT", savepoint, SM_COMMAND_PLAIN);
 	place = find_savepoint(session, savepoint);
@@ -437,9 +501,10 @@ sm_session_rollback_to(SmSession *session, int savepoint)
 	int			place;
 
 	check_unbound(session);
+	check_not_sent(session);
 	if (session->state == SM_SESSION_ACTIVE)
 		sm_streams_lose(session->conn, find_savepoint(session, savepoint));
-	check_usable(session);
+	sm_session_check_usable(session);
 	if (!session->engine->driver->remote)
 		savepoint_command(session, "ROLLBACK TO SAVEPOINT", savepoint, SM_COMMAND_ROLLBACK_TO);
 	place = find_savepoint(session, savepoint);
@@ -483,6 +548,20 @@ start_stream(SmEngine *engine, const SmSessionOptions *options, const char *sql,
 	(void) engine->driver->execute(sm_pool_checkout(engine), &statement, sink, &odd);
 }
 
+/* A statement that is its own transaction has ended: its connection goes back. */
+void
+sm_alone_ended(SmConn *conn, SmOdd odd)
+{
+	SmEngine   *engine = conn->engine;
+
+	if (odd == SM_ODD_NONE && engine->driver->remote &&
+		engine->driver->status(conn) != PQTRANS_IDLE)
+		odd = SM_ODD_TRANSACTION_CONTROL;
+	sm_pool_checkin(conn, SM_FROM_NOW);
+	if (odd == SM_ODD_TRANSACTION_CONTROL)
+		report_transaction_control(engine, false);
+}
+
 /* A statement that is its own transaction, on a connection just for it. */
 static uint64
 execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql,
@@ -502,26 +581,12 @@ execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql
 	}
 	conn = sm_pool_checkout(engine);
 	count = engine->driver->execute(conn, &statement, sink, &odd);
-	if (odd == SM_ODD_NONE && engine->driver->remote &&
-		engine->driver->status(conn) != PQTRANS_IDLE)
-		odd = SM_ODD_TRANSACTION_CONTROL;
-	sm_pool_checkin(conn, SM_FROM_NOW);
-	if (odd == SM_ODD_TRANSACTION_CONTROL)
-		report_transaction_control(engine, false);
+	sm_alone_ended(conn, odd);
 	return count;
 }
 
-/* A statement in a transaction, with what travels before it. */
-typedef struct Journey
-{
-	SmStatement statement;
-	SmSessionOptions begin;		/* what statement.begin points to */
-	bool		begins;			/* the transaction begins with it */
-	int			nsavepoints;	/* that there were before */
-} Journey;
-
 static void
-begin_with(SmSession *session, Journey *journey)
+begin_with(SmSession *session, SmJourney *journey)
 {
 	journey->statement.before = beginning(session, &journey->begin);
 	journey->statement.begin = &journey->begin;
@@ -530,18 +595,20 @@ begin_with(SmSession *session, Journey *journey)
 
 /*
  * Have a transaction, and a savepoint for each local subtransaction in it;
- * where they are missing, they are made on the way of the statement.
+ * where they are missing, they are made on the way of the statement.  The
+ * connection, if there is none yet, is one that was checked out for it, or
+ * NULL.
  */
-static void
-enter_with(SmSession *session, Journey *journey)
+void
+sm_journey_enter(SmSession *session, SmJourney *journey, SmConn *conn)
 {
 	if (session->state == SM_SESSION_IDLE &&
 		session->options.transaction == SM_TXN_TWO_PHASE)
-		start_transaction(session);
+		start_transaction(session, conn);
 	else if (session->state == SM_SESSION_IDLE)
 	{
-		SmConn	   *conn = sm_pool_checkout(session->engine);
-
+		if (conn == NULL)
+			conn = sm_pool_checkout(session->engine);
 		begin_with(session, journey);
 		become_active(session, conn);
 	}
@@ -550,6 +617,17 @@ enter_with(SmSession *session, Journey *journey)
 		journey->nsavepoints = list_length(session->savepoints);
 		journey->statement.before = sm_joined_nest(session);
 	}
+	journey->statement.first = (session->in_this++ == 0 &&
+								(session->savepoints == NIL || sm_session_bound(session)));
+}
+
+/* SM_ODD_STALE: no transaction is lost by beginning it once more. */
+void
+sm_journey_again(SmSession *session, SmJourney *journey)
+{
+	sm_conn_cleanup(session->conn, "ROLLBACK", cleanup_deadline(session));
+	begin_with(session, journey);
+	journey->statement.first = false;
 }
 
 /*
@@ -557,8 +635,8 @@ enter_with(SmSession *session, Journey *journey)
  * sent, or a BEGIN that failed, must not count as done.  The connection is
  * left to the end of the (sub)transaction.  Never throws.
  */
-static void
-arrived_not(SmSession *session, const Journey *journey)
+void
+sm_journey_failed(SmSession *session, const SmJourney *journey)
 {
 	SmConn	   *conn = session->conn;
 	bool		unsent = journey->statement.begin != NULL || journey->statement.before != NIL;
@@ -584,7 +662,7 @@ enter_transaction(SmSession *session)
 	List	   *commands = NIL;
 
 	if (session->state == SM_SESSION_IDLE)
-		start_transaction(session);
+		start_transaction(session, NULL);
 	else if (sm_session_bound(session))
 		commands = sm_joined_nest(session);
 	if (commands != NIL)
@@ -593,8 +671,8 @@ enter_transaction(SmSession *session)
 }
 
 /* After a statement: it must not have ended the transaction. */
-static void
-check_transaction(SmSession *session, SmOdd odd)
+void
+sm_session_check_transaction(SmSession *session, SmOdd odd)
 {
 	if (odd == SM_ODD_TRANSACTION_CONTROL ||
 		session->engine->driver->status(session->conn) == PQTRANS_IDLE)
@@ -608,32 +686,27 @@ check_transaction(SmSession *session, SmOdd odd)
 }
 
 static uint64
-execute_in_transaction(SmSession *session, Journey *journey, SmSink *sink)
+execute_in_transaction(SmSession *session, SmJourney *journey, SmSink *sink)
 {
 	SmStatement *statement = &journey->statement;
 	SmEngine   *engine = session->engine;
 	SmOdd		odd;
 	uint64		count;
 
-	enter_with(session, journey);
-	statement->first = (session->in_this++ == 0 &&
-						(session->savepoints == NIL || sm_session_bound(session)));
+	sm_journey_enter(session, journey, NULL);
 	count = engine->driver->execute(session->conn, statement, sink, &odd);
 	if (odd == SM_ODD_STALE)
 	{
-		/* no transaction is lost by beginning it once more */
-		sm_conn_cleanup(session->conn, "ROLLBACK", cleanup_deadline(session));
-		begin_with(session, journey);
-		statement->first = false;
+		sm_journey_again(session, journey);
 		count = engine->driver->execute(session->conn, statement, sink, &odd);
 	}
-	check_transaction(session, odd);
+	sm_session_check_transaction(session, odd);
 	return count;
 }
 
 /* Does a statement of the session, which is in no transaction, begin one? */
-static bool
-begins_none(const SmSession *session)
+bool
+sm_session_begins_none(const SmSession *session)
 {
 	return session->state == SM_SESSION_IDLE &&
 		(session->options.transaction == SM_TXN_AUTOCOMMIT ||
@@ -648,15 +721,15 @@ uint64
 sm_session_execute(SmSession *session, const char *sql, const SmParams *params,
 				   SmSink *sink)
 {
-	Journey		journey = {.statement = {.sql = sql, .params = params}};
+	SmJourney	journey = {.statement = {.sql = sql, .params = params}};
 	uint64		count = 0;
 
-	check_usable(session);
+	sm_session_check_usable(session);
 	session->statements++;
 	session->running++;
 	PG_TRY();
 	{
-		if (begins_none(session))
+		if (sm_session_begins_none(session))
 			count = execute_alone(session->engine, &session->options, sql, params, sink);
 		else
 			count = execute_in_transaction(session, &journey, sink);
@@ -664,7 +737,7 @@ sm_session_execute(SmSession *session, const char *sql, const SmParams *params,
 	PG_CATCH();
 	{
 		session->running--;
-		arrived_not(session, &journey);
+		sm_journey_failed(session, &journey);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -728,7 +801,7 @@ work_in_transaction(SmSession *session, SmWork work, void *arg)
 	enter_transaction(session);
 	session->in_this++;
 	count = work(session->conn, arg, &odd);
-	check_transaction(session, odd);
+	sm_session_check_transaction(session, odd);
 	return count;
 }
 
@@ -742,12 +815,12 @@ sm_session_work(SmSession *session, SmWork work, void *arg)
 {
 	uint64		count = 0;
 
-	check_usable(session);
+	sm_session_check_usable(session);
 	session->statements++;
 	session->running++;
 	PG_TRY();
 	{
-		if (begins_none(session))
+		if (sm_session_begins_none(session))
 			count = work_alone(session->engine, &session->options, work, arg);
 		else
 			count = work_in_transaction(session, work, arg);

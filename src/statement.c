@@ -82,8 +82,11 @@ choose_step(SmRun *run)
 		run->step = SM_RUN_PREPARING;
 		return;
 	}
+	/* what would cost a round trip to make room is not kept, then */
 	run->entry = sm_statement_find(run->conn, run->statement->sql, run->wire.n,
-								   run->wire.types, run->deadline, &seen);
+								   run->wire.types, run->wait ? run->deadline : 0, &seen);
+	if (run->statement->one_flight && run->entry != NULL && !run->entry->prepared)
+		run->entry = NULL;
 	if (run->entry == NULL && needs_shape(run))
 	{
 		memset(&run->unnamed, 0, sizeof(run->unnamed));
@@ -147,6 +150,17 @@ send_statement(SmRun *run)
 		sm_reader_wants_binary(run->sink->reader, run->conn, entry->nfields, entry->fields);
 	return PQsendQueryPrepared(run->conn->pg, entry->name, wire->n, wire->values,
 							   wire->lengths, wire->formats, binary);
+}
+
+/* What the driver wants to be done in a round trip of its own. */
+static void
+send_set_up(SmRun *run)
+{
+	const char *sql = run->statement->set_up;
+
+	run->step = SM_RUN_SETTING_UP;
+	sm_remote_begin(run->conn, false);
+	sm_remote_sent(run->conn, PQsendQuery(run->conn->pg, sql), run->wait, sql, run->deadline);
 }
 
 /* Send what the present step is for, and what is to be done before it. */
@@ -346,7 +360,7 @@ take_result(SmRun *run, PGresult *res)
 		case PGRES_COMMAND_OK:
 			take_end(run, res);
 			/* it returns no rows at all: for a declared shape a mismatch */
-			if (needs_shape(run))
+			if (needs_shape(run) && !run->sink->counts)
 				check_shape(run, 0);
 			break;
 		case PGRES_EMPTY_QUERY:
@@ -380,6 +394,7 @@ take_any(SmRun *run, PGresult *res)
 	{
 		MemoryContext old = MemoryContextSwitchTo(run->cxt);
 
+		run->described = true;
 		sm_statement_described(run->conn, run->entry, res,
 							   needs_shape(run) && run->sink->reader == NULL);
 		MemoryContextSwitchTo(old);
@@ -421,6 +436,15 @@ forget(SmRun *run)
 	run->entry = NULL;
 }
 
+/* Does the statement return what the sink's reader is for? */
+static bool
+fits(const SmRun *run)
+{
+	int			nfields = run->entry->nfields;
+
+	return nfields == run->sink->reader->desc->natts || (nfields == 0 && run->sink->counts);
+}
+
 /*
  * Send the next flight.  Where the shape of the rows matters, it is known
  * before the statement itself goes: it must be the declared one, or the sink
@@ -431,6 +455,13 @@ launch(SmRun *run)
 {
 	SmSink	   *sink = run->sink;
 
+	if (run->step == SM_RUN_RUNNING && needs_shape(run) && sink->reader != NULL &&
+		!run->described && !fits(run))
+	{
+		/* so it was when it was prepared: is it still so? */
+		forget(run);
+		choose_step(run);
+	}
 	if (run->step == SM_RUN_RUNNING && needs_shape(run))
 	{
 		if (sink->reader == NULL)
@@ -440,7 +471,8 @@ launch(SmRun *run)
 			sink->describe(sink, run->entry->shape);
 			MemoryContextSwitchTo(old);
 		}
-		check_shape(run, run->entry->nfields);
+		if (!fits(run))
+			check_shape(run, run->entry->nfields);
 	}
 	send_flight(run);
 }
@@ -451,7 +483,14 @@ end_flight(SmRun *run)
 {
 	SmConn	   *conn = run->conn;
 
-	if (run->step == SM_RUN_PREPARING && conn->error == NULL && conn->state == SM_CONN_READY)
+	bool		good = conn->error == NULL && conn->state == SM_CONN_READY;
+
+	if (run->step == SM_RUN_SETTING_UP && good)
+	{
+		sm_remote_is_set_up(conn, run->statement->defaults);
+		choose_step(run);
+	}
+	else if (run->step == SM_RUN_PREPARING && good)
 	{
 		run->entry->prepared = true;
 		run->step = run->statement->cursor != NULL ? SM_RUN_DONE : SM_RUN_RUNNING;
@@ -501,8 +540,40 @@ sm_run_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink, boo
 	sm_wire_init(&run->wire, statement->params);
 	sm_wire_encode(&run->wire, statement->params, conn);
 	echo(run);
-	choose_step(run);
-	launch(run);
+	if (unlikely(statement->set_up != NULL))
+		send_set_up(run);
+	else
+	{
+		choose_step(run);
+		launch(run);
+	}
+}
+
+/*
+ * Without taking anything of it away: has the statement come so far that
+ * sm_run_advance() has its first row, or its end?  What is done before it is.
+ */
+bool
+sm_run_peek(SmRun *run)
+{
+	SmConn	   *conn = run->conn;
+
+	while (!run->peeked && run->step != SM_RUN_DONE && conn->state == SM_CONN_BUSY)
+	{
+		if (!sm_remote_take(conn))
+			return false;
+		if (conn->result == NULL ||
+			(run->step == SM_RUN_RUNNING && conn->ended >= run->nbefore))
+		{
+			run->peeked = true;
+			/* whoever settles it instead of reading it is to know this, too */
+			if (PQresultErrorField(conn->result, PG_DIAG_SQLSTATE) != NULL)
+				conn->failed = true;
+		}
+		else
+			take_any(run, conn->result);
+	}
+	return true;
 }
 
 /*
@@ -521,9 +592,11 @@ sm_run_advance(SmRun *run)
 	{
 		SmConn	   *conn = run->conn;
 
-		if (conn->state == SM_CONN_BUSY)
+		if (conn->state == SM_CONN_BUSY || run->peeked)
 		{
-			if (run->wait)
+			if (unlikely(run->peeked))
+				run->peeked = false;
+			else if (run->wait)
 				(void) sm_remote_next(conn, run->statement->sql, run->deadline);
 			else
 				arrived = sm_remote_take(conn);

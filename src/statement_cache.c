@@ -120,7 +120,8 @@ forget_entry(SmStatementCache *cache, SmStatementEntry *entry)
  *
  * The server has to forget what it prepared.  In a transaction that is not
  * tried, as it may fail and would take the transaction with it; outside of one
- * a failure means that the server does not have the statement anyway.
+ * a failure means that the server does not have the statement anyway.  Nor is
+ * it tried without a deadline (0), by those who cannot wait.
  */
 static bool
 make_room(SmConn *conn, int limit, TimestampTz deadline)
@@ -133,7 +134,7 @@ make_room(SmConn *conn, int limit, TimestampTz deadline)
 
 		if (entry->prepared)
 		{
-			if (PQtransactionStatus(conn->pg) != PQTRANS_IDLE)
+			if (PQtransactionStatus(conn->pg) != PQTRANS_IDLE || deadline == 0)
 				return false;
 			PQclear(sm_remote_run(conn, psprintf("DEALLOCATE %s", entry->name), false,
 								  deadline));

@@ -68,7 +68,7 @@ sm_textmode_begin(bool names_objects, bool has_money)
 }
 
 /*
- * The same for reading text in sm_remote_setup()'s form while the user's own
+ * The same for reading text in sm_remote_setup_commands()'s form while the user's own
  * code runs, too: only what that text needs.  Dates in ISO form and intervals
  * in PostgreSQL's are read alike whatever the style.
  */

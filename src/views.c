@@ -176,6 +176,8 @@ sm_sessions_list(PG_FUNCTION_ARGS)
 		if (session->conn != NULL &&
 			engine->driver->status(session->conn) == PQTRANS_INERROR)
 			state = "in failed transaction";
+		if (session->sent != NULL)
+			state = "sent";
 		add_session(&row, session);
 		add_text(&row, engine->label);
 		add_role(&row, engine->key.roleid);

@@ -46,6 +46,33 @@ abort_command(SmSession *session, SubTransactionId subid)
 }
 
 /*
+ * Was what runs on this connection begun in the (sub)transaction that aborts?
+ * A statement that was sent in a held session before is none of its business.
+ */
+static bool
+concerns(const SmConn *conn, SubTransactionId subid)
+{
+	if (subid == InvalidSubTransactionId)
+		return conn->session == NULL || !conn->session->survives || conn->session->used;
+	return conn->subid == subid;
+}
+
+/* What a session was doing may have been stopped: what is left of it? */
+static void
+note_stopped(SmSession *session, TimestampTz deadline)
+{
+	if (session->sent != NULL && session->conn->state != SM_CONN_BUSY)
+	{
+		bool		alone = session->sent->alone;
+
+		sm_session_forget_sent(session);
+		if (alone)
+			sm_session_forget_transaction(session, deadline);
+	}
+	sm_session_note_loss(session);
+}
+
+/*
  * An error has ended a (sub)transaction.  Connections that were checked out
  * for a call inside it go back, those of sessions take back what belongs to it
  * or, at least, stop what they were doing.  What then becomes of the sessions
@@ -61,7 +88,7 @@ settle_connections(SubTransactionId subid)
 	dlist_foreach_modify(iter, &sm_checked_out)
 	{
 		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
-		bool		inside = subid == InvalidSubTransactionId || conn->subid == subid;
+		bool		inside = concerns(conn, subid);
 		const char *command = conn->session != NULL ? abort_command(conn->session, subid) :
 			inside ? "ROLLBACK" : NULL;
 
@@ -77,7 +104,7 @@ settle_connections(SubTransactionId subid)
 		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
 
 		if (conn->session != NULL)
-			sm_session_note_loss(conn->session);
+			note_stopped(conn->session, deadline);
 		else if (subid == InvalidSubTransactionId || conn->subid == subid)
 			sm_pool_checkin(conn, deadline);
 	}
@@ -145,8 +172,10 @@ before_commit(void)
 	{
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
 
-		if (!session->options.hold && !sm_session_bound(session))
-			sm_session_end(session, deadline);
+		if (session->options.hold || sm_session_bound(session))
+			continue;
+		sm_session_forget_sent(session);
+		sm_session_end(session, deadline);
 	}
 	/* last, as close to the local commit as can be */
 	sm_bound_before_commit();
@@ -421,6 +450,10 @@ sm_reset(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("cannot reset while an engine callback is running")));
+	if (sm_gathers > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot reset while a statement is running")));
 	dlist_foreach(iter, &sm_checked_out)
 	{
 		if (dlist_container(SmConn, node, iter.cur)->session == NULL)
@@ -446,7 +479,12 @@ sm_reset(void)
 		sm_conns_gather(&conns, dlist_container(SmConn, node, iter.cur), "ROLLBACK");
 	deadline = sm_conns_clean(&conns);
 	while (!dlist_is_empty(&sm_sessions))
-		sm_session_end(dlist_head_element(SmSession, node, &sm_sessions), deadline);
+	{
+		SmSession  *session = dlist_head_element(SmSession, node, &sm_sessions);
+
+		sm_session_forget_sent(session);
+		sm_session_end(session, deadline);
+	}
 	sm_engine_drop_all(false);
 	sm_idle_stop();
 }

@@ -1,0 +1,446 @@
+/*-------------------------------------------------------------------------
+ *
+ * async.c
+ *		Statements that are sent now and received later.
+ *
+ * A session has at most one, session->sent, and meanwhile nothing else can be
+ * done in it but to receive it, to cancel it, or to give it up.  All that it
+ * needs is a copy in a memory context of its own; its rows stay with the
+ * target until they are received.
+ *
+ * Where the session has no transactions, the statement is alone: it commits by
+ * itself, on a connection that the session holds only until it is received.
+ *
+ * Whatever ends the session's transaction stops the statement, too (xact.c,
+ * session.c); sm_session_forget_sent() then frees it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+/* Check a connection out for it, send it, and leave it there. */
+static void
+send_it(SmSession *session, SmSent *sent)
+{
+	SmStatement *statement = &sent->journey.statement;
+	SmConn	   *conn;
+
+	statement->one_flight = true;
+	if (sent->alone)
+	{
+		conn = sm_pool_checkout(session->engine);
+		statement->autocommit = true;
+		statement->defaults = &session->options;
+	}
+	else
+	{
+		sm_journey_enter(session, &sent->journey, NULL);
+		conn = session->conn;
+	}
+	session->engine->driver->start(&sent->run, conn, statement, NULL, true);
+	sent->run.wait = false;
+	if (sent->alone)
+	{
+		conn->session = session;
+		session->conn = conn;
+	}
+}
+
+/*
+ * Send a statement without waiting for its answer.  The parameters are not
+ * needed any more when this returns.
+ */
+void
+sm_session_send(SmSession *session, const char *sql, const SmParams *params)
+{
+	MemoryContext cxt;
+	MemoryContext old;
+	SmSent	   *sent;
+
+	sm_session_check_usable(session);
+	if (session->engine->driver->start == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("statements cannot be sent to \"%s\" and received later",
+						session->engine->label),
+				 errdetail("This target runs inside the caller's transaction.")));
+	cxt = AllocSetContextCreate(TopMemoryContext, "sessmgr sent statement",
+								ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(cxt);
+	sent = palloc0(sizeof(SmSent));
+	sent->cxt = cxt;
+	sent->alone = sm_session_begins_none(session);
+	session->statements++;
+	session->running++;
+	PG_TRY();
+	{
+		sent->journey.statement.sql = pstrdup(sql);
+		sent->journey.statement.params = sm_params_copy(params);
+		send_it(session, sent);
+	}
+	PG_CATCH();
+	{
+		session->running--;
+		if (!sent->alone)
+			sm_journey_failed(session, &sent->journey);
+		MemoryContextDelete(cxt);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	session->running--;
+	session->sent = sent;
+}
+
+/* ----------
+ * Looking and waiting
+ * ----------
+ */
+
+/*
+ * Would receiving it have to wait?  Not if its first row or its end is there,
+ * nor if its time is over.
+ */
+static bool
+busy(SmSession *session)
+{
+	SmSent	   *sent = session->sent;
+
+	return sent != NULL && !sm_run_peek(&sent->run) && sm_remaining(sent->run.deadline) != 0;
+}
+
+bool
+sm_session_is_busy(SmSession *session)
+{
+	return busy(session);
+}
+
+/* The first of these sessions that has something to receive, or -1. */
+static int
+find_ready(SmSession **sessions, int n, bool *any)
+{
+	*any = false;
+	for (int i = 0; i < n; i++)
+	{
+		*any |= sessions[i]->sent != NULL;
+		if (sessions[i]->sent != NULL && !busy(sessions[i]))
+			return i;
+	}
+	return -1;
+}
+
+/*
+ * Raise 40P01 if none of them can ever be ready.  If there are several, it
+ * takes all of them to keep this backend waiting, so that others cannot be
+ * told that it waits for each.
+ */
+static void
+look_for_deadlock(SmSession **sessions, int n, SmWatch *watch)
+{
+	char	   *detail = NULL;
+	SmSession  *blocked = NULL;
+
+	if (!sm_deadlock_due(watch))
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		if (sessions[i]->sent == NULL)
+			continue;
+		detail = sm_deadlock_find(sessions[i]->conn, watch, n == 1);
+		if (detail == NULL)
+			return;
+		blocked = sessions[i];
+	}
+	sm_deadlock_end(watch);
+	sm_deadlock_report(blocked->conn, detail, blocked->sent->journey.statement.sql);
+}
+
+/*
+ * Wait until one of the sessions has something to receive: which one, or -1 if
+ * the deadline comes, or if none has been sent anything.  Throws for interrupts
+ * and deadlocks; what was sent goes on.
+ */
+static int
+wait_for_any(SmSession **sessions, int n, TimestampTz deadline, SmWaits *waits,
+			 SmWatch *watch)
+{
+	int			found;
+	bool		any;
+
+	while ((found = find_ready(sessions, n, &any)) < 0 && any)
+	{
+		TimestampTz until = deadline;
+		long		timeout;
+
+		sm_waits_clear(waits);
+		for (int i = 0; i < n; i++)
+		{
+			SmSession  *session = sessions[i];
+
+			if (session->sent == NULL)
+				continue;
+			until = Min(until, session->sent->run.deadline);
+			sm_waits_want(waits, i, PQsocket(session->conn->pg), sm_remote_events(session->conn));
+		}
+		timeout = sm_remaining(until);
+		if (timeout == 0)
+		{
+			if (until == deadline)
+				break;
+			continue;
+		}
+		sm_waits_wait(waits, sm_deadlock_wait(watch, timeout), sm_wait_command);
+		CHECK_FOR_INTERRUPTS();
+		look_for_deadlock(sessions, n, watch);
+	}
+	sm_deadlock_end(watch);
+	return found;
+}
+
+int
+sm_sessions_wait_any(SmSession **sessions, int n, TimestampTz deadline)
+{
+	SmWaits		waits;
+	SmWatch		watch = {0};
+	volatile int found = -1;
+
+	sm_waits_init(&waits, n);
+	PG_TRY();
+	{
+		found = wait_for_any(sessions, n, deadline, &waits, &watch);
+	}
+	PG_FINALLY();
+	{
+		sm_waits_free(&waits);
+	}
+	PG_END_TRY();
+	return found;
+}
+
+/* ----------
+ * Receiving
+ * ----------
+ */
+
+/* It was received, or cannot be: the session is free again.  Never throws. */
+static void
+forget(SmSession *session)
+{
+	SmSent	   *sent = session->sent;
+
+	session->sent = NULL;
+	MemoryContextDelete(sent->cxt);
+}
+
+/*
+ * Receiving it has failed.  Returns what has become of it if it is alone and
+ * was stopped for this; everything else is told by the error.  Never throws.
+ */
+static SmOutcome
+failed(SmSession *session)
+{
+	SmSent	   *sent = session->sent;
+	SmConn	   *conn = session->conn;
+	bool		alone = sent->alone;
+	SmOutcome	outcome = SM_OUTCOME_NONE;
+
+	if (conn->state == SM_CONN_BUSY)
+	{
+		sm_conn_cleanup(conn, NULL, sm_deadline(session->engine->options.cleanup_timeout));
+		if (alone)
+			outcome = conn->settle_outcome;
+	}
+	session->sent = NULL;
+	if (alone)
+		sm_session_forget_transaction(session, SM_FROM_NOW);
+	else
+	{
+		sm_journey_failed(session, &sent->journey);
+		sm_session_note_loss(session);
+	}
+	MemoryContextDelete(sent->cxt);
+	return outcome;
+}
+
+static void
+report_lasts(const SmSession *session, const ErrorData *error, bool done)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
+			 errmsg("the outcome of a statement on \"%s\" is not known", session->engine->label),
+			 done ?
+			 errdetail("It has been done, but its answer cannot be received: %s", error->message) :
+			 errdetail("Its answer cannot be received, and the target did not answer a cancel in time: %s",
+					   error->message),
+			 errhint("Look at the target before you repeat it.")));
+}
+
+/* Run it to its end; *rows: it has returned rows, or none of them. */
+static uint64
+receive_it(SmSession *session, SmSink *sink, SmOdd *odd, bool *rows)
+{
+	SmSent	   *sent = session->sent;
+	SmRun	   *run = &sent->run;
+	uint64		count;
+
+	run->sink = sink;
+	run->declared = true;
+	run->wait = true;
+	(void) sm_run_advance(run);
+	count = sm_run_finish(run, odd);
+	if (*odd == SM_ODD_STALE)
+	{
+		MemoryContext old = MemoryContextSwitchTo(sent->cxt);
+
+		sm_journey_again(session, &sent->journey);
+		session->engine->driver->start(run, session->conn, &sent->journey.statement, sink,
+									   true);
+		MemoryContextSwitchTo(old);
+		(void) sm_run_advance(run);
+		count = sm_run_finish(run, odd);
+	}
+	*rows = run->reading;
+	return count;
+}
+
+static void
+check_sent(const SmSession *session)
+{
+	if (session->sent == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("nothing was sent in this session on \"%s\"",
+						session->engine->label),
+				 errhint("Call sessmgr.send() first. What was sent in a local subtransaction that was rolled back is gone.")));
+	if (session->running > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("a statement of this session on \"%s\" is still running",
+						session->engine->label)));
+}
+
+/*
+ * Wait for what was sent and feed its rows to sink, whose shape is declared.
+ * Returns how many rows it affected or returned; *rows tells whether it is a
+ * statement that returns rows.  Throws its error.
+ */
+uint64
+sm_session_receive(SmSession *session, SmSink *sink, bool *rows)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	ErrorData  *volatile error = NULL;
+	volatile SmOutcome outcome = SM_OUTCOME_NONE;
+	SmConn	   *conn;
+	SmOdd		odd = SM_ODD_NONE;
+	volatile uint64 count = 0;
+	bool		alone;
+
+	check_sent(session);
+	conn = session->conn;
+	alone = session->sent->alone;
+	session->used = true;
+	/* whatever is given up from here on belongs to this subtransaction */
+	conn->subid = GetCurrentSubTransactionId();
+	session->running++;
+	PG_TRY();
+	{
+		count = receive_it(session, sink, &odd, rows);
+	}
+	PG_CATCH();
+	{
+		session->running--;
+		outcome = failed(session);
+		if (outcome == SM_OUTCOME_NONE)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(cxt);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	if (error != NULL)
+		report_lasts(session, error, outcome == SM_OUTCOME_DONE);
+
+	session->running--;
+	forget(session);
+	if (alone)
+	{
+		session->conn = NULL;
+		conn->session = NULL;
+		sm_alone_ended(conn, odd);
+	}
+	else
+		sm_session_check_transaction(session, odd);
+	return count;
+}
+
+/* ----------
+ * Cancelling
+ * ----------
+ */
+
+/* It has not even answered that: nothing more is known of it. */
+static void
+report_no_answer(SmSession *session)
+{
+	SmSent	   *sent = session->sent;
+	SmConn	   *conn = session->conn;
+	SmEngine   *engine = session->engine;
+	char	   *sql = pstrdup(sent->journey.statement.sql);
+	bool		alone = sent->alone;
+
+	forget(session);
+	sm_conn_set_state(conn, SM_CONN_DEAD);
+	if (alone)
+		sm_session_forget_transaction(session, SM_FROM_NOW);
+	else
+		sm_session_note_loss(session);
+	ereport(ERROR,
+			(errcode(alone ? ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN : ERRCODE_CONNECTION_FAILURE),
+			 alone ?
+			 errmsg("the outcome of a statement on \"%s\" is not known", engine->label) :
+			 errmsg("connection to \"%s\" was dropped", engine->label),
+			 errdetail("The target has not answered a cancel within cleanup_timeout."),
+			 sm_report_context(engine, sql)));
+}
+
+static bool
+is_cancelled(const PGresult *res)
+{
+	const char *code = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+
+	return code != NULL && strcmp(code, "57014") == 0;
+}
+
+/*
+ * Cancel what was sent, if it has not ended yet.  True: it was cancelled, and
+ * receiving it raises 57014; or its rows are already on their way, and so it
+ * does unless all of them were sent.
+ */
+bool
+sm_session_cancel(SmSession *session)
+{
+	SmSent	   *sent = session->sent;
+	SmConn	   *conn = session->conn;
+	TimestampTz deadline;
+
+	if (sent == NULL)
+		return false;
+	check_sent(session);
+	session->used = true;
+	if (sm_run_peek(&sent->run) &&
+		(conn->state != SM_CONN_BUSY || PQresultStatus(conn->result) != PGRES_SINGLE_TUPLE))
+		return false;
+
+	deadline = sm_deadline(session->engine->options.cleanup_timeout);
+	/* its own timeout must not come before the answer */
+	sent->run.deadline = Max(sent->run.deadline, deadline);
+	if (!sm_remote_cancel(conn, deadline) ||
+		sm_sessions_wait_any(&session, 1, deadline) < 0)
+		report_no_answer(session);
+	return PQresultStatus(conn->result) == PGRES_SINGLE_TUPLE || is_cancelled(conn->result);
+}
