@@ -52,12 +52,13 @@ work_connect() {
 work read 'ms' "Read $(number "$read_rows") rows of (integer, float8, text, timestamptz)" \
 	'The limit takes them from libpq one by one in binary (single-row mode) and looks at none. The others count the values of each column. On two CPUs.'
 goal read ratio 2.2 'sessmgr.query'
-goal read ratio 1.5 'sessmgr.stream'
+goal read ratio 1.5 'sessmgr.stream' 'sessmgr.stream in a session'
 work_read() {
 	pin "$streams"
 	try 'C, libpq' limit read "$remote" 'SELECT * FROM numbers' "$read_rows"
 	try 'sessmgr.query' ms "$count sessmgr.query('remote', 'SELECT * FROM numbers LIMIT @n') $columns" "$read_rows" 1
 	try 'sessmgr.stream' ms "$count sessmgr.stream('remote', 'SELECT * FROM numbers LIMIT @n') $columns" "$read_rows" 1
+	try 'sessmgr.stream in a session' ms "$count sessmgr.stream(sessmgr.session_factory('remote', '{\"read_only\": true}'), 'SELECT * FROM numbers LIMIT @n') $columns" "$read_rows" 1
 	try 'dblink' ms "$count dblink(dblink_open('c'), 'SELECT * FROM numbers LIMIT @n') $columns" "$read_rows" 1
 	try 'PL/Proxy' ms "$count numbers_plproxy(@n)" "$read_rows" 1
 	try 'postgres_fdw' ms "$count (SELECT * FROM numbers_fdw LIMIT @n) r" "$read_rows" 1
