@@ -92,7 +92,10 @@ detach(SmStream *stream)
 	dlist_delete(&stream->node);
 	stream->conn = NULL;
 	if (stream->by == NULL)
+	{
+		forget_results(stream);
 		pfree(stream);
+	}
 }
 
 static void
