@@ -57,6 +57,9 @@ FROM unnest(ARRAY[
     $$kv WHERE k NOT IN (SELECT * FROM sessmgr.stream('loop', 'SELECT 1') AS s(i int))$$
 ]) WITH ORDINALITY AS u(f, n) ORDER BY n;
 SELECT how($$WITH x AS MATERIALIZED (SELECT * FROM sessmgr.stream('loop', 'SELECT 1') AS s(i int)) SELECT * FROM kv, x$$);
+SELECT how($$SELECT i + 1 FROM sessmgr.stream('loop', 'SELECT 1') AS s(i int) UNION ALL (SELECT i FROM sessmgr.stream('loop', 'SELECT 1') AS t(i int, j int) UNION ALL SELECT * FROM sessmgr.stream('loop', 'SELECT 1') AS u(i int))$$);
+SELECT how($$SELECT * FROM kv, (SELECT i FROM sessmgr.stream('loop', 'SELECT 1') AS s(i int) UNION ALL SELECT i FROM sessmgr.stream('loop', 'SELECT 1') AS t(i int)) u$$);
+SELECT how($$SELECT * FROM sessmgr.stream('loop', 'SELECT 1') AS s(i int) WHERE false$$) IS NULL AS nothing;
 SELECT how($$SELECT s FROM sessmgr.stream('loop', 'SELECT 1, 2') AS s(i int, j int)$$);
 SELECT how($$INSERT INTO numbers SELECT * FROM sessmgr.stream('loop', 'SELECT 1, 2') AS s(i int, j text)$$);
 SELECT how($$WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT r.i + 1 FROM r WHERE i < (SELECT count(*) FROM sessmgr.stream('loop', 'SELECT 1') AS s(i int))) SELECT * FROM r$$);
@@ -81,6 +84,10 @@ SELECT k FROM kv WHERE k < ANY (SELECT * FROM sessmgr.stream('loop', 'SELECT i F
 RESET enable_material;
 RESET enable_hashagg;
 RESET work_mem;
+SELECT i + 1, 'a' AS t FROM sessmgr.stream('loop', 'SELECT i, t FROM numbers WHERE i < 3 ORDER BY i') AS s(i int, t text)
+UNION ALL (SELECT i, t FROM sessmgr.stream('loop', 'SELECT i, t FROM numbers ORDER BY i') AS s(i int, t text) WHERE i > 4 LIMIT 2)
+UNION ALL SELECT i, t FROM sessmgr.stream('loop', 'SELECT i, t FROM numbers WHERE i < 3 ORDER BY i') AS s(i int, t text) WHERE i > 1;
+WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT r.i + 1 FROM r WHERE i < (SELECT max(i) FROM sessmgr.stream('loop', 'SELECT generate_series(1, 5)') AS s(i int))) SELECT count(*) FROM r;
 -- values in text form, too, and NULLs, dropped columns, no rows
 CREATE TYPE public.color AS ENUM ('red', 'green');
 CREATE TABLE public.mixed (a int, gone int, c color, n numeric, d date);

@@ -130,6 +130,15 @@ is_only_relation(const Query *query, Index rti)
 		(rti == 0 || ((const RangeTblRef *) item)->rtindex == (int) rti);
 }
 
+/* The relation that stands in FROM: a member of UNION ALL is in another one. */
+static Index
+top_relation(const PlannerInfo *root, Index rti)
+{
+	while (root->append_rel_array != NULL && root->append_rel_array[rti] != NULL)
+		rti = root->append_rel_array[rti]->parent_relid;
+	return rti;
+}
+
 /*
  * Is the query run once, whatever it is part of?  It is if nothing in it
  * depends on a query around it, and
@@ -216,14 +225,16 @@ set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *r
 
 	if (previous_set_rel_pathlist)
 		previous_set_rel_pathlist(root, rel, rti, rte);
-	if (rte->rtekind != RTE_FUNCTION || rel->reloptkind != RELOPT_BASEREL ||
-		list_length(rte->functions) != 1 || rte->funcordinality || rel->pathlist == NIL)
+	if (rte->rtekind != RTE_FUNCTION ||
+		(rel->reloptkind != RELOPT_BASEREL && rel->reloptkind != RELOPT_OTHER_MEMBER_REL) ||
+		list_length(rte->functions) != 1 || rte->funcordinality || rel->pathlist == NIL ||
+		IS_DUMMY_REL(rel))
 		return;
 	function = linitial_node(RangeTblFunction, rte->functions);
 	call = (FuncExpr *) function->funcexpr;
 	if (!IsA(call, FuncExpr) || (kind = kind_of(call->funcid)) < 0)
 		return;
-	if (!is_only_relation(root->parse, rti) || !is_run_once(root) ||
+	if (!is_only_relation(root->parse, top_relation(root, rti)) || !is_run_once(root) ||
 		!bms_is_empty(rel->lateral_relids) || contain_var_clause((Node *) call) ||
 		expression_returns_set((Node *) call->args) ||
 		needs_whole_row(rel) || !has_shape(call, &kinds[kind], function))
