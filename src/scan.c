@@ -197,8 +197,8 @@ has_shape(const FuncExpr *call, const Kind *kind, const RangeTblFunction *functi
 	return !(get_typtype(type) == TYPTYPE_DOMAIN && type_is_rowtype(type));
 }
 
-static struct Plan *plan_scan(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *path,
-							  List *tlist, List *clauses, List *custom_plans);
+static Plan *plan_scan(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *tlist,
+					   List *clauses, List *custom_plans);
 static Node *make_scan(CustomScan *cscan);
 
 static const CustomPathMethods path_methods = {
@@ -271,8 +271,8 @@ scan_columns(PlannerInfo *root, Index rti)
 	return tlist;
 }
 
-static struct Plan *
-plan_scan(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *path, List *tlist,
+static Plan *
+plan_scan(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *tlist,
 		  List *clauses, List *custom_plans)
 {
 	CustomScan *scan = makeNode(CustomScan);

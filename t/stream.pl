@@ -274,6 +274,18 @@ foreach my $mode ('joined', 'two_phase')
 	$there->value('DROP TABLE written');
 }
 
+# what is fetched ahead, and wanted no more, delays a commit no longer than that may take
+new_server($local, $remote, 'bound', "transaction 'joined', commit_timeout '1s', cleanup_timeout '3s'");
+my $slow = q(SELECT i, CASE WHEN i > 20 THEN pg_sleep(600)::text END FROM generate_series(1, 100) i);
+$psql->is('BEGIN; SELECT i FROM ' . stream(q('bound'), $slow) . ' LIMIT 1', 1, 'one row of a slow stream');
+$psql->fails('COMMIT', '57014', 'commit_timeout counts');
+nothing_there('commit_timeout');
+# and is cancelled by a rollback
+$psql->is('BEGIN; SELECT i FROM ' . stream(q('bound'), $slow) . ' LIMIT 1', 1, 'one row of a slow stream, again');
+$psql->value('ROLLBACK');
+cmp_ok($psql->{seconds}, '<', 60, 'a rollback does not wait for it');
+nothing_there('rollback');
+
 # ---- nobody waits for ever for what the same backend holds
 
 my ($host, $port) = ($local->host, $local->port);
