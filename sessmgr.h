@@ -590,6 +590,7 @@ typedef struct SmRun
 	bool		one_null;
 	bool		full;			/* the sink wants no more rows */
 	bool		peeked;			/* conn->result is still to be looked at */
+	bool		more;			/* sm_run_advance() had to stop, and can go on */
 	bool		copied;			/* it was a COPY that sent something */
 	bool		forget_all;		/* the server has forgotten all statements */
 	bool		rows;			/* for a stream: conn->result has some */
@@ -960,6 +961,50 @@ typedef struct SmGather
 	int			n;
 	SmLeg	   *legs;
 } SmGather;
+
+/* The steps of a leg (see src/gather.c). */
+typedef enum SmLegStep
+{
+	SM_LEG_HERE,
+	SM_LEG_WAITING,
+	SM_LEG_ARRIVING,
+	SM_LEG_RUNNING,
+	SM_LEG_STOPPING,
+	SM_LEG_ENDED
+} SmLegStep;
+
+typedef struct SmGatherLeg
+{
+	SmGather   *gather;
+	SmLeg	   *result;
+	SmLegStep	step;
+	SmEngine   *engine;			/* kept by its count of users */
+	SmSession  *session;		/* in whose transaction it is, or NULL: alone */
+	SmConn	   *conn;			/* while it is checked out for this leg */
+	bool		lasts;			/* it commits by itself, and is not read only */
+	bool		started;		/* its session is told that it is running */
+	SmJourney	journey;
+	SmRun		run;
+	TimestampTz deadline;		/* of the present step */
+	bool		ready;			/* its socket is, or it is not known yet */
+	bool		more;			/* it has not done all that it can */
+	bool		cancel_ready;
+	ErrorData  *reason;			/* why it is STOPPING, NULL: its timeout */
+	const char *deadlock;		/* the detail, if there is one */
+} SmGatherLeg;
+
+typedef struct SmGatherState
+{
+	SmGather   *gather;
+	SmGatherLeg *legs;
+	int			n;
+	MemoryContext cxt;
+	struct ResourceOwnerData *owner;
+	SmWaits		waits;
+	SmWatch		watch;
+} SmGatherState;
+
+typedef void (*SmLegFunction) (SmGatherState *state, SmGatherLeg *leg);
 
 /* ----------
  * Models
@@ -1400,6 +1445,14 @@ extern void sm_bound_after_commit(void);
 extern void sm_sessions_commit(SmSession **sessions, int n);
 extern const char *sm_bound_abort_command(SmSession *session);
 extern void sm_bound_aborted(const SmSession *session);
+
+/* in src/gather_leg.c */
+extern bool sm_leg_attempt(SmGatherState *state, SmGatherLeg *leg, SmLegFunction step);
+extern void sm_leg_open(SmGatherState *state, SmGatherLeg *leg);
+extern void sm_leg_run_here(SmGatherState *state, SmGatherLeg *leg);
+extern void sm_leg_unstart(SmGatherLeg *leg);
+extern void sm_leg_stop(SmGatherState *state, SmGatherLeg *leg, ErrorData *reason);
+extern void sm_leg_go_on(SmGatherState *state, SmGatherLeg *leg);
 
 /* in src/gather.c */
 extern int	sm_gathers;

@@ -32,6 +32,9 @@
 #include "mb/pg_wchar.h"
 #include "utils/memutils.h"
 
+/* results in one go, for those who do not wait */
+#define MAX_AT_ONCE		1000
+
 static void
 echo(const SmRun *run)
 {
@@ -578,7 +581,9 @@ sm_run_peek(SmRun *run)
 
 /*
  * Go on with a statement as far as what has arrived allows, or, if that was
- * said at its start, to its end.  True: it has ended.
+ * said at its start, to its end.  True: it has ended.  A caller who has others
+ * to look after, too, gets back after so many results; run->more then tells
+ * that no arrival is to be waited for.
  */
 bool
 sm_run_advance(SmRun *run)
@@ -587,10 +592,19 @@ sm_run_advance(SmRun *run)
 	int			level = reader == NULL ? sm_textmode_begin(false, false) :
 		sm_textmode_begin(reader->names_objects, reader->has_money);
 	bool		arrived = true;
+	int			n = 0;
 
+	run->more = false;
 	while (arrived && run->step != SM_RUN_DONE)
 	{
 		SmConn	   *conn = run->conn;
+
+		if (!run->wait && ++n > MAX_AT_ONCE)
+		{
+			run->more = true;
+			arrived = false;
+			break;
+		}
 
 		if (conn->state == SM_CONN_BUSY || run->peeked)
 		{

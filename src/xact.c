@@ -423,6 +423,7 @@ sm_enter(void)
 	{
 		dlist_init(&sm_sessions);
 		sm_factories_abandon();
+		sm_gathers = 0;
 		exit_registered = false;
 	}
 	exited = false;
