@@ -264,4 +264,19 @@ thaw();
 	$psql->quit;
 }
 
+# ---- rows that keep coming hold up neither the others nor a cancel
+
+{
+	my $psql = psql($local);
+	$psql->value("SET statement_timeout = '1s'");
+	foreach my $function ('query_all', 'execute_all')
+	{
+		my $as = $function eq 'query_all' ? 'AS t(target text, n bigint)' : '';
+		$psql->fails("SELECT count(*) FROM sessmgr.$function('{good1,good2}', 'SELECT n FROM generate_series(1, 100000000000) n') $as",
+			'57014', "$function: an endless result is cancelled");
+	}
+	ends('generate_series', 'and ends over there');
+	$psql->quit;
+}
+
 done_testing();
