@@ -244,6 +244,9 @@ SELECT read_on(:'s', 'SELECT sessmgr.execute($1, ''DELETE FROM mine WHERE i = 0'
 SELECT read_on(:'s', 'SELECT count(*) FROM sessmgr.stream($1, ''SELECT i FROM mine ORDER BY i'') AS s(i int)');
 SELECT read_on(:'s', 'SELECT read_on($1, ''SELECT read_on($1, ''''SELECT sessmgr.scalar($1, ''''''''SELECT 1'''''''')'''')'')');
 SELECT read_on(:'s', 'SELECT sessmgr.begin_nested($1)');
+SELECT read_on(:'s', 'SELECT sessmgr.send($1, ''SELECT 7'')');
+SELECT try(format('SELECT read_on(%L, '''')', :'s'));
+SELECT * FROM sessmgr.receive(:'s') AS r(i int);
 SELECT cursors(:'s');
 -- errors of the stream, and of others
 SELECT sessmgr.begin_nested(:'s') AS a \gset
