@@ -1403,6 +1403,8 @@ extern void sm_idle_block_ends(void);
 extern dlist_head sm_sessions;
 extern SmSession *sm_session_open(SmEngine *engine, const SmSessionOptions *options);
 extern SmSession *sm_session_from_handle(uint64 id, bool missing_ok);
+extern SmSession *sm_session_of_one_liners(SmEngine *engine);
+extern SmSession *sm_session_of_work(SmEngine *engine);
 extern void sm_session_begin(SmSession *session);
 extern void sm_session_commit(SmSession *session);
 extern void sm_session_rollback(SmSession *session);
@@ -1412,8 +1414,18 @@ extern void sm_session_release(SmSession *session, int savepoint);
 extern void sm_session_rollback_to(SmSession *session, int savepoint);
 extern bool sm_session_in_transaction(SmSession *session);
 extern void sm_session_check_usable(SmSession *session);
+extern List *sm_session_beginning(SmSession *session, SmSessionOptions *options);
+extern void sm_session_activate(SmSession *session, SmConn *conn);
+extern void sm_session_start(SmSession *session, SmConn *conn);
+extern TimestampTz sm_session_cleanup_deadline(const SmSession *session);
+extern void sm_session_note_loss(SmSession *session);
+extern void sm_session_forget_sent(SmSession *session);
+extern void sm_session_forget_transaction(SmSession *session, TimestampTz deadline);
+extern void sm_session_abandon_transaction(SmSession *session, TimestampTz deadline);
+extern void sm_session_end(SmSession *session, TimestampTz deadline);
+
+/* in src/work.c */
 extern bool sm_session_begins_none(const SmSession *session);
-extern SmSession *sm_session_of_work(SmEngine *engine);
 extern void sm_session_check_transaction(SmSession *session, SmOdd odd);
 extern void sm_journey_enter(SmSession *session, SmJourney *journey, SmConn *conn);
 extern void sm_journey_again(SmSession *session, SmJourney *journey);
@@ -1425,11 +1437,6 @@ extern uint64 sm_engine_execute(SmEngine *engine, const char *sql,
 								const SmParams *params, SmSink *sink);
 extern uint64 sm_session_work(SmSession *session, SmWork work, void *arg);
 extern uint64 sm_engine_work(SmEngine *engine, SmWork work, void *arg);
-extern void sm_session_note_loss(SmSession *session);
-extern void sm_session_forget_sent(SmSession *session);
-extern void sm_session_forget_transaction(SmSession *session, TimestampTz deadline);
-extern void sm_session_abandon_transaction(SmSession *session, TimestampTz deadline);
-extern void sm_session_end(SmSession *session, TimestampTz deadline);
 
 /* in src/async.c */
 extern void sm_session_send(SmSession *session, const char *sql, const SmParams *params);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * session.c
- *		Sessions: a unit of work on one engine, and one-liners without one.
+ *		Sessions: a unit of work on one engine.
  *
  * A session holds a connection exactly while it is ACTIVE, in a transaction on
  * its target.  States:
@@ -66,9 +66,9 @@ sm_session_open(SmEngine *engine, const SmSessionOptions *options)
 	return session;
 }
 
-/* The session of an engine's one-liners in this local transaction. */
-static SmSession *
-one_liners(SmEngine *engine)
+/* The session of an engine's one-liners in this local transaction, if it binds them. */
+SmSession *
+sm_session_of_one_liners(SmEngine *engine)
 {
 	if (engine->joined == NULL)
 	{
@@ -101,7 +101,7 @@ sm_session_of_work(SmEngine *engine)
 	SmSessionOptions options = engine->session;
 
 	if (options.transaction >= SM_TXN_JOINED && engine->driver->remote)
-		return one_liners(engine);
+		return sm_session_of_one_liners(engine);
 	options.hold = false;
 	options.transaction = SM_TXN_MANUAL;
 	return new_session(engine, &options);
@@ -203,8 +203,9 @@ sm_session_abandon_transaction(SmSession *session, TimestampTz deadline)
 	sm_session_forget_transaction(session, deadline);
 }
 
-static TimestampTz
-cleanup_deadline(const SmSession *session)
+/* When a clean-up that begins now must have ended. */
+TimestampTz
+sm_session_cleanup_deadline(const SmSession *session)
 {
 	return sm_deadline(session->engine->options.cleanup_timeout);
 }
@@ -233,7 +234,7 @@ sm_session_close(SmSession *session)
 		/* its work is the local transaction's: it stays until that ends */
 		if (session->sent != NULL)
 		{
-			sm_conn_cleanup(session->conn, NULL, cleanup_deadline(session));
+			sm_conn_cleanup(session->conn, NULL, sm_session_cleanup_deadline(session));
 			sm_session_forget_sent(session);
 			sm_session_note_loss(session);
 		}
@@ -245,7 +246,7 @@ sm_session_close(SmSession *session)
 		session->options.hold = 0;
 		return;
 	}
-	sm_session_end(session, cleanup_deadline(session));
+	sm_session_end(session, sm_session_cleanup_deadline(session));
 }
 
 /* ----------
@@ -301,8 +302,8 @@ sm_session_check_usable(SmSession *session)
 }
 
 /* What the session's transaction, about to begin, is to begin with. */
-static List *
-beginning(SmSession *session, SmSessionOptions *options)
+List *
+sm_session_beginning(SmSession *session, SmSessionOptions *options)
 {
 	if (sm_session_bound(session))
 		return sm_joined_begin(session, options);
@@ -310,8 +311,9 @@ beginning(SmSession *session, SmSessionOptions *options)
 	return NIL;
 }
 
-static void
-become_active(SmSession *session, SmConn *conn)
+/* Its transaction is beginning on this connection. */
+void
+sm_session_activate(SmSession *session, SmConn *conn)
 {
 	conn->session = session;
 	session->conn = conn;
@@ -322,17 +324,17 @@ become_active(SmSession *session, SmConn *conn)
  * Begin a transaction now, in a round trip of its own, on a connection that was
  * checked out for it, or NULL.
  */
-static void
-start_transaction(SmSession *session, SmConn *conn)
+void
+sm_session_start(SmSession *session, SmConn *conn)
 {
 	SmSessionOptions options;
 	List	   *then;
 
 	if (conn == NULL)
 		conn = sm_pool_checkout(session->engine);
-	then = beginning(session, &options);
+	then = sm_session_beginning(session, &options);
 	session->engine->driver->begin(conn, &options, then);
-	become_active(session, conn);
+	sm_session_activate(session, conn);
 	if (session->options.transaction == SM_TXN_TWO_PHASE)
 		sm_twophase_register(session);
 }
@@ -349,7 +351,7 @@ sm_session_begin(SmSession *session)
 				 errmsg("this session on \"%s\" is already in a transaction",
 						session->engine->label),
 				 errhint("A session begins one by itself with its first statement.")));
-	start_transaction(session, NULL);
+	sm_session_start(session, NULL);
 }
 
 /*
@@ -391,7 +393,7 @@ sm_session_commit(SmSession *session)
 		(session->state == SM_SESSION_ACTIVE &&
 		 session->engine->driver->status(session->conn) == PQTRANS_INERROR))
 	{
-		sm_session_abandon_transaction(session, cleanup_deadline(session));
+		sm_session_abandon_transaction(session, sm_session_cleanup_deadline(session));
 		ereport(ERROR,
 				(errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
 				 errmsg("the transaction of this session on \"%s\" had failed and was rolled back",
@@ -412,7 +414,7 @@ sm_session_rollback(SmSession *session)
 	check_unbound(session);
 	if (!session->engine->driver->remote)
 		session->engine->driver->command(NULL, "ROLLBACK", SM_COMMAND_PLAIN);
-	sm_session_abandon_transaction(session, cleanup_deadline(session));
+	sm_session_abandon_transaction(session, sm_session_cleanup_deadline(session));
 }
 
 bool
@@ -447,7 +449,7 @@ sm_session_begin_nested(SmSession *session)
 	if (!session->engine->driver->remote)
 		savepoint_command(session, "SAVEPOINT", savepoint, SM_COMMAND_PLAIN);
 	if (session->state == SM_SESSION_IDLE)
-		start_transaction(session, NULL);
+		sm_session_start(session, NULL);
 
 	/*
 	 * Remembered first: after the command nothing may fail.  If the command
@@ -510,336 +512,4 @@ sm_session_rollback_to(SmSession *session, int savepoint)
 	place = find_savepoint(session, savepoint);
 	savepoint_command(session, "ROLLBACK TO SAVEPOINT", savepoint, SM_COMMAND_ROLLBACK_TO);
 	sm_savepoints_truncate(session, place + 1);
-}
-
-/* ----------
- * Statements
- * ----------
- */
-static void
-report_transaction_control(const SmEngine *engine, bool bound)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-			 errmsg("transaction control cannot be given to \"%s\" as a statement",
-					engine->label),
-			 engine->driver->remote ?
-			 errdetail("It has been carried out, and whatever transaction was open after it was rolled back.") : 0,
-			 bound ? errhint("The transaction there ends with the local one.") :
-			 errhint("Use sessmgr.begin(), commit(), rollback(), begin_nested(), release() and rollback_to().")));
-}
-
-/*
- * A stream in a transaction just for it, on a connection that stays with it.
- * Read only: as its reader may stop early, it must have no effect.
- */
-static void
-start_stream(SmEngine *engine, const SmSessionOptions *options, const char *sql,
-			 const SmParams *params, SmSink *sink)
-{
-	SmSessionOptions begin = *options;
-	SmStatement statement = {
-		.sql = sql, .params = params, .begin = &begin, .after = "COMMIT"
-	};
-	SmOdd		odd;
-
-	begin.read_only = SM_ON;
-	sink->stream->alone = true;
-	(void) engine->driver->execute(sm_pool_checkout(engine), &statement, sink, &odd);
-}
-
-/* A statement that is its own transaction has ended: its connection goes back. */
-void
-sm_alone_ended(SmConn *conn, SmOdd odd)
-{
-	SmEngine   *engine = conn->engine;
-
-	if (odd == SM_ODD_NONE && engine->driver->remote &&
-		engine->driver->status(conn) != PQTRANS_IDLE)
-		odd = SM_ODD_TRANSACTION_CONTROL;
-	sm_pool_checkin(conn, SM_FROM_NOW);
-	if (odd == SM_ODD_TRANSACTION_CONTROL)
-		report_transaction_control(engine, false);
-}
-
-/* A statement that is its own transaction, on a connection just for it. */
-static uint64
-execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql,
-			  const SmParams *params, SmSink *sink)
-{
-	SmStatement statement = {
-		.sql = sql, .params = params, .autocommit = true, .defaults = options
-	};
-	SmOdd		odd;
-	SmConn	   *conn;
-	uint64		count;
-
-	if (sink != NULL && sink->stream != NULL && engine->driver->remote)
-	{
-		start_stream(engine, options, sql, params, sink);
-		return 0;
-	}
-	conn = sm_pool_checkout(engine);
-	count = engine->driver->execute(conn, &statement, sink, &odd);
-	sm_alone_ended(conn, odd);
-	return count;
-}
-
-static void
-begin_with(SmSession *session, SmJourney *journey)
-{
-	journey->statement.before = beginning(session, &journey->begin);
-	journey->statement.begin = &journey->begin;
-	journey->begins = true;
-}
-
-/*
- * Have a transaction, and a savepoint for each local subtransaction in it;
- * where they are missing, they are made on the way of the statement.  The
- * connection, if there is none yet, is one that was checked out for it, or
- * NULL.
- */
-void
-sm_journey_enter(SmSession *session, SmJourney *journey, SmConn *conn)
-{
-	if (session->state == SM_SESSION_IDLE &&
-		session->options.transaction == SM_TXN_TWO_PHASE)
-		start_transaction(session, conn);
-	else if (session->state == SM_SESSION_IDLE)
-	{
-		if (conn == NULL)
-			conn = sm_pool_checkout(session->engine);
-		begin_with(session, journey);
-		become_active(session, conn);
-	}
-	else if (sm_session_bound(session))
-	{
-		journey->nsavepoints = list_length(session->savepoints);
-		journey->statement.before = sm_joined_nest(session);
-	}
-	journey->statement.first = (session->in_this++ == 0 &&
-								(session->savepoints == NIL || sm_session_bound(session)));
-}
-
-/* SM_ODD_STALE: no transaction is lost by beginning it once more. */
-void
-sm_journey_again(SmSession *session, SmJourney *journey)
-{
-	sm_conn_cleanup(session->conn, "ROLLBACK", cleanup_deadline(session));
-	begin_with(session, journey);
-	journey->statement.first = false;
-}
-
-/*
- * The statement has failed.  What was to be done before it and was not even
- * sent, or a BEGIN that failed, must not count as done.  The connection is
- * left to the end of the (sub)transaction.  Never throws.
- */
-void
-sm_journey_failed(SmSession *session, const SmJourney *journey)
-{
-	SmConn	   *conn = session->conn;
-	bool		unsent = journey->statement.begin != NULL || journey->statement.before != NIL;
-
-	if (session->state != SM_SESSION_ACTIVE)
-		return;
-	if (journey->begins &&
-		(unsent || (conn->state == SM_CONN_READY &&
-					session->engine->driver->status(conn) == PQTRANS_IDLE)))
-	{
-		conn->session = NULL;
-		session->conn = NULL;
-		sm_session_forget_transaction(session, SM_FROM_NOW);
-	}
-	else if (unsent)
-		sm_joined_unsent(session, journey->nsavepoints);
-}
-
-/* The same, but at once: for work that is more than a statement. */
-static void
-enter_transaction(SmSession *session)
-{
-	List	   *commands = NIL;
-
-	if (session->state == SM_SESSION_IDLE)
-		start_transaction(session, NULL);
-	else if (sm_session_bound(session))
-		commands = sm_joined_nest(session);
-	if (commands != NIL)
-		session->engine->driver->command(session->conn, sm_commands_join(commands),
-										 SM_COMMAND_PLAIN);
-}
-
-/* After a statement: it must not have ended the transaction. */
-void
-sm_session_check_transaction(SmSession *session, SmOdd odd)
-{
-	if (odd == SM_ODD_TRANSACTION_CONTROL ||
-		session->engine->driver->status(session->conn) == PQTRANS_IDLE)
-	{
-		sm_session_abandon_transaction(session, cleanup_deadline(session));
-		/* the local transaction must not go on as if nothing was lost */
-		if (sm_session_bound(session))
-			session->state = SM_SESSION_LOST;
-		report_transaction_control(session->engine, sm_session_bound(session));
-	}
-}
-
-static uint64
-execute_in_transaction(SmSession *session, SmJourney *journey, SmSink *sink)
-{
-	SmStatement *statement = &journey->statement;
-	SmEngine   *engine = session->engine;
-	SmOdd		odd;
-	uint64		count;
-
-	sm_journey_enter(session, journey, NULL);
-	count = engine->driver->execute(session->conn, statement, sink, &odd);
-	if (odd == SM_ODD_STALE)
-	{
-		sm_journey_again(session, journey);
-		count = engine->driver->execute(session->conn, statement, sink, &odd);
-	}
-	sm_session_check_transaction(session, odd);
-	return count;
-}
-
-/* Does a statement of the session, which is in no transaction, begin one? */
-bool
-sm_session_begins_none(const SmSession *session)
-{
-	return session->state == SM_SESSION_IDLE &&
-		(session->options.transaction == SM_TXN_AUTOCOMMIT ||
-		 !session->engine->driver->remote);
-}
-
-/*
- * Run a statement in a session.  Returns the number of rows affected or
- * returned.
- */
-uint64
-sm_session_execute(SmSession *session, const char *sql, const SmParams *params,
-				   SmSink *sink)
-{
-	SmJourney	journey = {.statement = {.sql = sql, .params = params}};
-	uint64		count = 0;
-
-	sm_session_check_usable(session);
-	session->statements++;
-	session->running++;
-	PG_TRY();
-	{
-		if (sm_session_begins_none(session))
-			count = execute_alone(session->engine, &session->options, sql, params, sink);
-		else
-			count = execute_in_transaction(session, &journey, sink);
-	}
-	PG_CATCH();
-	{
-		session->running--;
-		sm_journey_failed(session, &journey);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	session->running--;
-	return count;
-}
-
-/*
- * Run a one-liner: a statement without a session, which commits by itself
- * unless the engine's mode binds it to the local transaction.
- */
-uint64
-sm_engine_execute(SmEngine *engine, const char *sql, const SmParams *params, SmSink *sink)
-{
-	if (engine->session.transaction >= SM_TXN_JOINED && engine->driver->remote)
-		return sm_session_execute(one_liners(engine), sql, params, sink);
-	return execute_alone(engine, &engine->session, sql, params, sink);
-}
-
-/* ----------
- * Other work
- * ----------
- */
-
-/* In a transaction just for it; as with COMMIT, only 08007 leaves it in doubt. */
-static uint64
-work_alone(SmEngine *engine, const SmSessionOptions *options, SmWork work, void *arg)
-{
-	const SmDriver *driver = engine->driver;
-	SmConn	   *conn = sm_pool_checkout(engine);
-	SmOdd		odd = SM_ODD_NONE;
-	uint64		count;
-
-	driver->begin(conn, options, NIL);
-	count = work(conn, arg, &odd);
-	if (odd == SM_ODD_TRANSACTION_CONTROL || driver->status(conn) == PQTRANS_IDLE)
-	{
-		sm_pool_checkin(conn, SM_FROM_NOW);
-		report_transaction_control(engine, false);
-	}
-	/* on a dead connection COMMIT would leave an unknown outcome behind */
-	if (!driver->alive(conn))
-	{
-		sm_conn_set_state(conn, SM_CONN_DEAD);
-		ereport(ERROR,
-				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("connection to \"%s\" was lost", engine->label),
-				 errdetail("COMMIT was not sent.")));
-	}
-	driver->command(conn, "COMMIT", SM_COMMAND_COMMIT);
-	sm_pool_checkin(conn, SM_FROM_NOW);
-	return count;
-}
-
-static uint64
-work_in_transaction(SmSession *session, SmWork work, void *arg)
-{
-	SmOdd		odd = SM_ODD_NONE;
-	uint64		count;
-
-	enter_transaction(session);
-	session->in_this++;
-	count = work(session->conn, arg, &odd);
-	sm_session_check_transaction(session, odd);
-	return count;
-}
-
-/*
- * Do something else than a single statement in a session's transaction, or
- * where it would have none, in one of its own.  Meanwhile the session can be
- * used for nothing else.
- */
-uint64
-sm_session_work(SmSession *session, SmWork work, void *arg)
-{
-	uint64		count = 0;
-
-	sm_session_check_usable(session);
-	session->statements++;
-	session->running++;
-	PG_TRY();
-	{
-		if (sm_session_begins_none(session))
-			count = work_alone(session->engine, &session->options, work, arg);
-		else
-			count = work_in_transaction(session, work, arg);
-	}
-	PG_CATCH();
-	{
-		session->running--;
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	session->running--;
-	return count;
-}
-
-/* The same as a one-liner. */
-uint64
-sm_engine_work(SmEngine *engine, SmWork work, void *arg)
-{
-	if (engine->session.transaction >= SM_TXN_JOINED && engine->driver->remote)
-		return sm_session_work(one_liners(engine), work, arg);
-	return work_alone(engine, &engine->session, work, arg);
 }
