@@ -171,11 +171,14 @@ SKIP:
 		'SELECT repeat(''x'', $1) || repeat(''y'', $1)', 600000000))});
 	like($psql->{last_state}, qr/^(?:54000|XX000)$/, 'a value that is too large');
 	note($psql->{last_err});
-	$psql->run(q{SELECT length(sessmgr.scalar_as(NULL::bytea, 'remote', 'SELECT $1',
+	$psql->is(q{SELECT length(sessmgr.scalar_as(NULL::bytea, 'remote', 'SELECT $1',
+		convert_to(repeat('x', 100000000), 'UTF8')))}, 100000000, '100 MB there and back in binary form');
+	new_server($local, $remote, 'as_text', q{binary 'off'});
+	$psql->run(q{SELECT length(sessmgr.scalar_as(NULL::bytea, 'as_text', 'SELECT $1',
 		convert_to(repeat('x', 600000000), 'UTF8')))});
 	like($psql->{last_state}, qr/^(?:54000|XX000)$/, 'a text form that is too large');
 	note($psql->{last_err});
-	$psql->is(q{SELECT sessmgr.scalar('remote', 'SELECT 1')}, 1, 'works again');
+	$psql->is(qq{SELECT sessmgr.scalar('$_', 'SELECT 1')}, 1, "$_ works again") foreach qw(remote as_text);
 	$psql->quit;
 }
 
