@@ -1300,8 +1300,13 @@ extern void sm_statement_described(SmConn *conn, SmStatementEntry *entry,
 extern void sm_statement_forget(SmConn *conn, SmStatementEntry *entry);
 extern void sm_statement_forget_all(SmConn *conn);
 
-/* in src/statement.c */
+/* in src/statement_result.c */
+extern bool sm_run_needs_shape(const SmRun *run);
+extern void sm_run_check_shape(const SmRun *run, int nfields);
+extern void sm_run_take(SmRun *run, PGresult *res);
 extern SmOdd sm_statement_ended(SmConn *conn, const char *tag);
+
+/* in src/statement.c */
 extern void sm_run_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink,
 						 bool wait);
 extern bool sm_run_peek(SmRun *run);

@@ -64,13 +64,6 @@ echo(const SmRun *run)
 			 buf.len > 0 ? errdetail_internal("%s", buf.data) : 0));
 }
 
-/* Must the shape of the rows fit, or be shown to the sink? */
-static bool
-needs_shape(const SmRun *run)
-{
-	return run->sink != NULL && !run->sink->first_column;
-}
-
 /* Find the statement in the cache and decide what its first flight is for. */
 static void
 choose_step(SmRun *run)
@@ -90,7 +83,7 @@ choose_step(SmRun *run)
 								   run->wire.types, run->wait ? run->deadline : 0, &seen);
 	if (run->statement->one_flight && run->entry != NULL && !run->entry->prepared)
 		run->entry = NULL;
-	if (run->entry == NULL && needs_shape(run))
+	if (run->entry == NULL && sm_run_needs_shape(run))
 	{
 		memset(&run->unnamed, 0, sizeof(run->unnamed));
 		run->entry = &run->unnamed;
@@ -98,10 +91,10 @@ choose_step(SmRun *run)
 	if (run->entry == NULL)
 		run->step = SM_RUN_RUNNING;
 	else if (run->entry->prepared &&
-			 (!needs_shape(run) || run->sink->reader != NULL || run->entry->shape != NULL))
+			 (!sm_run_needs_shape(run) || run->sink->reader != NULL || run->entry->shape != NULL))
 		run->step = SM_RUN_RUNNING;
 	else
-		run->step = (seen || needs_shape(run)) ? SM_RUN_PREPARING : SM_RUN_RUNNING;
+		run->step = (seen || sm_run_needs_shape(run)) ? SM_RUN_PREPARING : SM_RUN_RUNNING;
 }
 
 /* ----------
@@ -205,204 +198,9 @@ send_flight(SmRun *run)
 }
 
 /* ----------
- * Results
+ * From flight to flight
  * ----------
  */
-static void
-check_shape(const SmRun *run, int nfields)
-{
-	int			wanted = run->sink->reader->desc->natts;
-
-	if (nfields != wanted)
-		sm_report_shape(run->conn->engine, run->statement->sql, nfields, wanted);
-}
-
-/* The first result with rows, or with the news that there are none. */
-static void
-begin_rows(SmRun *run, const PGresult *res)
-{
-	MemoryContext old = MemoryContextSwitchTo(run->cxt);
-	SmSink	   *sink = run->sink;
-	int			nfields = PQnfields(res);
-	int			natts = sink->reader->desc->natts;
-
-	run->reading = true;
-	if (sink->first_column)
-	{
-		run->row = &run->one_value;
-		run->nulls = &run->one_null;
-	}
-	else
-	{
-		check_shape(run, nfields);
-		run->row = palloc0(Max(natts, 1) * sizeof(Datum));
-		run->nulls = palloc0(Max(natts, 1) * sizeof(bool));
-		run->rowcxt = AllocSetContextCreate(run->cxt, "sessmgr row",
-											ALLOCSET_DEFAULT_SIZES);
-	}
-	/* a first column that is not there has no rows either */
-	if (nfields == 0 && natts > 0)
-		run->full = true;
-	MemoryContextSwitchTo(old);
-}
-
-static void
-take_row(SmRun *run, const PGresult *res)
-{
-	MemoryContext old = MemoryContextSwitchTo(run->rowcxt ? run->rowcxt : run->cxt);
-
-	if (run->rowcxt != NULL)
-		MemoryContextReset(run->rowcxt);
-	sm_reader_row(run->sink->reader, run->conn, res, 0, run->row, run->nulls);
-	if (!run->sink->row(run->sink, run->row, run->nulls) || run->rowcxt == NULL)
-		run->full = true;
-	MemoryContextSwitchTo(old);
-}
-
-/* Transaction control cannot be given as text: its command tag tells. */
-static bool
-is_transaction_control(const char *tag)
-{
-	static const char *const tags[] = {
-		"BEGIN", "START TRANSACTION", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE",
-		"PREPARE TRANSACTION"
-	};
-
-	for (size_t i = 0; i < lengthof(tags); i++)
-	{
-		if (strcmp(tag, tags[i]) == 0)
-			return true;
-	}
-	return false;
-}
-
-/*
- * Does the command change what is known of the remote session?  A prepared
- * statement that is gone would cost some later transaction, a setting would
- * change values on their way.
- */
-static void
-note_reset(SmRun *run, const char *tag)
-{
-	if (strcmp(tag, "DISCARD ALL") == 0 || strcmp(tag, "DEALLOCATE ALL") == 0)
-		run->forget_all = true;
-	if (strcmp(tag, "DISCARD ALL") == 0 || strcmp(tag, "SET") == 0 ||
-		strcmp(tag, "RESET") == 0)
-	{
-		run->conn->defaults_unknown = true;
-		run->conn->set_up = false;
-	}
-	/* whoever gets the connection next would be sent what nobody reads */
-	if (strcmp(tag, "LISTEN") == 0)
-		run->conn->listens = true;
-}
-
-/*
- * The same for a statement that was run in another way, and has ended with
- * this command tag.
- */
-SmOdd
-sm_statement_ended(SmConn *conn, const char *tag)
-{
-	SmRun		run = {.conn = conn};
-
-	note_reset(&run, tag);
-	if (run.forget_all)
-		sm_statement_forget_all(conn);
-	return is_transaction_control(tag) ? SM_ODD_TRANSACTION_CONTROL : SM_ODD_NONE;
-}
-
-static void
-take_end(SmRun *run, PGresult *res)
-{
-	const char *tag = PQcmdStatus(res);
-	bool		query = strncmp(tag, "SELECT ", 7) == 0;
-
-	run->conn->completed = true;
-	run->count = 0;
-	for (const char *p = query ? tag + 7 : PQcmdTuples(res); *p >= '0' && *p <= '9'; p++)
-		run->count = run->count * 10 + (*p - '0');
-	if (likely(query))
-		return;
-	note_reset(run, tag);
-	if (is_transaction_control(tag))
-		run->odd = SM_ODD_TRANSACTION_CONTROL;
-}
-
-/* A stream reads the rows: it only has to be told that there are some. */
-static void
-take_rows(SmRun *run, PGresult *res)
-{
-	if (!run->reading)
-		check_shape(run, PQnfields(res));
-	run->reading = true;
-	run->rows = PQntuples(res) > 0;
-	if (PQresultStatus(res) == PGRES_TUPLES_OK)
-		take_end(run, res);
-}
-
-static void
-take_result(SmRun *run, PGresult *res)
-{
-	if (run->sink != NULL && run->sink->stream != NULL && sm_has_rows(res))
-	{
-		take_rows(run, res);
-		return;
-	}
-	switch (PQresultStatus(res))
-	{
-		case PGRES_SINGLE_TUPLE:
-		case PGRES_TUPLES_OK:
-			if (run->sink != NULL && !run->reading)
-				begin_rows(run, res);
-			if (PQresultStatus(res) == PGRES_TUPLES_OK)
-				take_end(run, res);
-			else if (run->sink != NULL && !run->full)
-				take_row(run, res);
-			break;
-		case PGRES_COMMAND_OK:
-			take_end(run, res);
-			/* it returns no rows at all: for a declared shape a mismatch */
-			if (needs_shape(run) && !run->sink->counts)
-				check_shape(run, 0);
-			break;
-		case PGRES_EMPTY_QUERY:
-			run->odd = SM_ODD_EMPTY;
-			break;
-		case PGRES_COPY_IN:
-		case PGRES_COPY_OUT:
-		case PGRES_COPY_BOTH:
-			run->odd = SM_ODD_COPY;
-			run->copied = (PQresultStatus(res) != PGRES_COPY_IN);
-			(void) sm_remote_settle(run->conn,
-									sm_deadline(run->conn->engine->options.cleanup_timeout));
-			break;
-		default:
-			sm_remote_keep_error(run->conn, &run->conn->error);
-			break;
-	}
-}
-
-/* A result of a flight: of which of its commands? */
-static void
-take_any(SmRun *run, PGresult *res)
-{
-	bool		good = PQresultStatus(res) == PGRES_COMMAND_OK;
-
-	if (run->step == SM_RUN_RUNNING && run->conn->ended == run->nbefore)
-		take_result(run, res);
-	else if (!good)
-		sm_remote_keep_error(run->conn, &run->conn->error);
-	else if (run->step == SM_RUN_PREPARING && run->conn->ended == run->describing)
-	{
-		MemoryContext old = MemoryContextSwitchTo(run->cxt);
-
-		run->described = true;
-		sm_statement_described(run->conn, run->entry, res,
-							   needs_shape(run) && run->sink->reader == NULL);
-		MemoryContextSwitchTo(old);
-	}
-}
 
 /*
  * Does the error say that the server no longer takes the prepared statement,
@@ -432,7 +230,7 @@ must_prepare_again(const SmRun *run)
 static void
 forget(SmRun *run)
 {
-	if (needs_shape(run) && !run->declared)
+	if (sm_run_needs_shape(run) && !run->declared)
 		run->sink->reader = NULL;
 	if (run->entry != &run->unnamed)
 		sm_statement_forget(run->conn, run->entry);
@@ -458,14 +256,14 @@ launch(SmRun *run)
 {
 	SmSink	   *sink = run->sink;
 
-	if (run->step == SM_RUN_RUNNING && needs_shape(run) && sink->reader != NULL &&
+	if (run->step == SM_RUN_RUNNING && sm_run_needs_shape(run) && sink->reader != NULL &&
 		!run->described && !fits(run))
 	{
 		/* so it was when it was prepared: is it still so? */
 		forget(run);
 		choose_step(run);
 	}
-	if (run->step == SM_RUN_RUNNING && needs_shape(run))
+	if (run->step == SM_RUN_RUNNING && sm_run_needs_shape(run))
 	{
 		if (sink->reader == NULL)
 		{
@@ -475,7 +273,7 @@ launch(SmRun *run)
 			MemoryContextSwitchTo(old);
 		}
 		if (!fits(run))
-			check_shape(run, run->entry->nfields);
+			sm_run_check_shape(run, run->entry->nfields);
 	}
 	send_flight(run);
 }
@@ -574,7 +372,7 @@ sm_run_peek(SmRun *run)
 				conn->failed = true;
 		}
 		else
-			take_any(run, conn->result);
+			sm_run_take(run, conn->result);
 	}
 	return true;
 }
@@ -615,7 +413,7 @@ sm_run_advance(SmRun *run)
 			else
 				arrived = sm_remote_take(conn);
 			if (conn->result != NULL)
-				take_any(run, conn->result);
+				sm_run_take(run, conn->result);
 		}
 		if (conn->state != SM_CONN_BUSY)
 			end_flight(run);
@@ -640,7 +438,7 @@ sm_run_pull(SmRun *run)
 			if (!sm_remote_take(conn))
 				return SM_PROGRESS_WAIT;
 			if (conn->result != NULL)
-				take_any(run, conn->result);
+				sm_run_take(run, conn->result);
 			if (run->rows)
 			{
 				run->rows = false;
