@@ -465,6 +465,19 @@ RESET ROLE;
 REVOKE USAGE ON SCHEMA sessmgr FROM regress_sm_none;
 SELECT busy();
 
+-- values mean the same when the client's encoding is another one meanwhile
+BEGIN;
+DECLARE accents CURSOR FOR
+    SELECT a = repeat(chr(233), 2)::varchar AS a, b = ARRAY[chr(233)] AS b
+      FROM sessmgr.stream('loop', 'SELECT repeat(chr(233), 2)::varchar, ARRAY[chr(233)] FROM generate_series(1, 50)') AS s(a varchar, b text[]);
+FETCH 1 FROM accents;
+SET LOCAL client_encoding = 'LATIN1';
+FETCH 1 FROM accents;
+SHOW client_encoding;
+SELECT sessmgr.scalar('loop', 'SELECT 1');
+FETCH 1 FROM accents;
+COMMIT;
+
 DROP VIEW far, near;
 DROP DOMAIN busy_int;
 DROP FUNCTION definer_cursor, definer_rows, read_on, read_bad, use_session, savepoint_and_back, savepoint_and_on, plan, how, busy, cursors;

@@ -132,6 +132,32 @@ report_length(int len)
 			 errdetail("The value has %d bytes.", len)));
 }
 
+/*
+ * The functions that read binary values convert strings from the encoding of
+ * this backend's client.  It is the database's when binary form is asked for,
+ * but may be another one before all rows are read: then set it while reading.
+ */
+static Datum
+call_receive(SmColumn *column, StringInfo buf)
+{
+	int			encoding = pg_get_client_encoding();
+	Datum		datum;
+
+	if (likely(encoding == GetDatabaseEncoding()))
+		return ReceiveFunctionCall(&column->receive, buf, column->ioparam, column->typmod);
+	(void) SetClientEncoding(GetDatabaseEncoding());
+	PG_TRY();
+	{
+		datum = ReceiveFunctionCall(&column->receive, buf, column->ioparam, column->typmod);
+	}
+	PG_FINALLY();
+	{
+		(void) SetClientEncoding(encoding);
+	}
+	PG_END_TRY();
+	return datum;
+}
+
 static Datum
 receive_value(SmColumn *column, char *value, int len)
 {
@@ -198,7 +224,7 @@ receive_value(SmColumn *column, char *value, int len)
 	buf.data = value;
 	buf.len = buf.maxlen = len;
 	buf.cursor = 0;
-	datum = ReceiveFunctionCall(&column->receive, &buf, column->ioparam, column->typmod);
+	datum = call_receive(column, &buf);
 	if (buf.cursor != buf.len)
 		report_length(len);
 	return datum;
