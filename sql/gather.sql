@@ -158,6 +158,16 @@ SELECT target, rows, sqlstate, error FROM sessmgr.execute_all('{a,b}', 'INSERT I
 SELECT target, rows, sqlstate, error FROM sessmgr.execute_all('{a,a,b}', 'INSERT INTO ga.t SELECT 1, 16 / (1 - count(*)) FROM ga.t');
 COMMIT;
 SELECT ga.committed(), ga.out();
+-- but it can go on from a savepoint set before, also where more was nested in that
+BEGIN;
+SELECT * FROM sessmgr.execute_all('{a,b}', 'INSERT INTO ga.t VALUES (1, 20)');
+SAVEPOINT s;
+SELECT target, rows, sqlstate, error FROM sessmgr.execute_all('{a,b}', 'INSERT INTO ga.t VALUES (1, 21 / 0)');
+SELECT try($$SELECT sessmgr.execute('a', 'INSERT INTO ga.t VALUES (1, 22)')$$);
+ROLLBACK TO s;
+SELECT target, rows, sqlstate, error FROM sessmgr.execute_all('{a,b}', 'INSERT INTO ga.t VALUES (1, 23)');
+COMMIT;
+SELECT ga.committed(), ga.out();
 -- in an EXCEPTION block all is as before
 BEGIN;
 SELECT * FROM sessmgr.execute_all('{a,b}', 'INSERT INTO ga.t VALUES (1, 17)');

@@ -124,6 +124,9 @@ sm_joined_nest(SmSession *session)
 
 	if (likely(mirrored_level(session) >= GetCurrentTransactionNestLevel()))
 		return NIL;
+	/* it has failed at a level above: there is none to set, nor to go back to */
+	if (session->engine->driver->status(session->conn) == PQTRANS_INERROR)
+		return NIL;
 	if (session->stale != 0)
 		commands = list_make1(psprintf("RELEASE SAVEPOINT sessmgr_%d", session->stale));
 	session->stale = 0;
