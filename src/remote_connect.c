@@ -23,18 +23,35 @@
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 
+/*
+ * Is there a descriptor for a wait set?  Making one fails without a proper
+ * SQLSTATE.
+ */
+static bool
+has_spare_descriptor(void)
+{
+	if (!AcquireExternalFD())
+		return false;
+	ReleaseExternalFD();
+	return true;
+}
+
+static void
+report_no_descriptor(const SmConn *conn)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+			 errmsg("could not connect to \"%s\"", conn->engine->label),
+			 errdetail("Too many files are open in this backend."),
+			 errhint("Raise the server's max_files_per_process and its system's limits, or keep fewer connections.")));
+}
+
 static void
 start_connection(SmConn *conn, const SmTarget *target)
 {
 	conn->fd_acquired = AcquireExternalFD();
-	/* each wait set takes another one, but fails without a proper SQLSTATE */
-	if (!conn->fd_acquired || !AcquireExternalFD())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not connect to \"%s\"", conn->engine->label),
-				 errdetail("Too many files are open in this backend."),
-				 errhint("Raise the server's max_files_per_process and its system's limits, or keep fewer connections.")));
-	ReleaseExternalFD();
+	if (!conn->fd_acquired || !has_spare_descriptor())
+		report_no_descriptor(conn);
 
 	conn->pg = PQconnectStartParams(target->keywords, target->values, false);
 	if (conn->pg == NULL)
@@ -50,6 +67,9 @@ start_connection(SmConn *conn, const SmTarget *target)
 static void
 make_waitset(SmConn *conn)
 {
+	/* others that are being made at the same time may have taken it */
+	if (!has_spare_descriptor())
+		report_no_descriptor(conn);
 	conn->waitset = sm_CreateWaitEventSet(3);
 	conn->waitset_events = WL_SOCKET_READABLE;
 	AddWaitEventToSet(conn->waitset, WL_SOCKET_READABLE, PQsocket(conn->pg), NULL, NULL);

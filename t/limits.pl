@@ -49,6 +49,15 @@ foreach my $files (80, 83)
 	is(descriptors($psql->{pid}), $before, "$name: none is left open");
 	gone_soon($remote, '', "$name: nor over there");
 
+	# many connections that are made at the same time
+	$psql->is(sprintf(q{
+		SELECT DISTINCT sqlstate FROM sessmgr.execute_all(
+			ARRAY(SELECT format('postgresql:///postgres?host=%s&port=%s&application_name=sessmgr%%s', i)
+			      FROM generate_series(1, 30) i), 'SELECT 1')
+		 WHERE sqlstate <> '53300'}, $remote->host, $remote->port), '53000', "$name: many targets");
+	$psql->value('SELECT sessmgr.reset()');
+	is(descriptors($psql->{pid}), $before, "$name: none is left open after many targets");
+
 	# a cancel must do with what there is
 	$psql->value("SET statement_timeout = '2s'");
 	$psql->fails(q{
