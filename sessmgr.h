@@ -497,6 +497,7 @@ typedef struct SmReader
 	MemoryContext cxt;
 	bool		names_objects;	/* reading text depends on search_path */
 	bool		has_money;		/* or on lc_monetary */
+	bool		only_text;		/* or on nothing at all */
 	SmColumn	columns[FLEXIBLE_ARRAY_MEMBER];
 } SmReader;
 
@@ -583,6 +584,7 @@ typedef struct SmRun
 	bool		described;		/* by this run */
 	/* reading */
 	bool		reading;		/* a result with rows, or none, has come */
+	bool		as_text;		/* and its values are text */
 	MemoryContext rowcxt;		/* or NULL: one row at most, in cxt */
 	Datum	   *row;
 	bool	   *nulls;

@@ -260,9 +260,21 @@ END $$;
 SELECT su_gathers('SELECT count(*) FROM su_big'),
     su_gathers($$SELECT count(sessmgr.scalar('loop', 'SELECT $1', i)) FROM su_big$$),
     su_gathers($$SELECT count(*) FROM su_big WHERE i IN (SELECT * FROM sessmgr.query('loop', 'SELECT 1') AS q(i integer))$$);
+-- a function changes what the text of the values beside it depends on (the column c is what makes them text)
+CREATE FUNCTION su_drift(target text, value text, columns text DEFAULT 'a text, b date, c text') RETURNS text LANGUAGE sql AS $$
+    SELECT try(format('SELECT t FROM sessmgr.query(%s, %L) AS t(%s)', target,
+                      format('SELECT set_config(''DateStyle'', ''SQL, DMY'', false), %s, ''pg_class''::regclass', value), columns)) $$;
+SELECT su_drift($$'loop'$$, $$date '2020-02-01'$$);
+SELECT su_drift($$'loop'$$, $$'only strings'$$, 'a text, b text, c text');
+SELECT * FROM sessmgr.query('loop', $$SELECT date '2020-02-01', 'pg_class'::regclass$$) AS t(b date, c text);
+BEGIN;
+SELECT sessmgr.session_factory('loop') AS s \gset
+SELECT su_drift(format('%L::sessmgr.session', :'s'), $$date '2020-02-01'$$);
+SELECT sessmgr.scalar_as(NULL::date, :'s'::sessmgr.session, $$SELECT date '2020-02-01'$$), sessmgr.rollback(:'s'::sessmgr.session);
+COMMIT;
 RESET ALL;
 SET client_min_messages = warning;
 SELECT sessmgr.reset();
 DROP SERVER su CASCADE;
 DROP TABLE su_t, su_big;
-DROP FUNCTION su_add, su_committed, su_sessions, su_connections, su_definer, su_listening, su_listen, su_left, su_leave, su_gathers;
+DROP FUNCTION su_add, su_committed, su_sessions, su_connections, su_definer, su_listening, su_listen, su_left, su_leave, su_gathers, su_drift;

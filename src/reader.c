@@ -64,6 +64,7 @@ sm_reader_make(TupleDesc desc)
 	reader = palloc0(offsetof(SmReader, columns) + desc->natts * sizeof(SmColumn));
 	reader->desc = desc;
 	reader->cxt = CurrentMemoryContext;
+	reader->only_text = true;
 	for (int i = 0; i < desc->natts; i++)
 	{
 		SmColumn   *column = &reader->columns[i];
@@ -76,6 +77,7 @@ sm_reader_make(TupleDesc desc)
 		fmgr_info(input, &column->input);
 		reader->names_objects |= sm_type_names_objects(column->type);
 		reader->has_money |= (column->type == CASHOID);
+		reader->only_text &= (column->type == TEXTOID);
 	}
 	return reader;
 }

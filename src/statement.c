@@ -477,6 +477,32 @@ raise_odd(const SmRun *run)
 }
 
 /*
+ * A statement may have changed settings that the text of its own values depends
+ * on, by a function: then these may have been misread.
+ */
+static void
+check_drifted(const SmRun *run)
+{
+	const SmConn *conn = run->conn;
+	const SmEngine *engine = conn->engine;
+
+	if (likely(!run->as_text || !sm_remote_drifted(conn)))
+		return;
+	/* a string is what it is in every style, though not in every encoding */
+	if (run->sink->reader->only_text && PQclientEncoding(conn->pg) == conn->encoding)
+		return;
+	ereport(ERROR,
+			(run->statement->autocommit ? errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN) :
+			 errcode(ERRCODE_CANT_CHANGE_RUNTIME_PARAM),
+			 errmsg("a statement on \"%s\" has changed settings that its own values depend on",
+					engine->label),
+			 errdetail("DateStyle, IntervalStyle or client_encoding.%s",
+					   run->statement->autocommit ? " What it did has been done." : ""),
+			 errhint("Change settings in a statement of its own."),
+			 sm_report_context(engine, run->statement->sql)));
+}
+
+/*
  * The end of a statement that has ended: its notices, and its error if it has
  * one.  Returns the number of rows it affected or returned.  Throws what the
  * server says, 42601 for an empty statement, 0A000 for COPY, 08006 and 08007.
@@ -513,6 +539,7 @@ sm_run_finish(SmRun *run, SmOdd *odd)
 	/* a pipeline may end without a word */
 	if (conn->state == SM_CONN_DEAD && !conn->completed && run->odd == SM_ODD_NONE)
 		sm_report_lost(conn, run->statement->sql);
+	check_drifted(run);
 	raise_odd(run);
 	if (run->rowcxt != NULL)
 		MemoryContextDelete(run->rowcxt);

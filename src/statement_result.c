@@ -48,6 +48,7 @@ begin_rows(SmRun *run, const PGresult *res)
 	int			natts = sink->reader->desc->natts;
 
 	run->reading = true;
+	run->as_text = PQnfields(res) > 0 && !PQbinaryTuples(res);
 	if (sink->first_column)
 	{
 		run->row = &run->one_value;
@@ -162,6 +163,7 @@ take_rows(SmRun *run, PGresult *res)
 	if (!run->reading)
 		sm_run_check_shape(run, PQnfields(res));
 	run->reading = true;
+	run->as_text = PQnfields(res) > 0 && !PQbinaryTuples(res);
 	run->rows = PQntuples(res) > 0;
 	if (PQresultStatus(res) == PGRES_TUPLES_OK)
 		take_end(run, res);
