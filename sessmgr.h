@@ -354,6 +354,7 @@ typedef struct SmConn
 	char	   *identity;		/* of the remote database, for two-phase, or NULL */
 	bool		no_client_check;	/* it cannot look after its client */
 	bool		listens;		/* to notifications: not for reuse */
+	bool		ending;			/* the server has said that it ends the session */
 	int			encoding;		/* what it was connected with */
 	bool		verify;			/* values may not be valid in our encoding */
 	bool		integer_datetimes;	/* its binary form of times is ours */

@@ -392,8 +392,9 @@ sm_remote_alive(SmConn *conn)
 		n = recv(PQsocket(conn->pg), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 		if (n < 0 && errno == EINTR)
 			continue;
+		/* it may take the server a moment from its last word to the end */
 		if (n < 0)
-			return errno == EAGAIN || errno == EWOULDBLOCK;
+			return (errno == EAGAIN || errno == EWOULDBLOCK) && !conn->ending;
 		if (n == 0 || !PQconsumeInput(conn->pg))
 			return false;
 		/* makes libpq act on what has arrived */

@@ -260,16 +260,20 @@ void
 sm_notice_receiver(void *arg, const PGresult *res)
 {
 	SmConn	   *conn = (SmConn *) arg;
+	const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
 	SmNotice   *notice;
 	bool		ok = true;
 
+	/* where nothing is on the wire, libpq takes the last word for a notice */
+	if (severity != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
+		conn->ending = true;
 	if (conn->nnotices >= MAX_NOTICES ||
 		(notice = calloc(1, sizeof(SmNotice))) == NULL)
 	{
 		conn->dropped_notices++;
 		return;
 	}
-	notice->elevel = notice_level(PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED));
+	notice->elevel = notice_level(severity);
 	notice->sqlstate = sqlstate_of(PQresultErrorField(res, PG_DIAG_SQLSTATE), 0);
 	notice->message = copy_field(res, PG_DIAG_MESSAGE_PRIMARY, &ok);
 	notice->detail = copy_field(res, PG_DIAG_MESSAGE_DETAIL, &ok);
