@@ -1316,8 +1316,6 @@ extern bool sm_run_peek(SmRun *run);
 extern bool sm_run_advance(SmRun *run);
 extern SmProgress sm_run_pull(SmRun *run);
 extern uint64 sm_run_finish(SmRun *run, SmOdd *odd);
-extern uint64 sm_statement_execute(SmConn *conn, SmStatement *statement, SmSink *sink,
-								   SmOdd *odd);
 
 /* in src/remote_stream.c */
 extern SmStream *sm_stream_make(SmReader *reader, const char *sql, bool rewind);

@@ -406,7 +406,7 @@ more_of_cursor(SmStream *stream)
 /*
  * Begin to read a statement's rows from a READY connection, on which, unless
  * the stream is alone, a transaction is open or begins with it.  See
- * sm_statement_execute() for what it throws.
+ * sm_run_finish() for what it throws.
  */
 void
 sm_stream_start(SmConn *conn, SmStatement *statement, SmStream *stream, SmOdd *odd)

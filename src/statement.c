@@ -546,18 +546,3 @@ sm_run_finish(SmRun *run, SmOdd *odd)
 	*odd = run->odd;
 	return run->count;
 }
-
-/*
- * Run a statement and feed its rows, if it has any and sink is not NULL, to
- * sink.  Throws what sm_run_finish() and sm_remote_next() throw, and 42804 for
- * a shape that is not the declared one.
- */
-uint64
-sm_statement_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmOdd *odd)
-{
-	SmRun		run;
-
-	sm_run_start(&run, conn, statement, sink, true);
-	(void) sm_run_advance(&run);
-	return sm_run_finish(&run, odd);
-}
