@@ -10,8 +10,7 @@ use PostgreSQL::Test::Utils;
 use SessmgrTest;
 use Test::More;
 
-my ($local, $remote) = new_pair(
-	remote => "max_connections = 15\nsuperuser_reserved_connections = 2\n");
+my ($local, $remote) = new_pair();
 
 sub new_psql
 {
@@ -81,7 +80,8 @@ foreach my $files (80, 83)
 # ---- out of the target's connections
 
 $local->append_conf('postgresql.conf', 'max_files_per_process = 1000');
-$local->restart;
+$remote->append_conf('postgresql.conf', "max_connections = 15\nsuperuser_reserved_connections = 2");
+$_->restart foreach $local, $remote;
 {
 	my $psql = new_psql();
 	my $before = descriptors($psql->{pid});
