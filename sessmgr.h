@@ -1178,6 +1178,9 @@ extern void sm_rows_close(SmRows *rows);
 
 /* in src/report.c */
 extern void sm_notice_receiver(void *arg, const PGresult *res);
+typedef void (*SmRaise) (const void *arg, bool named);
+
+extern bool sm_report_softly(SmRaise raise, const void *arg);
 extern void sm_notices_report(SmConn *conn);
 extern void sm_notices_forget(SmConn *conn);
 extern char *sm_report_text(const char *message);

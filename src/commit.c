@@ -370,14 +370,19 @@ sm_bound_refuse_prepare(void)
  * ----------
  */
 
-/* Tell of a transaction that stays prepared. */
+/* Tell of a transaction that stays prepared, with the command that would end it. */
 static void
-warn_in_doubt(const SmSession *session, bool committed)
+warn_in_doubt(const void *arg, bool named)
 {
+	const SmSession *session = arg;
+
 	ereport(WARNING,
 			(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
-			 errmsg("a transaction may still be prepared on \"%s\"", session->engine->label),
-			 errdetail("\"%s\" is to be %s.", session->gid, committed ? "committed" : "rolled back"),
+			 named ?
+			 errmsg("a transaction may still be prepared on \"%s\"", session->engine->label) :
+			 errmsg("a transaction may still be prepared on a target"),
+			 errdetail("\"%s\" is to be %s.", session->gid,
+					   session->command[0] == 'C' ? "committed" : "rolled back"),
 			 errhint("Call sessmgr.recover() for this target.")));
 }
 
@@ -400,7 +405,7 @@ void
 sm_bound_aborted(const SmSession *session)
 {
 	if (session->state == SM_SESSION_PREPARED && !session->conn->settle_ok)
-		warn_in_doubt(session, false);
+		(void) sm_report_softly(warn_in_doubt, session);
 }
 
 /*
@@ -436,7 +441,7 @@ sm_bound_after_commit(void)
 		if (session->conn->settle_ok)
 			sm_twophase_settled(session->gid);
 		else
-			warn_in_doubt(session, true);
+			(void) sm_report_softly(warn_in_doubt, session);
 		sm_session_forget_transaction(session, deadline);
 	}
 }

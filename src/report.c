@@ -210,6 +210,63 @@ sm_report_text(const char *message)
 }
 
 /* ----------
+ * What is told where nothing may fail
+ * ----------
+ */
+
+/* False if raise() has thrown. */
+static bool
+try_raise(SmRaise raise, const void *arg, bool named)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	uint32		holdoff = InterruptHoldoffCount;
+	uint32		cancel_holdoff = QueryCancelHoldoffCount;
+	volatile bool shown = true;
+
+	/*
+	 * A cancel is not for this to catch.  But a backend whose client does not
+	 * read what it is told must be possible to terminate.
+	 */
+	HOLD_CANCEL_INTERRUPTS();
+	PG_TRY();
+	{
+		raise(arg, named);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(cxt);
+		FlushErrorState();
+		shown = false;
+	}
+	PG_END_TRY();
+	InterruptHoldoffCount = holdoff;
+	QueryCancelHoldoffCount = cancel_holdoff;
+	return shown;
+}
+
+/*
+ * Raise a message below ERROR where nothing may be thrown, as what it tells of
+ * is done: after the local commit a throw would be a PANIC.  Every message that
+ * has a target's name or statement in it can throw, as the client's encoding
+ * may have no characters for them; raise() is then called again, to tell it
+ * without them, and without a context.  (The server's log has it in full.)
+ * False if that cannot be shown either.
+ */
+bool
+sm_report_softly(SmRaise raise, const void *arg)
+{
+	ErrorContextCallback *context = error_context_stack;
+	bool		shown;
+
+	if (try_raise(raise, arg, true))
+		return true;
+	error_context_stack = NULL;
+	shown = try_raise(raise, arg, false);
+	error_context_stack = context;
+	return shown;
+}
+
+/* ----------
  * Notices
  * ----------
  */
@@ -308,6 +365,7 @@ take_notices(SmConn *conn)
 	return list;
 }
 
+/* With its context only if the connection is given. */
 static void
 raise_notice(const SmConn *conn, const SmNotice *notice)
 {
@@ -321,7 +379,7 @@ raise_notice(const SmConn *conn, const SmNotice *notice)
 			 errmsg_internal("%s", message),
 			 detail ? errdetail_internal("%s", detail) : 0,
 			 hint ? errhint("%s", hint) : 0,
-			 remote_context(conn, NULL, context)));
+			 conn ? remote_context(conn, NULL, context) : 0));
 }
 
 static void
@@ -336,59 +394,71 @@ free_notices(SmNotice *list)
 	}
 }
 
-/* False if the notice cannot be shown. */
-static bool
-try_notice(const SmConn *conn, const SmNotice *notice)
+/* A notice and where it came from */
+typedef struct SmShownNotice
 {
-	MemoryContext cxt = CurrentMemoryContext;
-	uint32		holdoff = InterruptHoldoffCount;
-	volatile bool shown = true;
+	const SmConn *conn;
+	const SmNotice *notice;
+} SmShownNotice;
 
-	/* a cancel is not for this to catch */
-	HOLD_INTERRUPTS();
-	PG_TRY();
-	{
-		raise_notice(conn, notice);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(cxt);
-		FlushErrorState();
-		shown = false;
-	}
-	PG_END_TRY();
-	InterruptHoldoffCount = holdoff;
-	return shown;
+static void
+raise_shown_notice(const void *arg, bool named)
+{
+	const SmShownNotice *shown = arg;
+
+	raise_notice(named ? shown->conn : NULL, shown->notice);
+}
+
+/* How many notices could not be kept or shown */
+typedef struct SmLostNotices
+{
+	const SmConn *conn;
+	uint64		n;
+} SmLostNotices;
+
+static void
+raise_lost_notices(const void *arg, bool named)
+{
+	const SmLostNotices *lost = arg;
+	unsigned long n = (unsigned long) lost->n;
+
+	if (named)
+		ereport(NOTICE,
+				(errmsg_plural("%lu more notice from \"%s\" was not kept",
+							   "%lu more notices from \"%s\" were not kept",
+							   n, n, lost->conn->engine->label)));
+	else
+		ereport(NOTICE,
+				(errmsg_plural("%lu more notice of a target was not kept",
+							   "%lu more notices of a target were not kept", n, n)));
 }
 
 /*
  * Raise the queued notices; to be called when nothing is on the wire.  Never
- * throws, as what the notices belong to is done: one that cannot be shown, for
- * want of a character in the client's encoding say, is counted instead.
+ * throws, as what the notices belong to is done: one that cannot be shown is
+ * counted instead.
  */
 void
 sm_notices_report(SmConn *conn)
 {
 	SmNotice   *list;
-	uint64		dropped = conn->dropped_notices;
+	SmLostNotices lost = {conn, conn->dropped_notices};
 
-	if (likely(conn->notices == NULL && dropped == 0))
+	if (likely(conn->notices == NULL && lost.n == 0))
 		return;
 
 	list = take_notices(conn);
 	conn->dropped_notices = 0;
 	for (const SmNotice *notice = list; notice != NULL; notice = notice->next)
 	{
-		if (!try_notice(conn, notice))
-			dropped++;
+		SmShownNotice shown = {conn, notice};
+
+		if (!sm_report_softly(raise_shown_notice, &shown))
+			lost.n++;
 	}
 	free_notices(list);
-	if (dropped > 0)
-		ereport(NOTICE,
-				(errmsg_plural("%llu more notice from \"%s\" was not kept",
-							   "%llu more notices from \"%s\" were not kept",
-							   (unsigned long) dropped,
-							   (unsigned long long) dropped, conn->engine->label)));
+	if (lost.n > 0)
+		(void) sm_report_softly(raise_lost_notices, &lost);
 }
 
 /* Drop the queue unseen. */

@@ -129,6 +129,24 @@ check_not_sent(const SmSession *session)
 				 errhint("Call sessmgr.receive(), or give it up with sessmgr.rollback() or close().")));
 }
 
+/* Tell that what was sent could not be stopped in time. */
+static void
+warn_sent(const void *arg, bool named)
+{
+	const SmSession *session = arg;
+
+	ereport(WARNING,
+			(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
+			 named ?
+			 errmsg("a statement that was sent to \"%s\" and not received could not be cancelled",
+					session->engine->label) :
+			 errmsg("a statement that was sent and not received could not be cancelled"),
+			 session->conn->settle_outcome == SM_OUTCOME_DONE ?
+			 errdetail("It has been done.") :
+			 errdetail("The target did not answer in time: it may have been done."),
+			 named ? sm_report_context(session->engine, session->sent->journey.statement.sql) : 0));
+}
+
 /*
  * What was sent and not received has been stopped, with settle_outcome: forget
  * it, and tell if that came too late.  Never throws.
@@ -137,20 +155,12 @@ void
 sm_session_forget_sent(SmSession *session)
 {
 	SmSent	   *sent = session->sent;
-	SmOutcome	outcome = session->conn ? session->conn->settle_outcome : SM_OUTCOME_NONE;
 
 	if (likely(sent == NULL))
 		return;
+	if (sent->alone && session->conn != NULL && session->conn->settle_outcome != SM_OUTCOME_NONE)
+		(void) sm_report_softly(warn_sent, session);
 	session->sent = NULL;
-	if (sent->alone && outcome != SM_OUTCOME_NONE)
-		ereport(WARNING,
-				(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
-				 errmsg("a statement that was sent to \"%s\" and not received could not be cancelled",
-						session->engine->label),
-				 outcome == SM_OUTCOME_DONE ?
-				 errdetail("It has been done.") :
-				 errdetail("The target did not answer in time: it may have been done."),
-				 sm_report_context(session->engine, sent->journey.statement.sql)));
 	MemoryContextDelete(sent->cxt);
 }
 

@@ -135,15 +135,17 @@ end_streams(void)
 }
 
 static void
-warn_uncommitted(const SmSession *session)
+warn_uncommitted(const void *arg, bool named)
 {
-	if (session->in_this > 0 && session->options.read_only != SM_ON &&
-		session->state == SM_SESSION_ACTIVE)
-		ereport(WARNING,
-				(errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION_FOR_BRANCH_TRANSACTION),
-				 errmsg("uncommitted work of a session on \"%s\" is rolled back",
-						session->engine->label),
-				 errhint("Call sessmgr.commit() or sessmgr.rollback() before the local transaction ends.")));
+	const SmSession *session = arg;
+
+	ereport(WARNING,
+			(errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION_FOR_BRANCH_TRANSACTION),
+			 named ?
+			 errmsg("uncommitted work of a session on \"%s\" is rolled back",
+					session->engine->label) :
+			 errmsg("uncommitted work of a session is rolled back"),
+			 errhint("Call sessmgr.commit() or sessmgr.rollback() before the local transaction ends.")));
 }
 
 static void
@@ -163,7 +165,9 @@ before_commit(void)
 
 		if (session->options.hold || sm_session_bound(session))
 			continue;
-		warn_uncommitted(session);
+		if (session->in_this > 0 && session->options.read_only != SM_ON &&
+			session->state == SM_SESSION_ACTIVE)
+			(void) sm_report_softly(warn_uncommitted, session);
 		if (session->conn != NULL)
 			sm_conns_gather(&conns, session->conn, "ROLLBACK");
 	}
