@@ -919,7 +919,7 @@ struct SmSession
 								 * belongs to */
 	int			stale;			/* savepoint that is to be released, or 0 */
 	char		gid[SM_GID_SIZE];	/* of a two-phase transaction */
-	char		command[SM_GID_SIZE + 64];	/* what is to end it, or a part of it */
+	char		command[SM_GID_SIZE + 80];	/* what is to end it, or a part of it */
 };
 
 /*
@@ -1458,6 +1458,7 @@ extern bool sm_session_cancel(SmSession *session);
 extern void sm_bound_refuse_prepare(void);
 extern void sm_bound_before_commit(void);
 extern void sm_bound_after_commit(void);
+extern void sm_bound_at_abort(void);
 extern void sm_sessions_commit(SmSession **sessions, int n);
 extern const char *sm_bound_abort_command(SmSession *session);
 extern void sm_bound_aborted(const SmSession *session);

@@ -19,7 +19,9 @@
 #include "sessmgr.h"
 
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "storage/predicate.h"
+#include "utils/timeout.h"
 
 /* A session whose transaction is to end with a command. */
 typedef struct Ending
@@ -31,6 +33,9 @@ typedef struct Ending
 } Ending;
 
 typedef void (*Step) (SmSession *session, TimestampTz deadline);
+
+/* Joined sessions have committed, and the local transaction has not yet. */
+static bool cancels_held = false;
 
 /* ----------
  * Before the local commit
@@ -210,7 +215,12 @@ prepare_all(void)
 	{
 		SmSession  *session = endings[i].session;
 
-		snprintf(session->command, sizeof(session->command), "PREPARE TRANSACTION '%s'",
+		/*
+		 * Only the role that has prepared it may end it.  A role that was
+		 * set in the transaction does what is deferred, but no more.
+		 */
+		snprintf(session->command, sizeof(session->command),
+				 "SET CONSTRAINTS ALL IMMEDIATE; RESET ROLE; PREPARE TRANSACTION '%s'",
 				 session->gid);
 		session->state = SM_SESSION_PREPARED;
 	}
@@ -264,6 +274,7 @@ report_split(const Ending *endings, int n, bool joined)
 			 errhint("Transaction mode \"two_phase\" makes several targets agree.")));
 }
 
+/* Throws if not all have committed. */
 static void
 commit_endings(Ending *endings, int n, bool joined)
 {
@@ -281,10 +292,13 @@ commit_endings(Ending *endings, int n, bool joined)
 			ReThrowError(failed->error);
 		report_split(endings, n, joined);
 	}
-	for (int i = 0; i < n; i++)
-		sm_session_forget_transaction(endings[i].session, SM_FROM_NOW);
 }
 
+/*
+ * Nothing shall come between this and the local commit: the connections are
+ * given back after it, and cancels and timeouts wait for it.  (An error in
+ * between, which ends that, is an abort.)
+ */
 static void
 commit_all(void)
 {
@@ -294,6 +308,8 @@ commit_all(void)
 	if (n == 0)
 		return;
 	commit_endings(endings, n, true);
+	HOLD_CANCEL_INTERRUPTS();
+	cancels_held = true;
 	SM_TEST_POINT("joined committed");
 }
 
@@ -306,14 +322,22 @@ void
 sm_sessions_commit(SmSession **sessions, int n)
 {
 	Ending	   *endings = palloc0(Max(n, 1) * sizeof(Ending));
+	dlist_head	conns = DLIST_STATIC_INIT(conns);
+	TimestampTz deadline;
 
 	for (int i = 0; i < n; i++)
 	{
 		check_ready(sessions[i]);
 		endings[i].session = sessions[i];
 	}
-	if (n > 0)
-		commit_endings(endings, n, false);
+	if (n == 0)
+		return;
+	commit_endings(endings, n, false);
+	for (int i = 0; i < n; i++)
+		sm_conns_gather(&conns, sessions[i]->conn, NULL);
+	deadline = sm_conns_clean(&conns);
+	for (int i = 0; i < n; i++)
+		sm_session_forget_transaction(sessions[i], deadline);
 }
 
 /*
@@ -409,8 +433,8 @@ sm_bound_aborted(const SmSession *session)
 }
 
 /*
- * The local transaction has committed: commit what was prepared, by one
- * deadline.  Never throws.
+ * The local transaction has committed: commit what was prepared, and give the
+ * connections back, by one deadline.  Never throws.
  */
 void
 sm_bound_after_commit(void)
@@ -419,14 +443,26 @@ sm_bound_after_commit(void)
 	TimestampTz deadline;
 	dlist_iter	iter;
 
+	if (cancels_held)
+	{
+		RESUME_CANCEL_INTERRUPTS();
+		/* the lock that was waited for too long is there now */
+		if (get_timeout_indicator(LOCK_TIMEOUT, true) &&
+			!get_timeout_indicator(STATEMENT_TIMEOUT, false))
+			QueryCancelPending = false;
+		cancels_held = false;
+	}
 	dlist_foreach(iter, &sm_sessions)
 	{
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
 
-		if (session->state != SM_SESSION_PREPARED)
+		if (!sm_session_bound(session) || session->conn == NULL)
 			continue;
-		snprintf(session->command, sizeof(session->command), "COMMIT PREPARED '%s'",
-				 session->gid);
+		if (session->state == SM_SESSION_PREPARED)
+			snprintf(session->command, sizeof(session->command), "COMMIT PREPARED '%s'",
+					 session->gid);
+		else
+			strcpy(session->command, "ROLLBACK");
 		sm_conns_gather(&conns, session->conn, session->command);
 	}
 	SM_TEST_POINT("committed");
@@ -436,12 +472,19 @@ sm_bound_after_commit(void)
 	{
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
 
-		if (session->state != SM_SESSION_PREPARED)
+		if (!sm_session_bound(session) || session->conn == NULL)
 			continue;
-		if (session->conn->settle_ok)
+		if (session->state == SM_SESSION_PREPARED && session->conn->settle_ok)
 			sm_twophase_settled(session->gid);
-		else
+		else if (session->state == SM_SESSION_PREPARED)
 			(void) sm_report_softly(warn_in_doubt, session);
 		sm_session_forget_transaction(session, deadline);
 	}
+}
+
+/* The local transaction aborts; the error has ended what held cancels back. */
+void
+sm_bound_at_abort(void)
+{
+	cancels_held = false;
 }

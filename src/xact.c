@@ -264,6 +264,7 @@ xact_callback(XactEvent event, void *arg)
 			at_end(true);
 			break;
 		case XACT_EVENT_ABORT:
+			sm_bound_at_abort();
 			after_abort();
 			at_end(false);
 			break;
