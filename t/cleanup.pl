@@ -11,7 +11,7 @@ use IO::Select;
 use IO::Socket::INET;
 use IO::Socket::UNIX;
 use POSIX ();
-use SessmgrTest;
+use SessmgrTest qw(:DEFAULT left_out);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -257,7 +257,7 @@ is(descriptors($psql->{pid}), $descriptors, 'cancel: no descriptor is left open'
 SKIP:
 {
 	my ($prlimit) = grep { -x } map { "$_/prlimit" } split(/:/, $ENV{PATH});
-	skip('there is no prlimit', 5) unless $prlimit;
+	left_out('there is no prlimit', 5) unless $prlimit;
 	$psql->value(q{SELECT sessmgr.scalar('remote', 'SELECT 1')});
 	$psql->value('BEGIN');
 	$psql->open('a1', 'remote', '{}');

@@ -18,6 +18,7 @@ use Time::HiRes qw(sleep time);
 our @EXPORT = qw(new_node new_pair new_server psql wait_for stop_process
   continue_process remote_backends remote_running gone_soon rss_kb descriptors
   log_since test_library use_test_library stops kill_server whole_messages put_all);
+our @EXPORT_OK = qw(left_out);
 
 # seconds that anything may take on a slow and noisy machine
 our $patience = 120;
@@ -31,6 +32,14 @@ END
 	my $status = $?;
 	kill('CONT', $_) foreach keys %stopped;
 	$? = $status;
+}
+
+# As skip(), and says so also where only failures are shown
+sub left_out
+{
+	my ($why, $tests) = @_;
+	diag("left out: $why");
+	skip($why, $tests);
 }
 
 # A server that has been started.
