@@ -1285,6 +1285,10 @@ extern SmConn *sm_remote_connect(SmEngine *engine, const SmTarget *target);
 extern bool sm_remote_connect_on(SmConn *conn, bool wait);
 extern void sm_remote_close(SmConn *conn);
 extern void sm_remote_abandon(SmConn *conn);
+
+/* results and messages that a target may have to say that nobody asked for */
+#define SM_MAX_UNASKED 100
+
 extern bool sm_remote_alive(SmConn *conn);
 
 /* in src/remote_many.c */

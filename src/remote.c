@@ -512,11 +512,11 @@ sm_remote_ping(SmConn *conn, TimestampTz deadline)
 bool
 sm_remote_ping_on(SmConn *conn, bool wait)
 {
-	while (conn->state == SM_CONN_BUSY)
+	for (int i = 0; conn->state == SM_CONN_BUSY; i++)
 	{
-		if (sm_remote_take(conn))
+		if (i < SM_MAX_UNASKED && sm_remote_take(conn))
 			continue;
-		if (sm_remaining(conn->deadline) == 0 ||
+		if (i >= SM_MAX_UNASKED || sm_remaining(conn->deadline) == 0 ||
 			(wait && !wait_ready(conn, WL_SOCKET_READABLE, "", conn->deadline)))
 			sm_conn_set_state(conn, SM_CONN_DEAD);
 		else if (!wait)

@@ -188,10 +188,12 @@ read_setup(SmConn *conn)
 {
 	PGresult   *error;
 
-	while (conn->state == SM_CONN_BUSY)
+	for (int i = 0; conn->state == SM_CONN_BUSY; i++)
 	{
 		if (!sm_remote_take(conn))
 			return false;
+		if (i > SM_MAX_UNASKED)
+			sm_report_connect_failure(conn, "It answers more than it was asked.");
 		if (conn->result != NULL && PQresultStatus(conn->result) != PGRES_COMMAND_OK)
 			sm_remote_keep_error(conn, &conn->error);
 	}
@@ -387,7 +389,8 @@ sm_remote_alive(SmConn *conn)
 	char		byte;
 	ssize_t		n;
 
-	for (;;)
+	/* one that has ever more to say is not idle */
+	for (int i = 0; i < SM_MAX_UNASKED; i++)
 	{
 		n = recv(PQsocket(conn->pg), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 		if (n < 0 && errno == EINTR)
@@ -402,4 +405,5 @@ sm_remote_alive(SmConn *conn)
 		if (PQstatus(conn->pg) != CONNECTION_OK)
 			return false;
 	}
+	return false;
 }
