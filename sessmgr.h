@@ -363,7 +363,6 @@ typedef struct SmConn
 	bool		defaults_unknown;	/* a statement may have changed them */
 	int			backend;		/* its process id if it is of this cluster, 0:
 								 * not known yet, -1: it is not (deadlock.c) */
-	int			edges;			/* what is published of it there, while it is */
 	bool		awaited;		/* this backend waits for it, and for others */
 	SmStatementCache *cache;
 	struct SmNotice *notices;	/* queued by libpq, newest first */
@@ -404,7 +403,8 @@ typedef struct SmWatch
 {
 	TimestampTz next;			/* when to look; 0: deadlock_timeout from the
 								 * wait's begin */
-	bool		published;		/* others can see the wait */
+	List	   *waits;			/* others can see that we wait for these processes */
+	List	   *owned;			/* others can see that these wait for us */
 } SmWatch;
 
 /* How far a checkout has come (see src/pool.c). */

@@ -252,6 +252,22 @@ stands_still(SmConn *conn)
 }
 
 /*
+ * Publish it, unless it is published.  The watch remembers it, as the connection
+ * may be gone before the watch ends.
+ */
+static void
+publish_edge(int kind, int pid, List **published)
+{
+	MemoryContext old;
+
+	if (list_member_int(*published, pid) || !take_lock(kind, pid))
+		return;
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	*published = lappend_int(*published, pid);
+	MemoryContextSwitchTo(old);
+}
+
+/*
  * Let others know that we wait for this connection (NULL: for none in
  * particular), and for all that are awaited, and that all others of ours with a
  * transaction wait for us, as far as they do so by now.  Whoever is left out for
@@ -266,21 +282,16 @@ publish(SmConn *waited, SmWatch *watch)
 	{
 		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
 
-		if (!watch->published)
-			conn->edges = 0;
 		if (conn->pg == NULL || conn->connected_at == 0)
 			continue;
 		identify(conn);
 		if (conn->backend <= 0)
 			continue;
-		if ((conn->edges & EDGE_WAITS) == 0 && (conn == waited || conn->awaited) &&
-			take_lock(EDGE_WAITS, conn->backend))
-			conn->edges |= EDGE_WAITS;
-		if ((conn->edges & EDGE_OWNED) == 0 && conn != waited && stands_still(conn) &&
-			take_lock(EDGE_OWNED, conn->backend))
-			conn->edges |= EDGE_OWNED;
+		if (conn == waited || conn->awaited)
+			publish_edge(EDGE_WAITS, conn->backend, &watch->waits);
+		if (conn != waited && stands_still(conn))
+			publish_edge(EDGE_OWNED, conn->backend, &watch->owned);
 	}
-	watch->published = true;
 }
 
 /* What is published, and all locks, as they were at one moment. */
@@ -608,25 +619,25 @@ sm_deadlock_look(SmConn *conn, SmWatch *watch, const char *sql)
 		sm_deadlock_report(conn, detail, sql);
 }
 
+static void
+withdraw(int kind, List **published)
+{
+	ListCell   *lc;
+
+	foreach(lc, *published)
+		release_lock(kind, lfirst_int(lc));
+	list_free(*published);
+	*published = NIL;
+}
+
 /* The wait is over: nobody needs to know of it any more. */
 void
 sm_deadlock_end(SmWatch *watch)
 {
-	dlist_iter	iter;
-
-	if (likely(!watch->published))
-		return;
-	watch->published = false;
-	dlist_foreach(iter, &sm_checked_out)
-	{
-		SmConn	   *published = dlist_container(SmConn, node, iter.cur);
-
-		if (published->edges & EDGE_WAITS)
-			release_lock(EDGE_WAITS, published->backend);
-		if (published->edges & EDGE_OWNED)
-			release_lock(EDGE_OWNED, published->backend);
-		published->edges = 0;
-	}
+	if (unlikely(watch->waits != NIL))
+		withdraw(EDGE_WAITS, &watch->waits);
+	if (unlikely(watch->owned != NIL))
+		withdraw(EDGE_OWNED, &watch->owned);
 }
 
 /* Is this an error of sm_deadlock_look(), and not of a target? */
