@@ -6,8 +6,8 @@
  * A backend that waits for a connection waits on a socket, which the server's
  * own deadlock detector cannot see.  So a wait that lasts longer than
  * deadlock_timeout is looked at here, and again twice a second.  If the backend
- * at the other end is one of this cluster's and blocked, and whoever blocks it
- * waits in the end for this backend, that is a deadlock, and ends with 40P01.
+ * at the other end is one of this cluster's and waits for another one, and that
+ * one waits in the end for this backend, it is a deadlock, and ends with 40P01.
  *
  * What waits for whom:
  * - a backend for another one by a lock, or for a safe snapshot: the server
@@ -549,7 +549,9 @@ find_deadlock(SmConn *conn, SmWatch *watch, bool tell)
 	List	   *path;
 	char	   *detail = NULL;
 
-	if (blockers(conn->backend) == NIL)
+	/* it may wait for a connection of its own, and has published that by then */
+	read_edges(&edges);
+	if (successors(conn->backend, &edges) == NIL)
 		return NULL;
 	publish(tell ? conn : NULL, watch);
 	read_edges(&edges);

@@ -1,4 +1,5 @@
-# More deadlocks with this same cluster: see deadlock.pl.
+# More deadlocks with this same cluster (see deadlock.pl), of which no single backend
+# sees enough: through connections of connections.
 
 use strict;
 use warnings;
@@ -60,6 +61,110 @@ sub blocked
 		$name);
 }
 
+# ---- a connection's connection waits for what the first of all has locked
+
+foreach my $levels (2, 3)
+{
+	my $psql = psql($local);
+	my $name = "$levels levels";
+
+	$psql->value('BEGIN; LOCK TABLE acc');
+	deadlock($psql, nested('SELECT count(*) FROM acc', $levels, 'scalar'), $name);
+	nothing_left($name);
+	$psql->value('ROLLBACK');
+	$psql->is(nested('SELECT count(*) FROM acc', $levels, 'scalar'), 10, "$name: works afterwards");
+	$psql->quit;
+}
+
+# the lock is that of another session of the first
+{
+	my $psql = psql($local);
+	$psql->open('s', 'loopback:');
+	$psql->value('BEGIN');
+	$psql->value(in_session('s', update(1)));
+	deadlock($psql, nested(update(1), 2, 'execute'), 'session');
+	$psql->value('ROLLBACK');
+	nothing_left('session');
+	$psql->quit;
+}
+
+# two, each of which waits in the end for the other
+{
+	my @psqls = map { psql($local) } 1, 2;
+	my ($failed, $good) = (0, 0);
+
+	$psqls[$_]->value('BEGIN;' . update($_ + 1)) foreach 0, 1;
+	$psqls[$_]->start(nested(update(2 - $_), 2, 'execute') . '; COMMIT') foreach 0, 1;
+	foreach my $psql (@psqls)
+	{
+		my (undef, $err, $state) = $psql->finish;
+		note($err);
+		$failed++ if $state eq '40P01' && $err =~ /while waiting for/;
+		$good++ if $state eq '';
+	}
+	is("$failed $good", '1 1', 'two: one fails, and the other goes on');
+	nothing_left('two');
+	$_->quit foreach @psqls;
+}
+
+# ---- nobody in the circle: left alone, however long it takes
+
+{
+	my ($psql, $third) = map { psql($local) } 1, 2;
+
+	# the innermost just works, and tells when it has been looked at several times
+	$psql->value('BEGIN; LOCK TABLE acc');
+	$psql->is(nested('SELECT pg_sleep(1.5)', 3, 'scalar'), '', 'it works: succeeds');
+	$psql->start(nested('SELECT pg_sleep(1.7)', 2, 'scalar'));
+	is(($admin->run(qq{
+		DO \$\$ BEGIN
+			FOR i IN 1..30 LOOP
+				IF EXISTS (SELECT FROM $ours) THEN
+					RAISE EXCEPTION 'published';
+				END IF;
+				PERFORM pg_sleep(0.05);
+			END LOOP;
+		END \$\$}))[2], '', 'it works: nothing is published');
+	is(($psql->finish)[2], '', 'it works: succeeds again');
+	$psql->value('ROLLBACK');
+
+	# it waits for somebody who waits for nobody
+	$third->value('BEGIN;' . update(1));
+	$psql->value('BEGIN;' . update(2));
+	$psql->start(nested(update(1), 2, 'execute'));
+	ok(wait_for(sub { $admin->value("SELECT count(*) FROM $ours AND classid = 1 AND pid = $psql->{pid}") == 1 }),
+		'somebody else: it waits long enough to be looked at');
+	is($admin->value("SELECT count(*) FROM $ours AND classid = 1"), 2,
+		'somebody else: both say for whom');
+	$third->value('COMMIT');
+	is(($psql->finish)[2], '', 'somebody else: it succeeds');
+	nothing_left('somebody else');
+	$psql->value('ROLLBACK');
+	$_->quit foreach ($psql, $third);
+}
+
+# before deadlock_timeout, no backend looks, and none takes a lock for others
+{
+	my $psql = psql($local);
+	my $offset = -s $local->logfile;
+
+	$psql->value(q{SET deadlock_timeout = '10min'; BEGIN; LOCK TABLE acc});
+	$psql->start(nested('SELECT count(*) FROM acc', 2, 'scalar'));
+	ok(wait_for(sub { $admin->value("SELECT count(*) FROM $ours") == 1 }),
+		'before its time: the connection has looked');
+	# wake it up
+	$admin->value("SELECT pg_log_backend_memory_contexts($psql->{pid})");
+	ok(wait_for(sub { log_since($local, $offset) =~ /\[?$psql->{pid}\]?.*Grand total/ }),
+		'before its time: it was awake');
+	is($admin->value("SELECT count(*) FROM $ours AND pid = $psql->{pid}"), 0,
+		'before its time: it has not looked');
+	$admin->value("SELECT pg_cancel_backend($psql->{pid})");
+	$psql->fails(undef, '57014', 'before its time: it waits');
+	$psql->value('ROLLBACK');
+	nothing_left('before its time');
+	$psql->quit;
+}
+
 # ---- one of many targets has ended: nobody is told any more that it is awaited
 
 foreach my $how ('well', 'badly')
@@ -75,9 +180,7 @@ foreach my $how ('well', 'badly')
 	ok(wait_for(sub { $admin->value("SELECT count(*) FROM $ours AND classid = 1 AND pid = $psql->{pid}") == 1 }),
 		"ends $how: it waits");
 	$third->value('COMMIT');
-	$psql->finish;
-	note($psql->{last_err}) if $psql->{last_err};
-	is($psql->{last_state}, '', "ends $how: so it does");
+	is(($psql->finish)[0], $how eq 'well' ? '' : '22012', "ends $how: so it does");
 	is($admin->value("SELECT count(*) FROM $ours"), 0, "ends $how: and nothing is left in pg_locks");
 	$psql->value('ROLLBACK');
 	$_->quit foreach ($psql, $third);
