@@ -1194,6 +1194,7 @@ extern void sm_report_unknown(SmConn *conn, const char *sql, const char *why) pg
 
 /* in src/remote_wait.c */
 extern dlist_head sm_checked_out;	/* of SmConn, of all engines */
+extern dlist_head sm_engines;	/* but for those invalidated */
 extern uint32 sm_wait_connect;
 extern uint32 sm_wait_command;
 extern uint32 sm_wait_cleanup;
@@ -1373,7 +1374,6 @@ extern void sm_factories_at_end(void);
 extern void sm_factories_abandon(void);
 
 /* in src/engine.c */
-extern dlist_head sm_engines;	/* but for those invalidated */
 extern void sm_engine_init(void);
 extern bool sm_engine_owned(void);
 extern bool sm_engine_take_over(void);

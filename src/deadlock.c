@@ -12,10 +12,10 @@
  * What waits for whom:
  * - a backend for another one by a lock, or for a safe snapshot: the server
  *	 says so;
- * - a backend for that of its connection (EDGE_WAITS), and one that is idle in
- *	 a transaction for the backend whose session it is (EDGE_OWNED): only the
- *	 backend that has the connections knows.  While it waits it publishes this
- *	 by holding advisory locks that no SQL function can take.  They belong to
+ * - a backend for that of its connection (EDGE_WAITS), and one that is idle, in
+ *	 a transaction or a pool, for the backend whose connection it is (EDGE_OWNED):
+ *	 only the backend that has the connections knows.  While it waits it publishes
+ *	 this by holding advisory locks that no SQL function can take.  They belong to
  *	 the transaction, so that no way out leaves them behind.
  *
  * Invariants:
@@ -228,14 +228,16 @@ release_lock(int kind, int pid)
 
 /*
  * Does a connection's backend do nothing before we do?  It does not between two
- * statements of a transaction, nor when it has rows of a stream, or of what was
- * sent and is not received, for us that we do not take, or has sent them.
+ * statements, of a transaction or not (its session may have kept locks), nor when
+ * it has rows of a stream, or of what was sent and is not received, for us that
+ * we do not take, or has sent them.
  */
 static bool
 stands_still(SmConn *conn)
 {
 	PGTransactionStatusType status = PQtransactionStatus(conn->pg);
-	bool		between = status == PQTRANS_INTRANS || status == PQTRANS_INERROR;
+	bool		between = status == PQTRANS_INTRANS || status == PQTRANS_INERROR ||
+		(status == PQTRANS_IDLE && conn->engine->driver->alive(conn));
 	bool		sent = conn->session != NULL && conn->session->sent != NULL;
 	const PGPROC *proc;
 
@@ -267,18 +269,12 @@ publish_edge(int kind, int pid, List **published)
 	MemoryContextSwitchTo(old);
 }
 
-/*
- * Let others know that we wait for this connection (NULL: for none in
- * particular), and for all that are awaited, and that all others of ours with a
- * transaction wait for us, as far as they do so by now.  Whoever is left out for
- * want of room is not seen by others, but sees them.
- */
 static void
-publish(SmConn *waited, SmWatch *watch)
+publish_some(dlist_head *conns, const SmConn *waited, SmWatch *watch)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &sm_checked_out)
+	dlist_foreach(iter, conns)
 	{
 		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
 
@@ -292,6 +288,22 @@ publish(SmConn *waited, SmWatch *watch)
 		if (conn != waited && stands_still(conn))
 			publish_edge(EDGE_OWNED, conn->backend, &watch->owned);
 	}
+}
+
+/*
+ * Let others know that we wait for this connection (NULL: for none in
+ * particular), and for all that are awaited, and that all others of ours that
+ * may have locks wait for us, as far as they do so by now.  Whoever is left out
+ * for want of room is not seen by others, but sees them.
+ */
+static void
+publish(const SmConn *waited, SmWatch *watch)
+{
+	dlist_iter	iter;
+
+	publish_some(&sm_checked_out, waited, watch);
+	dlist_foreach(iter, &sm_engines)
+		publish_some(&dlist_container(SmEngine, node, iter.cur)->pool.idle, waited, watch);
 }
 
 /* What is published, and all locks, as they were at one moment. */

@@ -40,8 +40,6 @@
 #include "utils/syscache.h"
 #include "utils/varlena.h"
 
-dlist_head	sm_engines = DLIST_STATIC_INIT(sm_engines);
-
 static dlist_head invalidated = DLIST_STATIC_INIT(invalidated);
 static HTAB *registry = NULL;
 static SmEngine *latest = NULL; /* of the registry, found last */

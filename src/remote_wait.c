@@ -13,8 +13,9 @@
 /* positions in a connection's wait set */
 #define WAIT_SOCKET		0
 
-/* kept by pool.c, but those below it look at it, too */
+/* kept by pool.c and engine.c, but those below them look at them, too */
 dlist_head	sm_checked_out = DLIST_STATIC_INIT(sm_checked_out);
+dlist_head	sm_engines = DLIST_STATIC_INIT(sm_engines);
 
 uint32		sm_wait_connect = 0;
 uint32		sm_wait_command = 0;

@@ -1,5 +1,6 @@
-# More deadlocks with this same cluster (see deadlock.pl), of which no single backend
-# sees enough: through connections of connections.
+# More deadlocks with this same cluster (see deadlock.pl): of which no single backend
+# sees enough, as they go through connections of connections, and some that go
+# through connections which are in nobody's use.
 
 use strict;
 use warnings;
@@ -10,7 +11,6 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use SessmgrTest;
 use Test::More;
-use Time::HiRes qw(time);
 
 # also for the connections' own connections
 my $local = new_node('local', "deadlock_timeout = 200ms\n");
@@ -51,14 +51,19 @@ sub deadlock
 	note(sprintf('%s: after %.1f s', $name, $psql->{seconds}));
 }
 
-# Does this process wait for one?
+# Does this psql wait for a connection, long enough to be looked at?
+sub waits_for_connection
+{
+	my ($psql, $name) = @_;
+	ok( wait_for(sub { $admin->value("SELECT count(*) FROM $ours AND classid = 1 AND pid = $psql->{pid}") == 1 }),
+		$name);
+}
+
+# Does this process wait for a lock?
 sub blocked
 {
-	my ($where, $name) = @_;
-	ok( wait_for(sub { $admin->value(qq{
-			SELECT count(*) FROM pg_stat_activity
-			WHERE cardinality(pg_blocking_pids(pid)) > 0 AND $where}) == 1 }),
-		$name);
+	my ($pid, $name) = @_;
+	ok(wait_for(sub { $admin->value("SELECT cardinality(pg_blocking_pids($pid)) > 0") eq 't' }), $name);
 }
 
 # ---- a connection's connection waits for what the first of all has locked
@@ -112,10 +117,9 @@ foreach my $levels (2, 3)
 {
 	my ($psql, $third) = map { psql($local) } 1, 2;
 
-	# the innermost just works, and tells when it has been looked at several times
+	# the innermost just works, for so long that all are looked at several times
 	$psql->value('BEGIN; LOCK TABLE acc');
-	$psql->is(nested('SELECT pg_sleep(1.5)', 3, 'scalar'), '', 'it works: succeeds');
-	$psql->start(nested('SELECT pg_sleep(1.7)', 2, 'scalar'));
+	$psql->start(nested('SELECT pg_sleep(2)', 3, 'scalar'));
 	is(($admin->run(qq{
 		DO \$\$ BEGIN
 			FOR i IN 1..30 LOOP
@@ -125,15 +129,14 @@ foreach my $levels (2, 3)
 				PERFORM pg_sleep(0.05);
 			END LOOP;
 		END \$\$}))[2], '', 'it works: nothing is published');
-	is(($psql->finish)[2], '', 'it works: succeeds again');
+	is(($psql->finish)[2], '', 'it works: succeeds');
 	$psql->value('ROLLBACK');
 
 	# it waits for somebody who waits for nobody
 	$third->value('BEGIN;' . update(1));
 	$psql->value('BEGIN;' . update(2));
 	$psql->start(nested(update(1), 2, 'execute'));
-	ok(wait_for(sub { $admin->value("SELECT count(*) FROM $ours AND classid = 1 AND pid = $psql->{pid}") == 1 }),
-		'somebody else: it waits long enough to be looked at');
+	waits_for_connection($psql, 'somebody else: it waits');
 	is($admin->value("SELECT count(*) FROM $ours AND classid = 1"), 2,
 		'somebody else: both say for whom');
 	$third->value('COMMIT');
@@ -177,12 +180,57 @@ foreach my $how ('well', 'badly')
 		BEGIN;
 		SELECT sqlstate FROM sessmgr.execute_all(
 			ARRAY['loopback:'], 'UPDATE acc SET v = v + 1 WHERE id = 1$fail')});
-	ok(wait_for(sub { $admin->value("SELECT count(*) FROM $ours AND classid = 1 AND pid = $psql->{pid}") == 1 }),
-		"ends $how: it waits");
+	waits_for_connection($psql, "ends $how: it waits");
 	$third->value('COMMIT');
 	is(($psql->finish)[0], $how eq 'well' ? '' : '22012', "ends $how: so it does");
 	is($admin->value("SELECT count(*) FROM $ours"), 0, "ends $how: and nothing is left in pg_locks");
 	$psql->value('ROLLBACK');
+	$_->quit foreach ($psql, $third);
+}
+
+# ---- a lock that a connection's session has kept, which is between two statements
+
+foreach my $mode ('manual', 'autocommit')
+{
+	my $psql = psql($local);
+
+	$psql->open('s1', 'loopback:', qq({"hold": true, "transaction": "$mode"}));
+	$psql->open('s2', 'loopback:');
+	$psql->value(in_session('s2', 'SELECT 1'));
+	$psql->value(in_session('s1', 'SELECT pg_advisory_lock(1)'));
+	$psql->value(q{SELECT sessmgr.commit(:'s1'::sessmgr.session)}) if $mode eq 'manual';
+	deadlock($psql, in_session('s2', 'SELECT pg_advisory_lock(1)'), "kept, $mode");
+	nothing_left("kept, $mode");
+	$psql->quit;
+}
+
+{
+	my ($psql, $third) = map { psql($local) } 1, 2;
+
+	# of another engine, and through another backend
+	my $dburi = "host=$socket port=$port dbname=postgres";
+	$psql->value("SELECT sessmgr.execute('$dburi', 'SELECT pg_advisory_lock(1)')");
+	$third->value('BEGIN;' . update(1));
+	$third->start('SELECT pg_advisory_lock(1)');
+	blocked($third->{pid}, 'kept, another engine: somebody else waits');
+	deadlock($psql, "SELECT sessmgr.execute('loopback:', '" . update(1) . "')", 'kept, another engine');
+	$psql->value("SELECT sessmgr.execute('$dburi', 'SELECT pg_advisory_unlock(1)')");
+	$third->finish;
+	is($third->{last_state}, '', 'kept, another engine: the other goes on');
+	$third->value('ROLLBACK');
+	nothing_left('kept, another engine');
+
+	# it has none if its backend has gone, whose process id may be another's by now
+	$admin->value(q{
+		SELECT pg_terminate_backend(pid, 100000) FROM pg_stat_activity
+		WHERE application_name = 'sessmgr'});
+	$psql->value("SELECT sessmgr.scalar('loopback:', 'SELECT 1')");
+	$third->value('BEGIN;' . update(1));
+	$psql->start("SELECT sessmgr.execute('loopback:', '" . update(1) . "')");
+	waits_for_connection($psql, 'kept by nobody: it waits');
+	is($admin->value("SELECT count(*) FROM $ours"), 1, 'kept by nobody: nobody else is said to wait');
+	$third->value('ROLLBACK');
+	is(($psql->finish)[2], '', 'kept by nobody: it succeeds');
 	$_->quit foreach ($psql, $third);
 }
 
