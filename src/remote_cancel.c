@@ -89,9 +89,11 @@ sm_cancel_end(SmConn *conn)
 
 #else							/* !SM_ASYNC_CANCEL */
 
+#include <netdb.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/ip.h"
 #include "libpq/pqcomm.h"
 #include "port/pg_bswap.h"
 
@@ -139,15 +141,47 @@ sm_cancel_learn_end(SmConn *conn)
 	conn->trace_text = NULL;
 }
 
+/*
+ * Where the connection was made to.  Of a Unix socket the name of the other end
+ * is what the server called it, which need not lead there from here: that its
+ * directory is mounted elsewhere, or was renamed, is known to libpq alone.
+ */
+static bool
+get_address(PGconn *pg, struct sockaddr_storage *addr, socklen_t *len)
+{
+	struct addrinfo hint = {.ai_family = AF_UNIX, .ai_socktype = SOCK_STREAM};
+	struct addrinfo *found = NULL;
+	const char *port = PQport(pg);
+	char		path[MAXPGPATH];
+	bool		ok;
+
+	*len = sizeof(*addr);
+	if (getpeername(PQsocket(pg), (struct sockaddr *) addr, len) != 0)
+		return false;
+	if (addr->ss_family != AF_UNIX)
+		return true;
+
+	snprintf(path, sizeof(path), "%s/.s.PGSQL.%s", PQhost(pg), *port ? port : DEF_PGPORT_STR);
+	ok = pg_getaddrinfo_all(NULL, path, &hint, &found) == 0;
+	if (ok)
+	{
+		memcpy(addr, found->ai_addr, found->ai_addrlen);
+		*len = found->ai_addrlen;
+	}
+	if (found != NULL)
+		pg_freeaddrinfo_all(AF_UNIX, found);
+	return ok;
+}
+
 /* A socket connected, or connecting, to where the connection's leads. */
 static pgsocket
 connect_alike(PGconn *pg)
 {
 	struct sockaddr_storage addr;
-	socklen_t	len = sizeof(addr);
+	socklen_t	len;
 	pgsocket	sock;
 
-	if (getpeername(PQsocket(pg), (struct sockaddr *) &addr, &len) != 0)
+	if (!get_address(pg, &addr, &len))
 		return PGINVALID_SOCKET;
 	sock = socket(addr.ss_family, SOCK_STREAM, 0);
 	if (sock == PGINVALID_SOCKET)
