@@ -367,7 +367,10 @@ wait_for_local(const char *gid)
 	return true;
 }
 
-/* The ids of the decisions about this remote database, as of now. */
+/*
+ * The ids of the decisions about this remote database, as of now.  What this
+ * transaction has written is none yet.
+ */
 static List *
 read_decisions(const char *remote)
 {
@@ -382,7 +385,8 @@ read_decisions(const char *remote)
 		bool		isnull;
 		Datum		value = heap_getattr(tuple, COLUMN_REMOTE, RelationGetDescr(rel), &isnull);
 
-		if (strcmp(TextDatumGetCString(value), remote) != 0)
+		if (strcmp(TextDatumGetCString(value), remote) != 0 ||
+			TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
 			continue;
 		value = heap_getattr(tuple, COLUMN_GID, RelationGetDescr(rel), &isnull);
 		gids = lappend(gids, TextDatumGetCString(value));

@@ -343,6 +343,19 @@ foreach my $level ('READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE')
 	}
 }
 
+# one that has work of its own there has not decided yet
+$psql->value('BEGIN; SELECT all_add(1)');
+$psql->is(q{SELECT count(*) FROM sessmgr.recover('r1')}, 0, 'recover() in a transaction with work of its own');
+$psql->fails('COMMIT', '', 'which can still commit');
+committed('recover() in a transaction with work of its own', '1 1 1');
+leave_in_doubt(2);
+$psql->value(q{BEGIN; SELECT all_add(3)});
+$psql->is(q{SELECT outcome FROM sessmgr.recover('r1')}, 'committed', 'and finishes what was left before it');
+$psql->value('COMMIT');
+is(recovered(), 'committed', 'on each target');
+committed('recover() with work of its own', '2,3 2,3 2,3');
+is(decisions(), 0, 'and no row is left');
+
 # a snapshot from before
 $other->value('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM t');
 leave_in_doubt(1);
