@@ -30,11 +30,13 @@ $local->safe_psql('postgres', q{
 		$$ SELECT sessmgr.execute(s, 'INSERT INTO t VALUES ($1)', n) $$;
 	CREATE FUNCTION all_add(n int) RETURNS void LANGUAGE sql AS
 		$$ INSERT INTO t VALUES (n); SELECT add('r1', n), add('r2', n) $$});
-is($local->safe_psql('postgres', q{SELECT count(*) FROM pg_settings WHERE name = 'sessmgr.test_point'}),
-	0, 'the installed library has no test points');
+# in a session that has loaded the library
+my $test_points = q{SELECT sessmgr.forked(); SELECT count(*) FROM pg_settings WHERE name = 'sessmgr.test_point'};
+is($local->safe_psql('postgres', $test_points), "t\n0", 'the installed library has no test points');
 unlike(slurp_file($local->config_data('--pkglibdir') . '/sessmgr.so'),
 	qr/recover listed/, 'nor their names');
 use_test_library($local, $library);
+is($local->safe_psql('postgres', $test_points), "t\n1", 'which the one for tests has');
 new_server($local, $remote[$_ - 1], "r$_", "transaction 'two_phase', cleanup_timeout '5s', commit_timeout '60s'")
   foreach 1, 2;
 new_server($local, $none, 'none', q{transaction 'two_phase'});
@@ -254,13 +256,16 @@ committed('the extension is dropped', '- - -');
 # ---- what a target lacks
 
 recovered();
+# what a statement takes from a sequence there, no rollback gives back
+$none->safe_psql('postgres', 'CREATE SEQUENCE taken');
 $psql->value('BEGIN; INSERT INTO t VALUES (1); SAVEPOINT a');
-$psql->fails(q{SELECT add('none', 1)}, '55000', 'a target with max_prepared_transactions = 0');
+$psql->fails(q{SELECT sessmgr.execute('none', $$INSERT INTO t VALUES (nextval('taken'))$$)}, '55000',
+	'a target with max_prepared_transactions = 0');
 like($psql->{last_err}, qr/"none" cannot prepare transactions.*HINT/s, 'the error is clear');
 $psql->value('ROLLBACK TO a');
 is($psql->value(q{SELECT count(*) FROM sessmgr.two_phase}), 0, 'no row was written');
 $psql->value('ROLLBACK');
-is($none->safe_psql('postgres', 'SELECT count(*) FROM t'), 0, 'nothing was done there');
+is($none->safe_psql('postgres', 'SELECT is_called FROM taken'), 'f', 'nothing was done there');
 is($none->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity
 	WHERE application_name = 'sessmgr' AND state <> 'idle'}), 0, 'nor is a transaction left open');
 $psql->fails(q{SELECT * FROM sessmgr.recover('none')}, '55000', 'nor can it be recovered');
