@@ -193,15 +193,22 @@ sub log_since
 
 # The library built with the places where a test can stop a process, which the
 # installed one does not have (see src/test_point.c).  Returns its path and '',
-# or undef and why it cannot be built.  With SESSMGR_TEST_LIBRARY several tests
-# share what the first of them has built there.
+# or undef and what is missing to build it; dies if nothing is missing and it
+# cannot be built, as that is no reason to leave a test out.  With
+# SESSMGR_TEST_LIBRARY several tests share what the first of them has built there.
 sub test_library
 {
 	my $source = abs_path(dirname(__FILE__) . '/../..');
 	my $dir = $ENV{SESSMGR_TEST_LIBRARY} // PostgreSQL::Test::Utils::tempdir;
 	my $log = "$dir/build.log";
+	my $cc = `pg_config --cc 2>/dev/null`;
 
-	return (undef, 'no pg_config in the PATH') if system('pg_config >/dev/null 2>&1');
+	return (undef, 'no pg_config in the PATH') if $? != 0;
+	chomp $cc;
+	foreach my $tool ('make', $cc)
+	{
+		return (undef, "no $tool in the PATH") if system("$tool --version >/dev/null 2>&1");
+	}
 	mkdir($dir);
 	# one of those that run side by side builds it
 	open(my $lock, '>', "$dir/lock") or die "could not open $dir/lock: $!";
@@ -210,7 +217,7 @@ sub test_library
 	system("cp -r '$source/Makefile' '$source'/sessmgr* '$source/src' '$dir' && cd '$dir' && "
 		  . "rm -f *.o src/*.o && MAKEFLAGS= make -j2 with_llvm=no "
 		  . "CFLAGS_EXTRA='-DSM_TEST_POINTS -O0 -U_FORTIFY_SOURCE' all >'$log' 2>&1 && touch '$dir/done'") == 0
-	  or return (undef, 'the library for tests cannot be built: ' . (-e $log ? slurp_file($log) : $source));
+	  or die 'the library for tests cannot be built: ' . (-e $log ? slurp_file($log) : $source);
 	return ("$dir/sessmgr", '');
 }
 
