@@ -17,8 +17,8 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(new_node new_pair new_server psql wait_for stop_process
   continue_process remote_backends remote_running gone_soon rss_kb descriptors
-  log_since test_library use_test_library stops kill_server whole_messages put_all);
-our @EXPORT_OK = qw(left_out);
+  log_since test_library use_test_library stops kill_server kill_postmaster start_again
+  whole_messages put_all left_out);
 
 # seconds that anything may take on a slow and noisy machine
 our $patience = 120;
@@ -251,9 +251,33 @@ sub kill_server
 	my @children = split(' ', slurp_file("/proc/$postmaster/task/$postmaster/children"));
 
 	$node->kill9;
-	kill('KILL', @children);
+	my $killed = 1 + kill('KILL', @children);
 	delete @stopped{@children};
 	wait_for(sub { !grep { -e "/proc/$_" } $postmaster, @children });
+	return $killed;
+}
+
+# Kill the postmaster alone.  Its backends live on until they notice; returns the
+# processes that it leaves behind.
+sub kill_postmaster
+{
+	my ($node) = @_;
+	my $postmaster = $node->{_pid};
+	my @children = split(' ', slurp_file("/proc/$postmaster/task/$postmaster/children"));
+
+	$node->kill9;
+	wait_for(sub { !-e "/proc/$postmaster" });
+	return @children;
+}
+
+# Start a server after that: a new postmaster is refused as long as one of those
+# processes is there.
+sub start_again
+{
+	my ($node, @children) = @_;
+
+	return wait_for(sub { !grep { -e "/proc/$_" } @children })
+	  && wait_for(sub { $node->start(fail_ok => 1) });
 }
 
 # A psql that stays connected.
@@ -298,7 +322,8 @@ sub start
 }
 
 # Waits for the end of what was started last.  Returns the output, the errors,
-# and the SQLSTATE of the first error ("" if there was none).
+# and the SQLSTATE of the first error ("" if there was none).  {lost} is true if
+# psql has ended instead, as it does when its connection is lost.
 sub finish
 {
 	my ($self) = @_;
@@ -320,6 +345,7 @@ sub finish
 		}
 	}
 	$self->{seconds} = time() - $self->{started};
+	$self->{lost} = $text{out} !~ /^$mark$/m;
 	s/^$mark\n.*\z//ms for values %text;
 	chomp $text{out};
 	my ($state) = $text{err} =~ /(?:ERROR|FATAL):  (\w{5}):/;
