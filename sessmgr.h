@@ -1402,6 +1402,7 @@ extern void sm_twophase_recover(SmEngine *engine,
 extern bool sm_session_bound(const SmSession *session);
 extern void sm_savepoints_truncate(SmSession *session, int n);
 extern List *sm_joined_begin(SmSession *session, SmSessionOptions *options);
+extern List *sm_joined_begin_again(SmSession *session, SmSessionOptions *options);
 extern List *sm_joined_nest(SmSession *session);
 extern void sm_joined_unsent(SmSession *session, int n);
 extern void sm_joined_subcommit(SmSession *session, int level);

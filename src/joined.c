@@ -79,16 +79,14 @@ mirrored_level(const SmSession *session)
 }
 
 /*
- * Appends to "commands" what sets the savepoints that are missing up to the
- * current local level.  They count from now on: if a command then fails
- * half-way, going back to one will show whether it is there.  Where nothing is
- * sent at all, sm_joined_unsent() takes that back.
+ * Appends to "commands" what sets the savepoints that are missing up to a local
+ * level.  They count from now on: if a command then fails half-way, going back
+ * to one will show whether it is there.  Where nothing is sent at all,
+ * sm_joined_unsent() takes that back.
  */
 static List *
-add_savepoints(SmSession *session, List *commands)
+add_savepoints(SmSession *session, List *commands, int level)
 {
-	int			level = GetCurrentTransactionNestLevel();
-
 	while (mirrored_level(session) < level)
 	{
 		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
@@ -110,7 +108,23 @@ sm_joined_begin(SmSession *session, SmSessionOptions *options)
 	*options = begin_options(session);
 	sm_savepoints_truncate(session, 0);
 	session->began = GetCurrentTransactionNestLevel();
-	return add_savepoints(session, NIL);
+	return add_savepoints(session, NIL, session->began);
+}
+
+/*
+ * The session's transaction, in which nothing was done, is about to begin once
+ * more.  It belongs to the level that it did, and so does its first statement:
+ * that may be deeper now, where it is received.
+ */
+List *
+sm_joined_begin_again(SmSession *session, SmSessionOptions *options)
+{
+	int			level = mirrored_level(session);
+
+	*options = begin_options(session);
+	sm_savepoints_truncate(session, 0);
+	session->stale = 0;
+	return add_savepoints(session, NIL, level);
 }
 
 /*
@@ -130,7 +144,7 @@ sm_joined_nest(SmSession *session)
 	if (session->stale != 0)
 		commands = list_make1(psprintf("RELEASE SAVEPOINT sessmgr_%d", session->stale));
 	session->stale = 0;
-	return add_savepoints(session, commands);
+	return add_savepoints(session, commands, GetCurrentTransactionNestLevel());
 }
 
 /* What sm_joined_nest() returned was not sent, and there were n savepoints. */

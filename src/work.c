@@ -88,10 +88,11 @@ execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql
 	return count;
 }
 
+/* The transaction begins on the way of the statement, and then these commands. */
 static void
-begin_with(SmSession *session, SmJourney *journey)
+begin_with(SmJourney *journey, List *then)
 {
-	journey->statement.before = sm_session_beginning(session, &journey->begin);
+	journey->statement.before = then;
 	journey->statement.begin = &journey->begin;
 	journey->begins = true;
 }
@@ -112,7 +113,7 @@ sm_journey_enter(SmSession *session, SmJourney *journey, SmConn *conn)
 	{
 		if (conn == NULL)
 			conn = sm_pool_checkout(session->engine);
-		begin_with(session, journey);
+		begin_with(journey, sm_session_beginning(session, &journey->begin));
 		sm_session_activate(session, conn);
 	}
 	else if (sm_session_bound(session))
@@ -129,7 +130,9 @@ void
 sm_journey_again(SmSession *session, SmJourney *journey)
 {
 	sm_conn_cleanup(session->conn, "ROLLBACK", sm_session_cleanup_deadline(session));
-	begin_with(session, journey);
+	begin_with(journey, sm_session_bound(session) ?
+			   sm_joined_begin_again(session, &journey->begin) :
+			   sm_session_beginning(session, &journey->begin));
 	journey->statement.first = false;
 }
 

@@ -1,0 +1,94 @@
+# More of what is bound to the local transaction: statements whose plans are
+# stale, recover() beside work on the same target, transaction control as text,
+# and settings of the transaction there.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use SessmgrTest;
+use Test::More;
+
+my ($local, $remote) = new_pair(remote => 'max_prepared_transactions = 10');
+new_server($local, $remote, 'j', q{transaction 'joined'});
+new_server($local, $remote, 'p', q{transaction 'two_phase'});
+my $psql = psql($local);
+my $there = psql($remote);
+my $s = q{:'s'::sessmgr.session};
+
+# What is committed there, and is anything left prepared?
+sub committed
+{
+	my ($expected, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	$there->is(q{WITH d AS (DELETE FROM t RETURNING a)
+		SELECT coalesce(string_agg(a::text, ',' ORDER BY a), '-') || ' ' || (SELECT count(*) FROM pg_prepared_xacts)
+		FROM d}, "$expected 0", "$name: there, and prepared");
+}
+
+# ---- a statement that is sent in one subtransaction and received in another,
+# and must be prepared and run anew on the way
+
+my $insert = 'INSERT INTO t VALUES ($1) RETURNING *';
+my $columns = 1;
+my $adds = 0;
+
+# So often that its prepared statement is used, and then no longer good
+sub make_stale
+{
+	my ($how) = @_;
+	$psql->value("SELECT sessmgr.execute($s, '$insert', 0)") foreach 1 .. 3;
+	if ($how eq '0A000')
+	{
+		$there->value("ALTER TABLE t ADD x$columns int");
+		$columns++;
+	}
+	else
+	{
+		# the command tag does not tell that they are gone
+		$psql->value(qq{BEGIN; SELECT sessmgr.execute($s, 'DO \$\$ BEGIN EXECUTE ''DEALLOCATE ALL''; END \$\$'); COMMIT});
+	}
+	$there->value('DELETE FROM t');
+}
+
+sub receive
+{
+	return "SELECT a FROM sessmgr.receive($s) AS r(" . join(', ', 'a int', map { "x$_ int" } 1 .. $_[0] - 1) . ')';
+}
+
+$there->value('CREATE TABLE t (a int)');
+foreach my $dburi ('j', 'p')
+{
+	$psql->open('s', $dburi);
+	foreach my $how ('0A000', '26000')
+	{
+		my $case = "$dburi, stale by $how";
+		my $again = sub {
+			my ($sql, $expected, $name) = @_;
+			make_stale($how);
+			$sql =~ s/SEND/SELECT sessmgr.send($s, '$insert', 1)/;
+			$sql =~ s/RECEIVE/receive($columns)/e;
+			# each with a text of its own, so that none is prepared
+			$sql =~ s/ADD (\d)/"SELECT sessmgr.execute($s, 'INSERT INTO t VALUES ($1) -- " . ++$adds . "')"/ge;
+			$psql->fails("BEGIN; $sql; COMMIT", '', "$case: $name");
+			committed($expected, "$case: $name");
+		};
+
+		# what was sent outside of a savepoint does not go with it
+		$again->('SEND; SAVEPOINT a; RECEIVE; ROLLBACK TO a', '1', 'received in a savepoint');
+		$again->('SEND; SAVEPOINT a; RECEIVE; ADD 2; ROLLBACK TO a; ADD 3', '1,3', 'and used on');
+		$again->('SEND; SAVEPOINT a; SAVEPOINT b; RECEIVE; RELEASE b; ROLLBACK TO a', '1', 'received deeper');
+		$again->('SAVEPOINT a; SEND; SAVEPOINT b; RECEIVE; ROLLBACK TO b', '1', 'sent in a savepoint, received in the next');
+		$again->('SAVEPOINT a; SEND; SAVEPOINT b; RECEIVE; ROLLBACK TO a', '-', 'and both rolled back');
+		# nor does it stay where its savepoint was rolled back
+		$again->('SAVEPOINT a; SEND; RECEIVE; ROLLBACK TO a; ADD 2', '2', 'sent and received in a savepoint');
+		$again->('SAVEPOINT a; SAVEPOINT b; SEND; RELEASE b; RECEIVE; ROLLBACK TO a', '-', 'sent in what is released');
+		# the savepoints of the first attempt are no more
+		$again->('SAVEPOINT a; SEND; RELEASE a; RECEIVE; SAVEPOINT b; ADD 2; ROLLBACK TO b; ADD 3', '1,3',
+			'received after a savepoint');
+	}
+	$psql->value("SELECT sessmgr.close($s)");
+}
+
+done_testing();
