@@ -15,6 +15,11 @@ use SessmgrTest;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
+# What quick() sets, in seconds.  A deadlock is found within deadlock_timeout and
+# a second more; the slack is for a noisy machine.
+my $quick = 0.2;
+my $slack = 4;
+
 my ($local, $remote) = new_pair(
 	local => "listen_addresses = '127.0.0.1'\nmax_prepared_transactions = 5\n"
 	  . "restart_after_crash = on\n");
@@ -40,7 +45,11 @@ $local->safe_psql('postgres', qq{
 	GRANT USAGE ON FOREIGN SERVER by_socket TO app;
 	CREATE USER MAPPING FOR CURRENT_USER SERVER by_tcp;
 	CREATE USER MAPPING FOR CURRENT_USER SERVER by_socket;
-	CREATE USER MAPPING FOR app SERVER by_socket OPTIONS (user 'app', password_required 'false')});
+	CREATE USER MAPPING FOR app SERVER by_socket OPTIONS (user 'app', password_required 'false');
+	CREATE SERVER joined FOREIGN DATA WRAPPER sessmgr
+		OPTIONS (loopback 'true', dbname 'postgres', transaction 'joined');
+	CREATE SERVER two_phase FOREIGN DATA WRAPPER sessmgr
+		OPTIONS (loopback 'true', dbname 'postgres', transaction 'two_phase')});
 
 my $admin = psql($local);
 my $published = 'SELECT count(*) FROM pg_locks WHERE locktype = \'advisory\' AND objsubid = 21331';
@@ -49,7 +58,7 @@ my $published = 'SELECT count(*) FROM pg_locks WHERE locktype = \'advisory\' AND
 sub quick
 {
 	my $psql = psql($local);
-	$psql->value("SET deadlock_timeout = '200ms'");
+	$psql->value("SET deadlock_timeout = '${quick}s'");
 	return $psql;
 }
 
@@ -76,14 +85,25 @@ sub waits_remotely
 }
 
 # The error of what was started, or of a statement: ours and not the server's.
+# options: since when there is a deadlock, if that is later than the statement's
+# begin, and the deadlock_timeout
 sub deadlock
 {
-	my ($psql, $sql, $name) = @_;
+	my ($psql, $sql, $name, %option) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	$psql->fails($sql, '40P01', $name);
 	like($psql->{last_err}, qr/deadlock detected while waiting for/, "$name: found here");
-	note(sprintf('%s: after %.1f s', $name, $psql->{seconds}));
-	cmp_ok($psql->{seconds}, '<', 60, "$name: in time");
+	in_time($option{since} // $psql->{started}, $name, $option{timeout});
 	nothing_left($name);
+}
+
+# To be called at the end of a deadlock
+sub in_time
+{
+	my ($since, $name, $timeout) = @_;
+	my $seconds = time() - $since;
+	note(sprintf('%s: after %.1f s', $name, $seconds));
+	cmp_ok($seconds, '<', ($timeout // $quick) + 1 + $slack, "$name: in time");
 }
 
 sub nothing_left
@@ -92,19 +112,26 @@ sub nothing_left
 	ok(wait_for(sub { $admin->value($published) == 0 }), "$name: nothing is left in pg_locks");
 }
 
-# Of several that are to commit afterwards exactly one fails.
+# Of several that are to commit afterwards exactly one fails, and names them all.
 sub one_victim
 {
 	my ($name, @psqls) = @_;
-	my ($failed, $good) = (0, 0);
+	my ($failed, $good, $named, $since) = (0, 0, '', 0);
 	foreach my $psql (@psqls)
 	{
 		my (undef, $err, $state) = $psql->finish;
 		note("$name: $err") if $state;
-		$failed++ if $state eq '40P01' && $err =~ /while waiting for/;
+		if ($state eq '40P01' && $err =~ /while waiting for/)
+		{
+			$failed++;
+			$named = join(' ', grep { $err =~ /\b$_\b/ } map { $_->{pid} } @psqls);
+		}
 		$good++ if $state eq '';
+		$since = $psql->{started} if $psql->{started} > $since;
 	}
+	in_time($since, $name);
 	is($failed, 1, "$name: one fails");
+	is($named, join(' ', map { $_->{pid} } @psqls), "$name: and names all");
 	is($good, @psqls - 1, "$name: nobody else does");
 	nothing_left($name);
 }
@@ -300,11 +327,147 @@ foreach my $dburi ('loopback:', "host=$socket port=$port dbname=postgres", 'by_s
 	waits_remotely($psql, 'late: an ordinary wait at first');
 	sleep(3);
 	$third->start(update(1));
-	deadlock($psql, undef, 'late');
+	deadlock($psql, undef, 'late', since => $third->{started});
 	cmp_ok($psql->{seconds}, '>', 3, 'late: not before it was one');
 	$third->finish;
 	is($third->{last_state}, '', 'late: the other goes on');
 	$third->value('COMMIT');
+	$psql->value('ROLLBACK');
+
+	# through two that wait
+	my $fourth = psql($local);
+	my $pid = $psql->value(q{SELECT sessmgr.scalar('loopback:', 'SELECT pg_backend_pid()')});
+	$psql->value('BEGIN;' . update(1));
+	$third->value('BEGIN;' . update(2));
+	$fourth->value('BEGIN;' . update(3));
+	$third->start(update(1));
+	$fourth->start(update(2));
+	waits($_->{pid}, 'two others: one waits') foreach ($third, $fourth);
+	deadlock($psql, through('loopback:', update(3)), 'two others');
+	my @waiting = ($pid, $fourth->{pid}, $third->{pid}, $psql->{pid});
+	my $chain = join('\n', map {
+		"Process $waiting[$_] waits for ShareLock on transaction \\d+; blocked by process $waiting[$_ + 1]\\."
+	} 0 .. 2);
+	like($psql->{last_err}, qr/Process $psql->{pid} waits for its connection's process $pid\.\n$chain\n/,
+		'two others: the detail names all, in the order of the circle');
+	foreach my $other ($third, $fourth)
+	{
+		$psql->value('ROLLBACK');
+		$other->finish;
+		is($other->{last_state}, '', 'two others: they go on');
+		$other->value('COMMIT');
+	}
+	$psql->is(through('loopback:', update(3)), 1, 'two others: all is usable');
+	$_->quit foreach ($psql, $third, $fourth);
+}
+
+# ---- work that is part of the local transaction, which waits for that itself
+
+foreach my $mode ('joined', 'two_phase')
+{
+	my ($psql, $other, $third) = (quick(), quick(), psql($local));
+	my $after = $mode eq 'joined' ? 'COMMIT' : 'PREPARE TRANSACTION';
+	my $here = 'INSERT INTO model VALUES (1)';
+	# what waits at its end for a lock of this row of acc
+	my $part = sub { return through($mode, "INSERT INTO part VALUES ($_[0])"); };
+	my $lock = sub { return "SELECT FROM acc WHERE id = $_[0] FOR UPDATE"; };
+	my $nothing = sub {
+		my ($name) = @_;
+		$admin->is(q{SELECT (SELECT count(*) FROM part WHERE id > 5), (SELECT count(*) FROM model),
+			(SELECT count(*) FROM pg_prepared_xacts)}, '0|0|0', "$name: nothing was done");
+	};
+
+	$admin->value('UPDATE acc SET v = 0; TRUNCATE part, model');
+
+	# a statement
+	$psql->value('BEGIN;' . update(1));
+	$psql->value(through($mode, update(2)));
+	$psql->value('SAVEPOINT a');
+	deadlock($psql, through($mode, update(1)), "$mode, statement");
+	$psql->value('ROLLBACK TO a');
+	$psql->is(through($mode, update(3)), 1, "$mode, statement: goes on after ROLLBACK TO");
+	$psql->value('COMMIT');
+	$admin->is('SELECT string_agg(id::text, \',\' ORDER BY id) FROM acc WHERE v = 1', '1,2,3',
+		"$mode, statement: all of it is committed");
+
+	# the local COMMIT
+	$psql->value("BEGIN; $here;" . $part->(6) . ';' . $lock->(6));
+	deadlock($psql, 'COMMIT', "$mode, $after");
+	like($psql->{last_err},
+		qr/Process $psql->{pid} waits for its connection's process (\d+)\.\nProcess \g1 waits for ShareLock on transaction \d+; blocked by process $psql->{pid}\.\n/,
+		"$mode, $after: the detail");
+	like($psql->{last_err}, qr/CONTEXT:  statement on "$mode": $after/, "$mode, $after: the context");
+	$nothing->("$mode, $after");
+
+	# through a third backend
+	$third->value('BEGIN;' . $lock->(7));
+	$psql->value("BEGIN; $here;" . update(1) . ';' . $part->(7));
+	$third->start(update(1));
+	waits($third->{pid}, "$mode, third backend: waits for the first");
+	deadlock($psql, 'COMMIT', "$mode, third backend");
+	like($psql->{last_err},
+		qr/blocked by process $third->{pid}\.\nProcess $third->{pid} waits for ShareLock on transaction \d+; blocked by process $psql->{pid}\./,
+		"$mode, third backend: the detail names it");
+	$third->finish;
+	is($third->{last_state}, '', "$mode, third backend: goes on");
+	$third->value('ROLLBACK');
+	$nothing->("$mode, third backend");
+
+	# the COMMITs of two
+	$psql->value("BEGIN; $here;" . $lock->(8) . ';' . $part->(9));
+	$other->value("BEGIN; $here;" . $lock->(9) . ';' . $part->(8));
+	$_->start('COMMIT') foreach $psql, $other;
+	one_victim("$mode, two of them", $psql, $other);
+	$admin->is('SELECT (SELECT count(*) FROM part WHERE id > 5), (SELECT count(*) FROM model)', '1|1',
+		"$mode, two of them: one has committed");
+
+	# somebody else's lock
+	$third->value('BEGIN;' . $lock->(10));
+	$psql->value("BEGIN; $here;" . $part->(10));
+	$psql->start('COMMIT');
+	waits_remotely($psql, "$mode, somebody else: it waits");
+	sleep(1.5);
+	is($admin->value($published), 1, "$mode, somebody else: it still does");
+	$third->value('COMMIT');
+	$psql->finish;
+	is($psql->{last_state}, '', "$mode, somebody else: it succeeds");
+	$admin->is('SELECT (SELECT count(*) FROM part WHERE id > 5), (SELECT count(*) FROM model)', '2|2',
+		"$mode, somebody else: it is committed");
+	nothing_left("$mode, somebody else");
+	$_->quit foreach ($psql, $other, $third);
+}
+
+# ---- another database of this cluster: what they share are catalogs and their rows
+
+{
+	$local->safe_psql('postgres', 'CREATE DATABASE elsewhere');
+	$local->safe_psql('elsewhere', 'CREATE TABLE acc AS SELECT generate_series(1, 3) AS id, 0 AS v');
+	my ($psql, $third) = (quick(), psql($local, db => 'elsewhere'));
+	my $comment = q{COMMENT ON DATABASE elsewhere IS 'x'};
+	my $target = 'loopback:elsewhere';
+
+	$psql->value('BEGIN; LOCK TABLE pg_shdescription');
+	deadlock($psql, "SELECT sessmgr.execute('$target', \$\$$comment\$\$)", 'another database');
+	like($psql->{last_err}, qr/waits for RowExclusiveLock on relation 2396 of database 0; blocked by process $psql->{pid}\./,
+		'another database: the detail');
+	$psql->value("ROLLBACK; $comment; BEGIN; $comment");
+	deadlock($psql, "SELECT sessmgr.execute('$target', \$\$$comment\$\$)", 'another database, a row');
+	$psql->value("ROLLBACK; BEGIN; $comment");
+	$third->value('BEGIN;' . update(2));
+	$third->start($comment);
+	waits($third->{pid}, 'another database: a third backend waits');
+	deadlock($psql, through($target, update(2)), 'another database, third backend');
+	like($psql->{last_err}, qr/blocked by process $third->{pid}\.\nProcess $third->{pid} waits for .*; blocked by process $psql->{pid}\./,
+		'another database, third backend: the detail names it');
+	$psql->value('ROLLBACK');
+	$third->finish;
+	$third->value('ROLLBACK');
+	$psql->is(through($target, update(2)), 1, 'another database: usable');
+
+	# the same name is not the same lock
+	$psql->value('BEGIN; SELECT pg_advisory_xact_lock(7)');
+	$psql->is("SELECT sessmgr.scalar('$target', 'SELECT pg_advisory_xact_lock(7)::text || 1')", 1,
+		'another database: an advisory lock of the same number is another one');
 	$psql->value('ROLLBACK');
 	$_->quit foreach ($psql, $third);
 }
@@ -642,7 +805,7 @@ foreach my $order ('ascending', 'random')
 {
 	my $psql = psql($local);
 	$psql->value('BEGIN;' . update(1));
-	deadlock($psql, through('loopback:', update(1)), 'by default');
+	deadlock($psql, through('loopback:', update(1)), 'by default', timeout => 1);
 	cmp_ok($psql->{seconds}, '>=', 1, 'by default: after deadlock_timeout');
 	$psql->quit;
 	ok(wait_for(sub { $admin->value('SELECT deadlocks > 0 FROM pg_stat_database WHERE datname = current_database()') eq 't' }),
