@@ -372,6 +372,108 @@ BEGIN;
 INSERT INTO jo.here VALUES (11), (101);
 ROLLBACK;
 SELECT jo.committed();
+-- a deferred trigger that is the first to use the target, at COMMIT
+TRUNCATE jo.here;
+BEGIN;
+INSERT INTO jo.here VALUES (100), (101);
+SELECT jo.sessions();
+COMMIT;
+SELECT jo.committed(), (SELECT string_agg(a::text, ',' ORDER BY a) FROM jo.here), jo.sessions(), jo.connections();
+-- an error there, one of the trigger's own, and one of the target's deferred constraint
+CREATE FUNCTION jo.fail() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM jo.add(new.a);
+    IF new.a = 1000 THEN
+        RAISE EXCEPTION 'an error in the trigger';
+    ELSIF new.a = 1001 THEN
+        PERFORM sessmgr.execute('joined', 'SELECT 1 / 0');
+    ELSIF new.a = 1002 THEN
+        PERFORM jo.add(new.a);
+    ELSIF new.a = 1003 THEN
+        BEGIN
+            PERFORM jo.add(1), sessmgr.execute('joined', 'SELECT 1 / 0');
+        EXCEPTION WHEN division_by_zero THEN
+            PERFORM jo.add(2);
+        END;
+    ELSE
+        -- nobody closes it
+        PERFORM jo.add(jo.open(), 3);
+    END IF;
+    RETURN new;
+END $$;
+DROP TRIGGER at_end ON jo.here;
+CREATE CONSTRAINT TRIGGER at_end AFTER INSERT ON jo.here DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (new.a >= 1000) EXECUTE FUNCTION jo.fail();
+TRUNCATE jo.here;
+BEGIN;
+INSERT INTO jo.here VALUES (1000);
+COMMIT;
+SELECT jo.committed(), (SELECT count(*) FROM jo.here), jo.sessions(), jo.connections();
+BEGIN;
+INSERT INTO jo.here VALUES (1001);
+COMMIT;
+SELECT jo.committed(), (SELECT count(*) FROM jo.here), jo.sessions(), jo.connections();
+BEGIN;
+INSERT INTO jo.here VALUES (1002);
+COMMIT;
+SELECT jo.committed(), (SELECT count(*) FROM jo.here), jo.sessions(), jo.connections();
+BEGIN;
+INSERT INTO jo.here VALUES (1003), (1004);
+COMMIT;
+SELECT jo.committed(), (SELECT count(*) FROM jo.here), jo.sessions(), jo.connections();
+-- loops over rows from there, with COMMIT and ROLLBACK inside: the loop goes on
+-- with what is kept of the cursor, and each part ends by itself
+CREATE PROCEDURE jo.by_query() LANGUAGE plpgsql AS $$
+DECLARE
+    r record;
+BEGIN
+    FOR r IN SELECT * FROM sessmgr.query('joined', 'SELECT i FROM generate_series(1, 5) i') AS q(a integer) LOOP
+        PERFORM jo.add(r.a);
+        IF r.a = 3 THEN ROLLBACK; ELSE COMMIT; END IF;
+    END LOOP;
+END $$;
+CALL jo.by_query();
+SELECT jo.committed(), jo.sessions(), jo.connections();
+-- more rows than a stream in a session fetches at a time
+CREATE PROCEDURE jo.by_stream(fails integer DEFAULT NULL) LANGUAGE plpgsql AS $$
+DECLARE
+    r record;
+    n integer := 0;
+BEGIN
+    FOR r IN SELECT * FROM sessmgr.stream('joined', 'SELECT i FROM generate_series(1, 5000) i') AS q(a integer) LOOP
+        n := n + r.a;
+        CONTINUE WHEN r.a % 1000 <> 500;
+        PERFORM jo.add(r.a);
+        IF r.a = fails THEN RAISE EXCEPTION 'at %', r.a; END IF;
+        IF r.a = 2500 THEN ROLLBACK; ELSE COMMIT; END IF;
+    END LOOP;
+    RAISE NOTICE 'sum %', n;
+END $$;
+CALL jo.by_stream();
+SELECT jo.committed(), jo.sessions(), jo.connections();
+CALL jo.by_stream(3500);
+SELECT jo.committed(), jo.sessions(), jo.connections();
+-- a cursor that is no loop's ends with the COMMIT
+CREATE PROCEDURE jo.by_cursor() LANGUAGE plpgsql AS $$
+DECLARE
+    c CURSOR FOR SELECT * FROM sessmgr.stream('joined', 'SELECT i FROM generate_series(1, 5000) i') AS q(a integer);
+    a integer;
+BEGIN
+    OPEN c;
+    FETCH c INTO a;
+    PERFORM jo.add(a);
+    COMMIT;
+    RAISE NOTICE '%', jo.sessions();
+    PERFORM jo.add(2);
+    BEGIN
+        FETCH c INTO a;
+    EXCEPTION WHEN invalid_cursor_name THEN
+        RAISE NOTICE 'it is gone';
+    END;
+END $$;
+CALL jo.by_cursor();
+SELECT jo.committed(), jo.sessions(), jo.connections();
+-- cursors
 BEGIN;
 SELECT jo.add(i) FROM generate_series(1, 3) i;
 DECLARE c CURSOR FOR SELECT * FROM sessmgr.query('joined', 'SELECT a FROM jo.t ORDER BY a') AS q(a integer);
@@ -385,6 +487,15 @@ COMMIT;
 FETCH ALL FROM h;
 CLOSE h;
 SELECT jo.committed(), jo.sessions();
+-- first asked for a row at COMMIT
+BEGIN;
+DECLARE h CURSOR WITH HOLD FOR SELECT * FROM sessmgr.stream('joined', 'SELECT i FROM generate_series(1, 2500) i') AS q(a integer);
+SELECT jo.sessions();
+COMMIT;
+SELECT jo.sessions(), jo.connections();
+MOVE 2498 FROM h;
+FETCH ALL FROM h;
+CLOSE h;
 
 --
 -- Beside other things
