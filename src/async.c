@@ -440,7 +440,8 @@ sm_session_cancel(SmSession *session)
 	/* its own timeout must not come before the answer */
 	sent->run.deadline = Max(sent->run.deadline, deadline);
 	if (!sm_remote_cancel(conn, deadline) ||
-		sm_sessions_wait_any(&session, 1, deadline) < 0)
+		sm_sessions_wait_any(&session, 1, deadline) < 0 ||
+		!sm_run_peek(&sent->run))
 		report_no_answer(session);
 	return PQresultStatus(conn->result) == PGRES_SINGLE_TUPLE || is_cancelled(conn->result);
 }

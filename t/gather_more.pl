@@ -1,0 +1,48 @@
+# Statements on many targets, and those that are sent and received later, where
+# something blocks that is not the target's fault: an answer that is there is not
+# late because it is looked at late.  And what a target must not hold up.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use SessmgrTest;
+use Test::More;
+
+my ($local, $remote) = new_pair();
+
+# process ids of a server's sessions there, by application_name
+sub there
+{
+	my ($name, $where) = @_;
+	return split(/\n/, $remote->safe_psql('postgres',
+			"SELECT pid FROM pg_stat_activity WHERE application_name = '$name'" . ($where ? " AND $where" : '')));
+}
+
+# ---- a cancel that is not answered, where the statement's own time ends with it
+
+{
+	new_server($local, $remote, 'stuck', "application_name 'stuck', statement_timeout '5s', cleanup_timeout '5s'");
+	my %psql;
+	foreach my $mode ('manual', 'autocommit')
+	{
+		$psql{$mode} = psql($local);
+		$psql{$mode}->open('s', 'stuck', qq({"hold": true, "transaction": "$mode"}));
+		$psql{$mode}->value(q{SELECT sessmgr.send(:'s', 'SELECT pg_sleep(600)')});
+	}
+	my @pids = there('stuck');
+	is(scalar(@pids), 2, 'cancel: both are there');
+	stop_process(@pids);
+	$_->start(q{SELECT sessmgr.cancel(:'s')}) foreach values %psql;
+	$psql{manual}->fails(undef, '08006', 'cancel: without an answer');
+	$psql{autocommit}->fails(undef, '08007', 'cancel: nor here, where it may last');
+	foreach (values %psql)
+	{
+		$_->is(q{SELECT sessmgr.is_busy(:'s')}, 'f', 'cancel: nothing is sent any more');
+		$_->quit;
+	}
+	continue_process(@pids);
+}
+
+done_testing();
