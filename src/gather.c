@@ -115,6 +115,8 @@ want(SmGatherState *state, SmGatherLeg *leg)
 		case SM_LEG_STOPPING:
 			if ((events = sm_settle_events(conn)) != 0)
 				sm_waits_want(&state->waits, SLOT_CONN(leg, state), PQsocket(conn->pg), events);
+			/* after a failure to write there is nothing to wait for */
+			leg->more |= events != 0 && PQsocket(conn->pg) == PGINVALID_SOCKET;
 			if ((events = sm_settle_cancel_events(conn)) != 0)
 				sm_waits_want(&state->waits, SLOT_CANCEL(leg, state), sm_cancel_socket(conn), events);
 			break;

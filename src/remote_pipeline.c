@@ -142,13 +142,16 @@ read_to_sync(SmPipeline *p)
 {
 	SmConn	   *conn = p->conn;
 	bool		synced = false;
+	int			left;
 
 	if (PQpipelineSync(conn->pg))
 	{
 		conn->syncs++;
 		while (!synced && PQstatus(conn->pg) == CONNECTION_OK)
 		{
-			while (PQisBusy(conn->pg) && wait_for_input(p, PQflush(conn->pg) == 1))
+			/* after a failure there is no socket to wait for */
+			while (PQisBusy(conn->pg) && (left = PQflush(conn->pg)) >= 0 &&
+				   wait_for_input(p, left == 1))
 				continue;
 			synced = read_result(p);
 		}
