@@ -38,6 +38,7 @@
 #endif
 
 #define SM_NO_DEADLINE		DT_NOEND
+#define SM_MAX_LATE			64	/* reads after a deadline, of what has arrived */
 #define SM_FROM_NOW			((TimestampTz) 0)	/* the engine's cleanup_timeout,
 												 * counted from when it is needed */
 
@@ -340,6 +341,7 @@ typedef struct SmConn
 	bool		simple_copy;	/* it is a COPY FROM STDIN of the simple protocol */
 	int			syncs;			/* of a pipeline: sent, and not yet read */
 	int			ended;			/* commands of a pipeline read to their end */
+	int			late_looks;		/* at its socket, after the deadline */
 	uint64		error_row;		/* that the error about to be raised belongs to */
 	bool		bulk;			/* it is a bulk function's; how far that is: */
 	uint64		bulk_rows;

@@ -137,6 +137,9 @@ sm_report_timeout(SmConn *conn, const char *sql)
 /*
  * Wait until the socket is ready.  Throws for interrupts and deadlocks; false:
  * the deadline came.
+ *
+ * Whoever comes after the deadline may find an answer that came in time, and
+ * reads on as long as there is something, but not for ever.
  */
 static bool
 wait_ready(SmConn *conn, uint32 events, const char *sql, TimestampTz deadline)
@@ -144,20 +147,25 @@ wait_ready(SmConn *conn, uint32 events, const char *sql, TimestampTz deadline)
 	WaitEvent	event;
 	SmWatch		watch = {0};
 	bool		ready = false;
-	long		timeout;
+	long		timeout = sm_remaining(deadline);
 
+	if (unlikely(timeout == 0) && conn->late_looks++ >= SM_MAX_LATE)
+		return false;
 	sm_set_wait_events(conn, events);
-	while ((timeout = sm_remaining(deadline)) != 0)
+	for (;; timeout = sm_remaining(deadline))
 	{
-		timeout = sm_deadlock_round(conn, &watch, timeout);
-		if (WaitEventSetWait(conn->waitset, timeout, &event, 1, sm_wait_command) == 1)
-		{
-			ready = (event.events & WL_LATCH_SET) == 0;
-			if (ready)
-				break;
+		long		round = sm_deadlock_round(conn, &watch, timeout);
+		int			n = WaitEventSetWait(conn->waitset, round, &event, 1, sm_wait_command);
+
+		ready = n == 1 && (event.events & WL_LATCH_SET) == 0;
+		if (ready)
+			break;
+		if (n == 1)
 			ResetLatch(MyLatch);
-		}
 		check_interrupts(conn, &watch, sql);
+		/* but the latch may be all that was looked at */
+		if (timeout == 0 && n == 0)
+			break;
 	}
 	sm_deadlock_end(&watch);
 	return ready;
@@ -210,6 +218,7 @@ sm_remote_begin(SmConn *conn, bool commits)
 	conn->completed = false;
 	conn->failed = false;
 	conn->ended = 0;
+	conn->late_looks = 0;
 	PQclear(conn->error);
 	conn->error = NULL;
 	conn->unsent = true;

@@ -20,6 +20,20 @@ sub there
 			"SELECT pid FROM pg_stat_activity WHERE application_name = '$name'" . ($where ? " AND $where" : '')));
 }
 
+# ---- what was sent, and is received only after its timeout (to be continued)
+
+new_server($local, $remote, 'sent', "application_name 'sent', statement_timeout '7s'");
+my $late = psql($local);
+foreach my $mode ('manual', 'autocommit')
+{
+	$late->open($mode, 'sent', qq({"hold": true, "transaction": "$mode"}));
+	$late->value("SELECT sessmgr.send(:'$mode', 'SELECT n FROM generate_series(1, 3000) n')");
+}
+$late->open('endless', 'sent', '{"hold": true}');
+$late->value(q{SELECT sessmgr.send(:'endless', 'SELECT n FROM generate_series(1, 100000000000) n')});
+ok(wait_for(sub { there('sent', q{state IN ('idle', 'idle in transaction')}) == 2 }), 'sent: two have ended there');
+$late->start('SELECT pg_sleep(7.1)');
+
 # ---- a cancel that is not answered, where the statement's own time ends with it
 
 {
@@ -45,4 +59,13 @@ sub there
 	continue_process(@pids);
 }
 
+# ---- what has come in time is not late because it is received late
+
+$late->finish;
+$late->is("SELECT count(*) FROM sessmgr.receive(:'$_') AS t(n bigint)", 3000, "sent: an answer in time ($_)")
+  foreach 'manual', 'autocommit';
+$late->fails(q{SELECT count(*) FROM sessmgr.receive(:'endless') AS t(n bigint)}, '57014',
+	'sent: rows that keep coming are late');
+
+$late->quit;
 done_testing();
