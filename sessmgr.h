@@ -993,6 +993,7 @@ typedef struct SmGatherLeg
 	TimestampTz deadline;		/* of the present step */
 	bool		ready;			/* its socket is, or it is not known yet */
 	bool		more;			/* it has not done all that it can */
+	int			late;			/* how often it went on after the deadline */
 	bool		cancel_ready;
 	ErrorData  *reason;			/* why it is STOPPING, NULL: its timeout */
 	const char *deadlock;		/* the detail, if there is one */
@@ -1006,6 +1007,7 @@ typedef struct SmGatherState
 	MemoryContext cxt;
 	struct ResourceOwnerData *owner;
 	SmWaits		waits;
+	TimestampTz looked;			/* when all that is waited for was looked at */
 	SmWatch		watch;
 } SmGatherState;
 
@@ -1299,7 +1301,7 @@ extern void sm_waits_init(SmWaits *waits, int room);
 extern void sm_waits_clear(SmWaits *waits);
 extern void sm_waits_want(SmWaits *waits, int slot, pgsocket sock, uint32 events);
 extern void sm_waits_renew(SmWaits *waits);
-extern void sm_waits_wait(SmWaits *waits, long timeout, uint32 wait_event);
+extern bool sm_waits_wait(SmWaits *waits, long timeout, uint32 wait_event);
 extern void sm_waits_free(SmWaits *waits);
 extern bool sm_remote_cancel(SmConn *conn, TimestampTz deadline);
 

@@ -14,7 +14,9 @@
  *
  * No step of a leg waits, and one wait set waits for all, so that nothing that
  * a target does or does not do holds up another.  (Two exceptions: a two-phase
- * transaction begins in a round trip of its own, and spi: runs here.)
+ * transaction begins in a round trip of its own, and spi: runs here.)  So that
+ * what takes time here takes none from the others, a deadline has come only when
+ * their sockets were looked at after it, and nothing was there.
  *
  * There are two kinds.  "Together" (query_all): each leg has a transaction, all
  * of which commit when all statements have ended.  The first error is raised,
@@ -172,6 +174,7 @@ static void
 wait_for_any(SmGatherState *state)
 {
 	TimestampTz until = SM_NO_DEADLINE;
+	TimestampTz start;
 	long		timeout;
 	bool		more = false;
 
@@ -182,7 +185,9 @@ wait_for_any(SmGatherState *state)
 		more |= state->legs[i].more;
 	}
 	timeout = more ? 0 : sm_deadlock_wait(&state->watch, sm_remaining(until));
-	sm_waits_wait(&state->waits, timeout, sm_wait_command);
+	start = GetCurrentTimestamp();
+	if (sm_waits_wait(&state->waits, timeout, sm_wait_command))
+		state->looked = start;
 	for (int i = 0; i < state->n; i++)
 	{
 		SmGatherLeg *leg = &state->legs[i];
@@ -212,23 +217,42 @@ commit_together(SmGatherState *state)
 		sm_session_end(sessions[i], SM_FROM_NOW);
 }
 
+/* Can it do without us, but for the end of what it is waiting for? */
+static bool
+is_under_way(const SmGatherLeg *leg)
+{
+	return leg->step == SM_LEG_HERE || leg->step == SM_LEG_ENDED ||
+		(leg->step == SM_LEG_RUNNING && leg->run.step == SM_RUN_RUNNING && !leg->conn->unsent);
+}
+
+/* Run the next one that is HERE, if all others are under way; false: there is none. */
+static bool
+run_here(SmGatherState *state)
+{
+	SmGatherLeg *here = NULL;
+
+	for (int i = state->n - 1; i >= 0; i--)
+	{
+		if (!is_under_way(&state->legs[i]))
+			return false;
+		if (state->legs[i].step == SM_LEG_HERE)
+			here = &state->legs[i];
+	}
+	if (here != NULL)
+		with_context(state, here, sm_leg_run_here);
+	return here != NULL;
+}
+
 static void
 run_all(SmGatherState *state)
 {
 	for (int i = 0; i < state->n; i++)
 		with_context(state, &state->legs[i], sm_leg_open);
-	/* what takes no time here is under way while spi: runs */
-	(void) go_on_all(state);
-	for (int i = 0; i < state->n; i++)
-	{
-		SmGatherLeg *leg = &state->legs[i];
-
-		if (leg->step == SM_LEG_HERE)
-			with_context(state, leg, sm_leg_run_here);
-	}
 	while (go_on_all(state))
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (run_here(state))
+			continue;
 		wait_for_any(state);
 		CHECK_FOR_INTERRUPTS();
 		look_for_deadlock(state);

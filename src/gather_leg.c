@@ -22,12 +22,20 @@
  * ----------
  */
 
+/* Has its deadline come, and was all looked at since then? */
+static bool
+is_over(const SmGatherState *state, const SmGatherLeg *leg)
+{
+	return leg->deadline <= state->looked;
+}
+
 /* Whatever it waits for next, its socket may be another one. */
 static void
 enter_step(SmGatherState *state, SmGatherLeg *leg, SmLegStep step, TimestampTz deadline)
 {
 	leg->step = step;
 	leg->deadline = deadline;
+	leg->late = 0;
 	leg->ready = true;
 	sm_waits_renew(&state->waits);
 	/* what was published may be about this leg */
@@ -269,7 +277,7 @@ try_to_begin(SmGatherState *state, SmGatherLeg *leg)
 	if (leg->deadline == SM_NO_DEADLINE)
 		leg->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													leg->engine->options.pool_timeout);
-	else if (sm_remaining(leg->deadline) == 0)
+	else if (is_over(state, leg))
 	{
 		(void) sm_leg_attempt(state, leg, report_full);
 		end_leg(state, leg);
@@ -339,7 +347,7 @@ connect_step(SmGatherState *state, SmGatherLeg *leg)
 
 	if (conn == NULL)
 		return;
-	if (!leg->ready && !conn->pinged && sm_remaining(leg->deadline) == 0)
+	if (!leg->ready && !conn->pinged && is_over(state, leg))
 		sm_report_connect_timeout(conn);
 	leg->conn = NULL;
 	switch (sm_pool_go_on(conn, false))
@@ -363,7 +371,7 @@ connect_step(SmGatherState *state, SmGatherLeg *leg)
 static void
 arrive(SmGatherState *state, SmGatherLeg *leg)
 {
-	if (!leg->ready && sm_remaining(leg->deadline) != 0)
+	if (!leg->ready && !is_over(state, leg))
 		return;
 	if (!sm_leg_attempt(state, leg, connect_step))
 	{
@@ -481,7 +489,8 @@ run(SmGatherState *state, SmGatherLeg *leg)
 		leg->deadline = leg->run.deadline;
 		leg->more = leg->run.more;
 	}
-	if (sm_remaining(leg->deadline) != 0)
+	/* what has come in time is read, but not for ever if more keeps coming */
+	if (!is_over(state, leg) || (leg->more && leg->late++ < SM_MAX_LATE))
 		return;
 	if (state->gather->together)
 		report_run_timeout(state, leg);
@@ -503,7 +512,7 @@ report_stopped(SmGatherState *state, SmGatherLeg *leg)
 static void
 settle(SmGatherState *state, SmGatherLeg *leg)
 {
-	bool		over = sm_remaining(leg->deadline) == 0;
+	bool		over = is_over(state, leg);
 	bool		cancel_ready = leg->cancel_ready;
 
 	leg->cancel_ready = false;

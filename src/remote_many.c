@@ -104,11 +104,12 @@ sm_waits_renew(SmWaits *waits)
 /*
  * Wait until something that is wanted is ready, which waits->ready then tells,
  * or the latch is set, or for timeout ms (-1: for ever).  The caller looks
- * after interrupts.
+ * after interrupts.  False: the latch was set, and may be all that was looked at.
  */
-void
+bool
 sm_waits_wait(SmWaits *waits, long timeout, uint32 wait_event)
 {
+	bool		looked = true;
 	int			n;
 
 	if (waits->set == NULL || waits->stale ||
@@ -119,10 +120,14 @@ sm_waits_wait(SmWaits *waits, long timeout, uint32 wait_event)
 	for (int i = 0; i < n; i++)
 	{
 		if (waits->came[i].events & WL_LATCH_SET)
+		{
 			ResetLatch(MyLatch);
+			looked = false;
+		}
 		else if (waits->came[i].user_data != NULL)
 			*(bool *) waits->came[i].user_data = true;
 	}
+	return looked;
 }
 
 /* ----------

@@ -20,6 +20,19 @@ sub there
 			"SELECT pid FROM pg_stat_activity WHERE application_name = '$name'" . ($where ? " AND $where" : '')));
 }
 
+# ---- spi: takes longer than the others may (to be continued)
+
+new_server($local, $remote, $_, "application_name '$_', connect_timeout '7', statement_timeout '7s'")
+  foreach 'warm', 'cold', 'endless';
+my $statement = q{'SELECT n FROM pg_sleep(CASE WHEN current_setting(''application_name'') IN (''cold'', ''warm'', ''endless'') THEN 0 ELSE 8 END),
+	generate_series(1, CASE current_setting(''application_name'') WHEN ''endless'' THEN 100000000000 ELSE 3000 END) n'};
+
+my $execute = psql($local);
+my $query = psql($local);
+$execute->value(q{SELECT * FROM sessmgr.execute_all('{warm,endless}', 'SELECT 1')});
+$execute->start("SELECT target, rows, sqlstate FROM sessmgr.execute_all('{spi:,cold,warm,endless}', $statement)");
+$query->start("SELECT target, count(*) FROM sessmgr.query_all('{spi:,cold,warm}', $statement) AS t(target text, n bigint) GROUP BY 1 ORDER BY 1");
+
 # ---- what was sent, and is received only after its timeout (to be continued)
 
 new_server($local, $remote, 'sent', "application_name 'sent', statement_timeout '7s'");
@@ -67,5 +80,13 @@ $late->is("SELECT count(*) FROM sessmgr.receive(:'$_') AS t(n bigint)", 3000, "s
 $late->fails(q{SELECT count(*) FROM sessmgr.receive(:'endless') AS t(n bigint)}, '57014',
 	'sent: rows that keep coming are late');
 
-$late->quit;
+# ---- nor because spi: has kept the others waiting
+
+$execute->finish;
+is($execute->{last_out}, "spi:|3000|\ncold|3000|\nwarm|3000|\nendless||57014",
+	'execute_all: spi: takes no time from the others');
+$query->finish;
+is($query->{last_out}, "cold|3000\nspi:|3000\nwarm|3000", 'query_all: nor here') or diag($query->{last_err});
+
+$_->quit foreach $execute, $query, $late;
 done_testing();
