@@ -750,6 +750,14 @@ typedef struct SmDriver
 	bool		(*arrive) (SmConn *conn, bool wait);
 	/* bring it back to a fresh state for reuse; false if it must be closed */
 	bool		(*reset) (SmConn *conn, SmResetMode mode, TimestampTz deadline);
+	/*
+	 * begin the same, on a READY connection; false: there is nothing to wait
+	 * for.  Go on with it without waiting, for the last time if it is over:
+	 * true when nothing is left for reset.  They never throw.  NULL where
+	 * connections are not kept
+	 */
+	bool		(*reset_start) (SmConn *conn, SmResetMode mode);
+	bool		(*reset_on) (SmConn *conn, bool over);
 	/* release everything; never throws, idempotent */
 	void		(*close) (SmConn *conn);
 	/* in a process forked from the one that made it: give up our copy */
@@ -975,6 +983,7 @@ typedef enum SmLegStep
 	SM_LEG_ARRIVING,
 	SM_LEG_RUNNING,
 	SM_LEG_STOPPING,
+	SM_LEG_RETURNING,
 	SM_LEG_ENDED
 } SmLegStep;
 
@@ -1220,7 +1229,7 @@ extern void sm_cancel_end(SmConn *conn);
 /* in src/remote_settle.c */
 extern void sm_settle_reserve(SmConn *conn);
 extern void sm_settle_release(SmConn *conn);
-extern void sm_settle_start(SmConn *conn);
+extern void sm_settle_start(SmConn *conn, const char *sql, bool discard);
 extern uint32 sm_settle_events(SmConn *conn);
 extern uint32 sm_settle_cancel_events(const SmConn *conn);
 extern bool sm_settle_go_on(SmConn *conn, bool cancel, bool over);
@@ -1363,6 +1372,8 @@ extern SmConn *sm_pool_begin(SmEngine *engine);
 extern void sm_pool_give_up(SmConn *conn);
 extern SmArrival sm_pool_go_on(SmConn *conn, bool wait);
 extern SmConn *sm_pool_checkout(SmEngine *engine);
+extern bool sm_pool_reset_start(SmConn *conn);
+extern bool sm_pool_reset_on(SmConn *conn, bool over);
 extern void sm_pool_checkin(SmConn *conn, TimestampTz deadline);
 extern void sm_conns_gather(dlist_head *conns, SmConn *conn, const char *sql);
 extern TimestampTz sm_conns_clean(dlist_head *conns);
@@ -1448,6 +1459,7 @@ extern void sm_session_check_transaction(SmSession *session, SmOdd odd);
 extern void sm_journey_enter(SmSession *session, SmJourney *journey, SmConn *conn);
 extern void sm_journey_again(SmSession *session, SmJourney *journey);
 extern void sm_journey_failed(SmSession *session, const SmJourney *journey);
+extern void sm_alone_check(SmConn *conn, SmOdd odd);
 extern void sm_alone_ended(SmConn *conn, SmOdd odd);
 extern uint64 sm_session_execute(SmSession *session, const char *sql,
 								 const SmParams *params, SmSink *sink);

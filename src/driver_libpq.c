@@ -71,6 +71,26 @@ note_rollback_to(SmConn *conn)
 		conn->set_up = false;
 }
 
+/* Is there anything that DISCARD ALL would undo, and is that wanted? */
+static bool
+wants_discard(const SmConn *conn)
+{
+	return !conn->fresh && conn->engine->options.pool_reset_on_return == SM_RESET_DISCARD;
+}
+
+/* It was settled: what DISCARD ALL has done. */
+static void
+note_discarded(SmConn *conn)
+{
+	if (!conn->settle_discard || libpq_status(conn) != PQTRANS_IDLE)
+		return;
+	sm_statement_forget_all(conn);
+	memset(&conn->defaults, 0, sizeof(conn->defaults));
+	conn->defaults_unknown = false;
+	conn->set_up = false;
+	conn->fresh = true;
+}
+
 /*
  * DISCARD ALL is a round trip of its own, as it cannot run in one message with
  * ROLLBACK.  It is made here, where all connections make it at the same time,
@@ -86,24 +106,13 @@ libpq_cleanup(dlist_head *conns, TimestampTz deadline)
 	{
 		SmConn	   *conn = dlist_container(SmConn, settle_node, iter.cur);
 
-		conn->settle_discard = !proc_exit_inprogress && !conn->fresh &&
-			conn->engine->options.pool_reset_on_return == SM_RESET_DISCARD;
+		conn->settle_discard = !proc_exit_inprogress && wants_discard(conn);
 		if (conn->settle_sql != NULL && strncmp(conn->settle_sql, "ROLLBACK TO", 11) == 0)
 			note_rollback_to(conn);
 	}
 	sm_remote_settle_all(conns, deadline);
 	dlist_foreach(iter, conns)
-	{
-		SmConn	   *conn = dlist_container(SmConn, settle_node, iter.cur);
-
-		if (!conn->settle_discard || libpq_status(conn) != PQTRANS_IDLE)
-			continue;
-		sm_statement_forget_all(conn);
-		memset(&conn->defaults, 0, sizeof(conn->defaults));
-		conn->defaults_unknown = false;
-		conn->set_up = false;
-		conn->fresh = true;
-	}
+		note_discarded(dlist_container(SmConn, settle_node, iter.cur));
 }
 
 static bool
@@ -124,6 +133,24 @@ libpq_reset(SmConn *conn, SmResetMode mode, TimestampTz deadline)
 	dlist_push_tail(&conns, &conn->settle_node);
 	libpq_cleanup(&conns, deadline);
 	return conn->state == SM_CONN_READY;
+}
+
+static bool
+libpq_reset_start(SmConn *conn, SmResetMode mode)
+{
+	if (mode == SM_RESET_NONE || (libpq_status(conn) == PQTRANS_IDLE && !wants_discard(conn)))
+		return false;
+	sm_settle_start(conn, "ROLLBACK", wants_discard(conn));
+	return true;
+}
+
+static bool
+libpq_reset_on(SmConn *conn, bool over)
+{
+	if (!sm_settle_go_on(conn, false, over))
+		return false;
+	note_discarded(conn);
+	return true;
 }
 
 static int
@@ -339,6 +366,8 @@ const SmDriver sm_driver_libpq = {
 	.ping = libpq_ping,
 	.arrive = libpq_arrive,
 	.reset = libpq_reset,
+	.reset_start = libpq_reset_start,
+	.reset_on = libpq_reset_on,
 	.close = libpq_close,
 	.abandon = sm_remote_abandon,
 	.begin = libpq_begin,

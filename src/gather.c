@@ -10,6 +10,7 @@
  *	ARRIVING	its connection is being made, or pinged
  *	RUNNING		the statement is on its way there and back
  *	STOPPING	it is given up: a cancel is on its way
+ *	RETURNING	it has its result; its connection is made fit for its pool
  *	ENDED
  *
  * No step of a leg waits, and one wait set waits for all, so that nothing that
@@ -115,6 +116,7 @@ want(SmGatherState *state, SmGatherLeg *leg)
 						  sm_remote_events(conn));
 			break;
 		case SM_LEG_STOPPING:
+		case SM_LEG_RETURNING:
 			if ((events = sm_settle_events(conn)) != 0)
 				sm_waits_want(&state->waits, SLOT_CONN(leg, state), PQsocket(conn->pg), events);
 			/* after a failure to write there is nothing to wait for */
@@ -266,7 +268,10 @@ run_all(SmGatherState *state)
  * ----------
  */
 
-/* Stop all that commits by itself, at the same time. */
+/*
+ * Stop all that commits by itself, at the same time.  A connection that has
+ * only its pool to go back to is not waited for.
+ */
 static void
 stop_all(SmGatherState *state)
 {
@@ -276,7 +281,9 @@ stop_all(SmGatherState *state)
 	{
 		SmGatherLeg *leg = &state->legs[i];
 
-		if (leg->lasts && leg->conn != NULL && leg->conn->state == SM_CONN_BUSY)
+		if (leg->step == SM_LEG_RETURNING)
+			(void) sm_pool_reset_on(leg->conn, true);
+		else if (leg->lasts && leg->conn != NULL && leg->conn->state == SM_CONN_BUSY)
 			sm_conns_gather(&conns, leg->conn, NULL);
 	}
 	(void) sm_conns_clean(&conns);
@@ -291,7 +298,7 @@ what_lasts(const SmGatherLeg *leg)
 
 	if (!leg->lasts)
 		return NULL;
-	if (leg->step == SM_LEG_ENDED)
+	if (leg->step == SM_LEG_ENDED || leg->step == SM_LEG_RETURNING)
 		return error == NULL ? "done" :
 			error->sqlerrcode == ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN ? "may be done" : NULL;
 	if (conn == NULL || !conn->commits || conn->settle_outcome == SM_OUTCOME_NONE)

@@ -422,15 +422,43 @@ finish(SmGatherState *state, SmGatherLeg *leg)
 		return;
 	}
 	leg->ready = true;
-	leg->conn = NULL;
 	if (leg->session != NULL)
 	{
+		leg->conn = NULL;
 		leg->started = false;
 		leg->session->running--;
 		sm_session_check_transaction(leg->session, odd);
 	}
 	else
-		sm_alone_ended(conn, odd);
+		sm_alone_check(conn, odd);
+}
+
+/* The leg has its result. */
+static void
+check_in(SmGatherState *state, SmGatherLeg *leg)
+{
+	if (leg->conn != NULL)
+		sm_pool_checkin(leg->conn, SM_FROM_NOW);
+	end_leg(state, leg);
+}
+
+/* The same, but its connection, if it is only this leg's, goes back first. */
+static void
+give_back(SmGatherState *state, SmGatherLeg *leg)
+{
+	if (leg->conn != NULL && sm_pool_reset_start(leg->conn))
+		enter_step(state, leg, SM_LEG_RETURNING,
+				   sm_deadline(leg->engine->options.cleanup_timeout));
+	else
+		check_in(state, leg);
+}
+
+/* RETURNING: can it be checked in? */
+static void
+come_back(SmGatherState *state, SmGatherLeg *leg)
+{
+	if (sm_pool_reset_on(leg->conn, is_over(state, leg)))
+		check_in(state, leg);
 }
 
 /* Begin to give up what is on the wire. */
@@ -439,7 +467,7 @@ sm_leg_stop(SmGatherState *state, SmGatherLeg *leg, ErrorData *reason)
 {
 	leg->reason = reason;
 	leg->result->error = NULL;
-	sm_settle_start(leg->conn);
+	sm_settle_start(leg->conn, NULL, false);
 	enter_step(state, leg, SM_LEG_STOPPING,
 			   sm_deadline(leg->engine->options.cleanup_timeout));
 	leg->cancel_ready = false;
@@ -457,8 +485,11 @@ leg_failed(SmGatherState *state, SmGatherLeg *leg)
 	sm_leg_unstart(leg);
 	/* no end of the local transaction follows that would give it back */
 	if (leg->conn != NULL && leg->conn->session == NULL)
-		sm_pool_checkin(leg->conn, SM_FROM_NOW);
-	else if (leg->session != NULL)
+	{
+		give_back(state, leg);
+		return;
+	}
+	if (leg->session != NULL)
 		sm_session_note_loss(leg->session);
 	end_leg(state, leg);
 }
@@ -483,7 +514,7 @@ run(SmGatherState *state, SmGatherLeg *leg)
 		}
 		if (leg->ready)
 		{
-			end_leg(state, leg);
+			give_back(state, leg);
 			return;
 		}
 		leg->deadline = leg->run.deadline;
@@ -540,5 +571,7 @@ sm_leg_go_on(SmGatherState *state, SmGatherLeg *leg)
 			run(state, leg);
 		else if (step == SM_LEG_STOPPING)
 			settle(state, leg);
+		else if (step == SM_LEG_RETURNING)
+			come_back(state, leg);
 	} while (leg->step != step);
 }

@@ -303,6 +303,29 @@ may_be_kept(const SmConn *conn)
 }
 
 /*
+ * For those who must not wait: begin what a check-in would wait for.  False:
+ * there is nothing.  Otherwise sm_pool_reset_on() is to be called whenever its
+ * socket is ready, until that is true; then sm_pool_checkin() does not wait.
+ * Never throws.
+ */
+bool
+sm_pool_reset_start(SmConn *conn)
+{
+	const SmEngine *engine = conn->engine;
+
+	sm_streams_end(conn);
+	return may_be_kept(conn) &&
+		engine->driver->reset_start(conn, engine->options.pool_reset_on_return);
+}
+
+/* over: there is no time left. */
+bool
+sm_pool_reset_on(SmConn *conn, bool over)
+{
+	return conn->engine->driver->reset_on(conn, over);
+}
+
+/*
  * Give a connection back: it is kept for reuse or closed.  Any transaction in
  * it is rolled back, by the deadline.  Never throws.
  */

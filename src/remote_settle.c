@@ -392,12 +392,15 @@ start(SmConn *conn)
  * ----------
  */
 
-/* Begin to stop the command on the wire, if any; never throws. */
+/*
+ * Begin to stop the command on the wire, if any, and then to run sql, if it is
+ * not NULL, and DISCARD ALL, if that is wanted; never throws.
+ */
 void
-sm_settle_start(SmConn *conn)
+sm_settle_start(SmConn *conn, const char *sql, bool discard)
 {
-	conn->settle_sql = NULL;
-	conn->settle_discard = false;
+	conn->settle_sql = sql;
+	conn->settle_discard = discard;
 	start(conn);
 }
 

@@ -51,17 +51,32 @@ start_stream(SmEngine *engine, const SmSessionOptions *options, const char *sql,
 	(void) engine->driver->execute(sm_pool_checkout(engine), &statement, sink, &odd);
 }
 
-/* A statement that is its own transaction has ended: its connection goes back. */
+static bool
+controlled_transaction(SmConn *conn, SmOdd odd)
+{
+	const SmDriver *driver = conn->engine->driver;
+
+	return odd == SM_ODD_TRANSACTION_CONTROL ||
+		(odd == SM_ODD_NONE && driver->remote && driver->status(conn) != PQTRANS_IDLE);
+}
+
+/* A statement that is its own transaction has ended: was it anything else? */
+void
+sm_alone_check(SmConn *conn, SmOdd odd)
+{
+	if (controlled_transaction(conn, odd))
+		report_transaction_control(conn->engine, false);
+}
+
+/* The same, and its connection goes back. */
 void
 sm_alone_ended(SmConn *conn, SmOdd odd)
 {
 	SmEngine   *engine = conn->engine;
+	bool		controlled = controlled_transaction(conn, odd);
 
-	if (odd == SM_ODD_NONE && engine->driver->remote &&
-		engine->driver->status(conn) != PQTRANS_IDLE)
-		odd = SM_ODD_TRANSACTION_CONTROL;
 	sm_pool_checkin(conn, SM_FROM_NOW);
-	if (odd == SM_ODD_TRANSACTION_CONTROL)
+	if (controlled)
 		report_transaction_control(engine, false);
 }
 

@@ -7,10 +7,64 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::RealBin/lib";
+use IO::Select;
+use IO::Socket::INET;
+use IO::Socket::UNIX;
+use POSIX ();
 use SessmgrTest;
 use Test::More;
+use Time::HiRes qw(time);
 
-my ($local, $remote) = new_pair();
+my ($local, $remote) = new_pair(remote => "max_connections = 60\n");
+$remote->safe_psql('postgres', 'CREATE TABLE t (server text, id text)');
+
+# ---- a proxy that takes a DISCARD ALL, and never answers it
+
+my $listener = IO::Socket::INET->new(Listen => 20, LocalAddr => '127.0.0.1')
+  or die "could not listen: $!";
+my $target = $remote->host . '/.s.PGSQL.' . $remote->port;
+
+sub serve
+{
+	my ($client) = @_;
+	my $server = IO::Socket::UNIX->new(Peer => $target) or return;
+	my $select = IO::Select->new($client, $server);
+	while (1)
+	{
+		foreach my $from ($select->can_read)
+		{
+			sysread($from, my $data, 65536) or return;
+			next if $from == $client && $data =~ /DISCARD ALL/;
+			put_all($from == $client ? $server : $client, $data) or return;
+		}
+	}
+}
+
+my $proxy = fork();
+die "could not fork: $!" unless defined $proxy;
+if ($proxy == 0)
+{
+	$SIG{CHLD} = $SIG{PIPE} = 'IGNORE';
+	while (1)
+	{
+		my $client = $listener->accept or next;
+		next if fork();
+		serve($client);
+		POSIX::_exit(0);
+	}
+}
+END { my $status = $?; kill('TERM', $proxy) if $proxy; $? = $status; }
+
+sub behind_proxy
+{
+	my ($name, $cleanup) = @_;
+	my $port = $listener->sockport;
+	$local->safe_psql('postgres', qq{
+		CREATE SERVER $name FOREIGN DATA WRAPPER sessmgr
+			OPTIONS (host '127.0.0.1', port '$port', dbname 'postgres', sslmode 'disable',
+				application_name '$name', pool_reset_on_return 'discard', cleanup_timeout '$cleanup');
+		CREATE USER MAPPING FOR CURRENT_USER SERVER $name});
+}
 
 # process ids of a server's sessions there, by application_name
 sub there
@@ -18,6 +72,12 @@ sub there
 	my ($name, $where) = @_;
 	return split(/\n/, $remote->safe_psql('postgres',
 			"SELECT pid FROM pg_stat_activity WHERE application_name = '$name'" . ($where ? " AND $where" : '')));
+}
+
+sub inserted
+{
+	my ($id) = @_;
+	return $remote->safe_psql('postgres', "SELECT count(*) FROM t WHERE id = '$id'");
 }
 
 # ---- spi: takes longer than the others may (to be continued)
@@ -70,6 +130,38 @@ $late->start('SELECT pg_sleep(7.1)');
 		$_->quit;
 	}
 	continue_process(@pids);
+}
+
+# ---- connections that go back to their pools hold up nothing
+
+{
+	my @slow = map { "slow$_" } 1 .. 8;
+	behind_proxy($_, '3s') foreach @slow;
+	behind_proxy('hung', '600s');
+	new_server($local, $remote, 'good', "application_name 'good'");
+	my $psql = psql($local);
+	my $insert = q{INSERT INTO t VALUES (current_setting(''application_name''), ''%s'')};
+	my $start = time();
+	$psql->is(sprintf("SELECT count(*), count(error), sum(rows) FROM sessmgr.execute_all('{%s}', '$insert')",
+			join(',', @slow, 'good'), 'back'), '9|0|9', 'check-in: all are done');
+	# one after the other it would be 24 s
+	cmp_ok(time() - $start, '<', 20, 'check-in: at the same time');
+	is(inserted('back'), 9, 'check-in: and so it is');
+	# an error, too, gives its connection back
+	$start = time();
+	$psql->is(sprintf(q{SELECT count(*), min(sqlstate), max(sqlstate) FROM sessmgr.execute_all('{%s}', 'SELECT 1 / 0')},
+			join(',', @slow, 'good')), '9|22012|22012', 'check-in: all have failed');
+	cmp_ok(time() - $start, '<', 20, 'check-in: at the same time, too');
+	$psql->is(q{SELECT string_agg(target || ' ' || sqlstate, ',') FROM sessmgr.execute_all('{slow1,good}', 'BEGIN')},
+		'slow1 2D000,good 2D000', 'check-in: transaction control is noticed');
+
+	$psql->start(sprintf("SELECT * FROM sessmgr.execute_all('{hung,good}', '$insert')", 'hung'));
+	ok(wait_for(sub { inserted('hung') == 2 }), 'check-in: it is done');
+	psql($local)->value("SELECT pg_cancel_backend($psql->{pid})");
+	$psql->fails(undef, '08007', 'check-in: can be cancelled');
+	like($psql->{last_err}, qr/target 1, "hung": done\ntarget 2, "good": done\n/, 'check-in: and what lasts is told');
+	$psql->is('SELECT coalesce(sum(checked_out), 0) FROM sessmgr.engines', 0, 'check-in: no connection is left out');
+	$psql->quit;
 }
 
 # ---- what has come in time is not late because it is received late
