@@ -27,7 +27,7 @@
  * what runs PostgreSQL's code (privileges, callbacks, output functions, spi:)
  * runs in a local subtransaction, which is rolled back; the steps after that
  * call only code of ours and libpq, whose errors leave nothing behind but what
- * sm_leg_attempt() puts right.  Interrupts are looked at between steps, never in one.
+ * sm_leg_attempt() puts right.  Cancels are looked at between steps, never in one.
  *
  * An engine whose transactions are bound to the local one has one session, so
  * its legs run one after the other, and end with the local transaction.

@@ -72,6 +72,7 @@ bool
 sm_leg_attempt(SmGatherState *state, SmGatherLeg *leg, SmLegFunction step)
 {
 	uint32		holdoff = InterruptHoldoffCount;
+	uint32		cancel_holdoff = QueryCancelHoldoffCount;
 	volatile bool done = true;
 	int			level;
 
@@ -81,7 +82,11 @@ sm_leg_attempt(SmGatherState *state, SmGatherLeg *leg, SmLegFunction step)
 		return true;
 	}
 	level = NewGUCNestLevel();
-	HOLD_INTERRUPTS();
+	/*
+	 * A cancel is not for the leg to catch.  But where a notice is shown to a
+	 * client that does not read, the backend must be possible to terminate.
+	 */
+	HOLD_CANCEL_INTERRUPTS();
 	PG_TRY();
 	{
 		step(state, leg);
@@ -93,6 +98,7 @@ sm_leg_attempt(SmGatherState *state, SmGatherLeg *leg, SmLegFunction step)
 	}
 	PG_END_TRY();
 	InterruptHoldoffCount = holdoff;
+	QueryCancelHoldoffCount = cancel_holdoff;
 	AtEOXact_GUC(done, level);
 	return done;
 }

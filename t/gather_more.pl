@@ -164,6 +164,25 @@ $late->start('SELECT pg_sleep(7.1)');
 	$psql->quit;
 }
 
+# ---- a client that does not read what a target has to say
+
+{
+	my ($gate, $admin, $deaf) = (psql($local), psql($local), psql($local));
+	$gate->value('SELECT pg_advisory_lock(7)');
+	$deaf->start(q{SELECT pg_advisory_lock(7) \; SELECT * FROM sessmgr.execute_all('{good}',
+		'DO $$ BEGIN FOR i IN 1 .. 900 LOOP RAISE NOTICE ''%'', repeat(''x'', 20000); END LOOP; END $$')});
+	my $backend = "FROM pg_stat_activity WHERE pid = $deaf->{pid}";
+	ok(wait_for(sub { $admin->value("SELECT wait_event_type $backend") eq 'Lock' }), 'notices: it has begun');
+	stop_process($deaf->{psql});
+	$gate->value('SELECT pg_advisory_unlock(7)');
+	ok(wait_for(sub { $admin->value("SELECT wait_event $backend") eq 'ClientWrite' }), 'notices: they are not read');
+	$admin->value("SELECT pg_terminate_backend($deaf->{pid})");
+	ok(wait_for(sub { $admin->value("SELECT count(*) $backend") == 0 }, 60), 'notices: the backend can be terminated');
+	continue_process($deaf->{psql});
+	$deaf->finish;
+	$_->quit foreach $gate, $admin, $deaf;
+}
+
 # ---- what has come in time is not late because it is received late
 
 $late->finish;
