@@ -91,4 +91,25 @@ foreach my $dburi ('j', 'p')
 	$psql->value("SELECT sessmgr.close($s)");
 }
 
+# ---- recover() in a transaction that has work of its own on that target
+
+my $add = q{SELECT sessmgr.execute('p', 'INSERT INTO t VALUES ($1)', 1)};
+my $recover = q{SELECT * FROM sessmgr.recover('p')};
+$psql->value($recover);
+foreach my $case (
+	[ "$add; $recover", 'after it' ],
+	[ "$add; SAVEPOINT a; $recover", 'in a savepoint' ],
+	[ "SAVEPOINT a; $add; RELEASE a; $recover; $recover", 'in a savepoint, and twice outside' ])
+{
+	my ($sql, $name) = @$case;
+	$psql->value($add);
+	$psql->is(q{SELECT count(*) FROM sessmgr.two_phase}, 1, "recover $name: the row of what was done before");
+	$there->value('DELETE FROM t');
+	$psql->fails("BEGIN; $sql; COMMIT", '', "recover $name");
+	committed(1, "recover $name");
+	$psql->is(q{SELECT count(*) FROM sessmgr.two_phase}, 1, "recover $name: no other row is left");
+	$psql->is($recover, '', "recover $name: nothing is to be recovered");
+	$psql->is(q{SELECT count(*) FROM sessmgr.two_phase}, 0, "recover $name: and the row goes afterwards");
+}
+
 done_testing();
