@@ -910,6 +910,8 @@ struct SmSession
 	SmEngine   *engine;
 	SmSessionOptions options;
 	SmSessionState state;
+	bool		ended;			/* while LOST: a statement has ended its transaction,
+								 * and may have committed it */
 	SmConn	   *conn;			/* while ACTIVE or PREPARED, or while a statement
 								 * that was sent alone is not received */
 	SmSent	   *sent;			/* or NULL */

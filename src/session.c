@@ -176,6 +176,7 @@ sm_session_forget_transaction(SmSession *session, TimestampTz deadline)
 	sm_session_forget_sent(session);
 	session->conn = NULL;
 	session->state = SM_SESSION_IDLE;
+	session->ended = false;
 	sm_savepoints_truncate(session, 0);
 	session->next_savepoint = 0;
 	session->stale = 0;
@@ -276,6 +277,8 @@ check_not_lost(const SmSession *session)
 				(errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
 				 errmsg("the transaction of this session on \"%s\" is lost",
 						session->engine->label),
+				 session->ended ?
+				 errdetail("Transaction control given as a statement ended it: what it did may be committed there.") :
 				 errdetail("Its connection broke, or one of its statements ended it."),
 				 sm_session_bound(session) ?
 				 errhint("Roll the local transaction back, which it belongs to.") :

@@ -201,7 +201,10 @@ sm_session_check_transaction(SmSession *session, SmOdd odd)
 		sm_session_abandon_transaction(session, sm_session_cleanup_deadline(session));
 		/* the local transaction must not go on as if nothing was lost */
 		if (sm_session_bound(session))
+		{
 			session->state = SM_SESSION_LOST;
+			session->ended = true;
+		}
 		report_transaction_control(session->engine, sm_session_bound(session));
 	}
 }

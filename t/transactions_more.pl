@@ -112,4 +112,37 @@ foreach my $case (
 	$psql->is(q{SELECT count(*) FROM sessmgr.two_phase}, 0, "recover $name: and the row goes afterwards");
 }
 
+# ---- transaction control as text, whose error is caught: the local transaction
+# does not commit, and it is not said that nothing was done there
+
+foreach my $dburi ('j', 'p')
+{
+	foreach my $case ([ 'COMMIT', '5' ], [ 'COMMIT AND CHAIN', '5' ], [ 'ROLLBACK', '-' ])
+	{
+		my ($text, $expected) = @$case;
+		my $name = "$dburi, $text as text";
+		my $caught = sub {
+			return qq{DO \$\$ BEGIN PERFORM sessmgr.execute('$dburi', '$_[0]');
+				EXCEPTION WHEN invalid_transaction_termination OR in_failed_sql_transaction THEN
+					RAISE WARNING '%', SQLSTATE; END \$\$};
+		};
+		$psql->value(qq{BEGIN; SELECT sessmgr.execute('$dburi', 'INSERT INTO t VALUES (5)')});
+		$psql->run($caught->($text));
+		like($psql->{last_err}, qr/WARNING:  01000: 2D000/, "$name: is refused");
+		$psql->run($caught->('SELECT 1'));
+		like($psql->{last_err}, qr/WARNING:  01000: 25P02/, "$name: and so is what follows");
+		$psql->fails('COMMIT', '08007', "$name: COMMIT");
+		like($psql->{last_err}, qr/may be committed/, "$name: the truth");
+		unlike($psql->{last_err}, qr/rolled back/, "$name: and nothing else");
+		committed($expected, $name);
+	}
+	# what a connection has lost by itself is rolled back
+	$psql->value(qq{BEGIN; SELECT sessmgr.execute('$dburi', 'INSERT INTO t VALUES (6)')});
+	$there->value(q{SELECT count(pg_terminate_backend(pid, 60000)) FROM pg_stat_activity
+		WHERE application_name = 'sessmgr' AND state = 'idle in transaction'});
+	$psql->fails('COMMIT', '08006', "$dburi, lost: COMMIT");
+	committed('-', "$dburi, lost");
+}
+$psql->value($recover);
+
 done_testing();
