@@ -145,4 +145,31 @@ foreach my $dburi ('j', 'p')
 }
 $psql->value($recover);
 
+# ---- a role that is set there for a two-phase transaction: whoever prepares it
+# has to commit it
+
+$there->value(q{CREATE ROLE x; CREATE ROLE u LOGIN; GRANT x TO u; GRANT ALL ON t TO x, u;
+	CREATE FUNCTION deferred() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+	CREATE CONSTRAINT TRIGGER deferred AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED
+		FOR EACH ROW WHEN (new.a > 10) EXECUTE FUNCTION deferred()});
+new_server($local, $remote, 'u', q{transaction 'two_phase'});
+$psql->value(q{ALTER USER MAPPING FOR CURRENT_USER SERVER u OPTIONS (ADD user 'u')});
+foreach my $set ('SET LOCAL ROLE x', q{SELECT set_config('role', 'x', true)}, 'SET ROLE x')
+{
+	foreach my $n (7, 11)
+	{
+		my $name = "$set, " . ($n > 10 ? 'with' : 'without') . ' a deferred trigger';
+		$psql->value('BEGIN');
+		$psql->value("SELECT sessmgr.execute('u', \$s\$$_\$s\$)") foreach $set, "INSERT INTO t VALUES ($n)";
+		$psql->is(q{SELECT sessmgr.scalar('u', 'SELECT current_user')}, 'x', "$name: it is set");
+		$psql->fails('COMMIT', '', "$name: COMMIT");
+		unlike($psql->{last_err}, qr/WARNING/, "$name: without a warning");
+		$there->is('SELECT owner FROM pg_prepared_xacts', '', "$name: nothing stays prepared");
+		committed($n, $name);
+		$psql->is(q{SELECT sessmgr.scalar('u', 'SELECT current_user')}, 'u', "$name: and it does not stay")
+		  unless $set eq 'SET ROLE x';
+		$there->value("ROLLBACK PREPARED '$_'") foreach split(/\n/, $there->value('SELECT gid FROM pg_prepared_xacts'));
+	}
+}
+
 done_testing();
