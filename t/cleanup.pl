@@ -13,7 +13,7 @@ use IO::Select;
 use IO::Socket::INET;
 use IO::Socket::UNIX;
 use POSIX ();
-use SessmgrTest qw(:DEFAULT left_out);
+use SessmgrTest;
 use Test::More;
 use Time::HiRes qw(sleep time);
 

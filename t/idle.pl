@@ -41,14 +41,6 @@ sub open_on
 
 sub call { return "SELECT sessmgr.scalar('$_[0]', 'SELECT pg_backend_pid()')"; }
 
-# As skip(), and says so also where only failures are shown
-sub left_out
-{
-	my ($why, $tests) = @_;
-	diag("left out: $why");
-	skip($why, $tests);
-}
-
 # The connection goes by itself, and in time; this asks the remote server alone.
 sub closes
 {
