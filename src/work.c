@@ -171,6 +171,9 @@ sm_journey_failed(SmSession *session, const SmJourney *journey)
 		conn->session = NULL;
 		session->conn = NULL;
 		sm_session_forget_transaction(session, SM_FROM_NOW);
+		/* it was sent at a level above, which must not go on without it */
+		if (sm_session_bound(session) && session->began < GetCurrentTransactionNestLevel())
+			session->state = SM_SESSION_LOST;
 	}
 	else if (unsent)
 		sm_joined_unsent(session, journey->nsavepoints);

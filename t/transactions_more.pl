@@ -13,6 +13,8 @@ use Test::More;
 my ($local, $remote) = new_pair(remote => 'max_prepared_transactions = 10');
 new_server($local, $remote, 'j', q{transaction 'joined'});
 new_server($local, $remote, 'p', q{transaction 'two_phase'});
+new_server($local, $remote, "quick_$_->[0]", "transaction '$_->[1]', cleanup_timeout '1s'")
+  foreach [ 'j', 'joined' ], [ 'p', 'two_phase' ];
 my $psql = psql($local);
 my $there = psql($remote);
 my $s = q{:'s'::sessmgr.session};
@@ -88,6 +90,19 @@ foreach my $dburi ('j', 'p')
 		$again->('SAVEPOINT a; SEND; RELEASE a; RECEIVE; SAVEPOINT b; ADD 2; ROLLBACK TO b; ADD 3', '1,3',
 			'received after a savepoint');
 	}
+
+	# the target does not answer when it is to begin once more: what was sent is lost
+	$psql->value("SELECT sessmgr.close($s)");
+	$psql->open('s', "quick_$dburi");
+	make_stale('0A000');
+	$psql->value("BEGIN; SELECT sessmgr.send($s, '$insert', 1)");
+	wait_for(sub { $psql->value("SELECT sessmgr.is_busy($s)") eq 'f' });
+	my $pid = $psql->value(q{SELECT remote_pid FROM sessmgr.sessions WHERE session IS NOT NULL});
+	stop_process($pid);
+	$psql->fails('SAVEPOINT a; ' . receive($columns), '08006', "$dburi, begun once more and lost");
+	continue_process($pid);
+	$psql->fails('ROLLBACK TO a; COMMIT', '08006', "$dburi, begun once more and lost: COMMIT");
+	committed('-', "$dburi, begun once more and lost");
 	$psql->value("SELECT sessmgr.close($s)");
 }
 
