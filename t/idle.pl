@@ -397,6 +397,8 @@ sub stays
 		my $offset = -s $local->logfile;
 
 		$psql = psql($local);
+		# our timer is set at the end of a transaction
+		$psql->value(call($target));
 		$psql->value($begin) if $begin;
 		$psql->run(call($target) . "; SET $setting = '${time}s'");
 		my $start = time();
