@@ -82,6 +82,7 @@ sm_leg_attempt(SmGatherState *state, SmGatherLeg *leg, SmLegFunction step)
 		return true;
 	}
 	level = NewGUCNestLevel();
+
 	/*
 	 * A cancel is not for the leg to catch.  But where a notice is shown to a
 	 * client that does not read, the backend must be possible to terminate.

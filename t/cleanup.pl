@@ -101,7 +101,7 @@ sub serve
 			}
 			elsif ($from == $client && $data =~ m{/\* at ([A-Z ]+): (\w+)( answered)? (\d+) \*/})
 			{
-				($at, $how, $answered, $number) = (qr/Q.{4}$1/s, $2, $3, $4);
+				($at, $how, $answered, $number) = (qr/Q.{4}(?:SET CONSTRAINTS [A-Z ]+; RESET ROLE; )?$1/s, $2, $3, $4);
 			}
 			syswrite($to, $data) or return;
 		}

@@ -225,7 +225,7 @@ foreach my $mode (qw(joined two_phase))
 		begin_bound($psql, $mode);
 		$psql->value(in_call($mode, 'INSERT INTO committed VALUES (1)'));
 		$psql->start('COMMIT');
-		wait_there("$busy AND query LIKE '$command%'", $name);
+		wait_there("$busy AND query LIKE '%$command%'", $name);
 	};
 }
 my @states = sort keys %state;

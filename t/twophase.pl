@@ -315,7 +315,7 @@ foreach my $end ('COMMIT', 'ROLLBACK')
 			}),
 		"recover() waits for the $end");
 	$_->value(q{SELECT count(pg_terminate_backend(pid, 60000)) FROM pg_stat_activity
-		WHERE application_name = 'sessmgr' AND query LIKE 'PREPARE TRANSACTION%'}) foreach @there;
+		WHERE application_name = 'sessmgr' AND query LIKE '%PREPARE TRANSACTION%'}) foreach @there;
 	my (undef, $err, $state) = go_on();
 	like($err, qr/WARNING:  08007/, "$end: in doubt");
 	is($state, $end eq 'COMMIT' ? '' : '23505', "$end: as expected");
@@ -485,7 +485,7 @@ $admin->value("ALTER SERVER r$_ OPTIONS (SET commit_timeout '60s')") foreach 1, 
 
 $psql->value('BEGIN; SELECT all_add(1)');
 stop_commit('all prepared');
-my ($prepared) = $there[0]->value(q{SELECT pid FROM pg_stat_activity WHERE query LIKE 'PREPARE TRANSACTION%'
+my ($prepared) = $there[0]->value(q{SELECT pid FROM pg_stat_activity WHERE query LIKE '%PREPARE TRANSACTION%'
 	AND application_name = 'sessmgr'});
 stop_process($prepared);
 my (undef, $err, $state) = go_on();

@@ -188,7 +188,7 @@ sub leave_in_doubt
 		$psql->start(sprintf($commit, ++$amount, "'committed'"));
 		stops($psql->{pid}) or BAIL_OUT('could not leave anything in doubt');
 		$_->safe_psql('postgres', q{SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
-			WHERE application_name = 'sessmgr' AND query LIKE 'PREPARE TRANSACTION%'}) foreach @remote;
+			WHERE application_name = 'sessmgr' AND query LIKE '%PREPARE TRANSACTION%'}) foreach @remote;
 		SessmgrTest::continue_process($psql->{pid});
 		my (undef, $err, $state) = $psql->finish;
 		BAIL_OUT("not a success: $err") if $psql->{lost} || $state ne '';

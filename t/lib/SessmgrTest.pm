@@ -333,7 +333,7 @@ sub finish
 	my $end = time() + $SessmgrTest::patience;
 
 	# until both say so, or psql has ended
-	while ($streams->count && grep { $text{$_} !~ /^$mark$/m } keys %text)
+	while ($streams->count && grep { $text{$_} !~ /^$mark\n/m } keys %text)
 	{
 		my @ready = $streams->can_read(1);
 		die "no end within $SessmgrTest::patience s: $text{out} $text{err}" if time() > $end;
