@@ -180,6 +180,8 @@ run_all(Ending *endings, int n)
 
 	while (sent < n && failed == NULL)
 	{
+		/* a deadlock is to be found on any of them, whichever we wait for */
+		endings[sent].session->conn->awaited = true;
 		if (!attempt(&endings[sent++], send_step, deadline))
 			failed = &endings[sent - 1];
 		SM_TEST_POINT("command sent");
@@ -193,6 +195,8 @@ run_all(Ending *endings, int n)
 			failed = &endings[i];
 		SM_TEST_POINT("command finished");
 	}
+	for (int i = 0; i < sent; i++)
+		endings[i].session->conn->awaited = false;
 	if (failed == NULL)
 		return NULL;
 	if (failed->error->sqlerrcode == ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN)

@@ -622,15 +622,30 @@ sm_deadlock_report(SmConn *conn, const char *detail, const char *sql)
 
 /*
  * To be called after each round of a wait in which nothing came.  Throws 40P01,
- * while the command is still on the wire, if it will never end by itself.
+ * while the command is still on the wire, if it will never end by itself, or
+ * that of another connection that is awaited as well.
  */
 void
 sm_deadlock_look(SmConn *conn, SmWatch *watch, const char *sql)
 {
-	char	   *detail = sm_deadlock_due(watch) ? sm_deadlock_find(conn, watch, true) : NULL;
+	char	   *detail;
+	dlist_iter	iter;
 
+	if (!sm_deadlock_due(watch))
+		return;
+	detail = sm_deadlock_find(conn, watch, true);
 	if (detail != NULL)
 		sm_deadlock_report(conn, detail, sql);
+	dlist_foreach(iter, &sm_checked_out)
+	{
+		SmConn	   *other = dlist_container(SmConn, node, iter.cur);
+
+		if (!other->awaited || other == conn || other->state != SM_CONN_BUSY)
+			continue;
+		detail = sm_deadlock_find(other, watch, true);
+		if (detail != NULL)
+			sm_deadlock_report(other, detail, NULL);
+	}
 }
 
 static void

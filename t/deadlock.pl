@@ -22,7 +22,8 @@ my $slack = 4;
 
 my ($local, $remote) = new_pair(
 	local => "listen_addresses = '127.0.0.1'\nmax_prepared_transactions = 5\n"
-	  . "restart_after_crash = on\n");
+	  . "restart_after_crash = on\n",
+	remote => "max_prepared_transactions = 5\n");
 my ($socket, $port) = ($local->host, $local->port);
 foreach my $node ($local, $remote)
 {
@@ -435,6 +436,38 @@ foreach my $mode ('joined', 'two_phase')
 		"$mode, somebody else: it is committed");
 	nothing_left("$mode, somebody else");
 	$_->quit foreach ($psql, $other, $third);
+}
+
+# ---- COMMITs on several targets: one that waits for this transaction, beside one
+# that takes its time
+
+{
+	$remote->safe_psql('postgres', q{
+		CREATE TABLE slow (id int);
+		CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			PERFORM pg_advisory_xact_lock(5);
+			RETURN new;
+		END $$;
+		CREATE CONSTRAINT TRIGGER gate AFTER INSERT ON slow
+			DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION gate()});
+	foreach my $mode ('joined', 'two_phase')
+	{
+		my ($psql, $there) = (quick(), psql($remote));
+		new_server($local, $remote, "far_$mode", "transaction '$mode'");
+		foreach my $order ('before', 'after')
+		{
+			my $name = "$mode, a slow target $order it";
+			my @calls = (through("far_$mode", 'INSERT INTO slow VALUES (1)'),
+				through($mode, 'INSERT INTO part VALUES (20)'));
+			$there->value('SELECT pg_advisory_lock(5)');
+			$psql->value('BEGIN; SELECT FROM acc WHERE id = 20 FOR UPDATE;'
+				  . join(';', $order eq 'before' ? @calls : reverse @calls));
+			deadlock($psql, 'COMMIT', $name);
+			$there->value('SELECT pg_advisory_unlock(5)');
+			$there->is('SELECT count(*) FROM slow', 0, "$name: nothing was done");
+		}
+		$_->quit foreach $psql, $there;
+	}
 }
 
 # ---- another database of this cluster: what they share are catalogs and their rows
