@@ -207,6 +207,9 @@ sm_session_check_transaction(SmSession *session, SmOdd odd)
 		{
 			session->state = SM_SESSION_LOST;
 			session->ended = true;
+			/* and going back to a savepoint takes nothing of it back */
+			session->began = 1;
+			session->subid = TopSubTransactionId;
 		}
 		report_transaction_control(session->engine, sm_session_bound(session));
 	}

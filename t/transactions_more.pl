@@ -151,6 +151,23 @@ foreach my $dburi ('j', 'p')
 		unlike($psql->{last_err}, qr/rolled back/, "$name: and nothing else");
 		committed($expected, $name);
 	}
+	# nor does going back to a savepoint help
+	foreach my $case (
+		[ 'a one-liner', "SELECT sessmgr.execute('$dburi', '%s')" ],
+		[ 'a session', q{SELECT sessmgr.execute(:'opened'::sessmgr.session, '%s')} ])
+	{
+		my ($what, $call) = @$case;
+		my $name = "$dburi, COMMIT as text in a savepoint, $what";
+		my $open = sprintf(q{SELECT sessmgr.open((sessmgr.create_session('%s')).factory) AS opened \\gset}, $dburi);
+		$psql->value('BEGIN; SAVEPOINT a');
+		$psql->value($open);
+		$psql->value(sprintf($call, 'INSERT INTO t VALUES (7)'));
+		$psql->fails(sprintf($call, 'COMMIT'), '2D000', "$name: is refused");
+		$psql->value('ROLLBACK TO a');
+		$psql->fails('COMMIT', '08007', "$name: COMMIT");
+		committed(7, $name);
+		$psql->value(q{ROLLBACK});
+	}
 	# what a connection has lost by itself is rolled back
 	$psql->value(qq{BEGIN; SELECT sessmgr.execute('$dburi', 'INSERT INTO t VALUES (6)')});
 	$there->value(q{SELECT count(pg_terminate_backend(pid, 60000)) FROM pg_stat_activity
