@@ -19,6 +19,8 @@ my $done = message('C', "SET\0") . $ready;
 my %flood = (idle => parameter('TimeZone', 'UTC') x 1000, setup => message('C', "SET\0") x 1000,
 	ping => message('I', '') x 1000);
 
+my $dir = PostgreSQL::Test::Utils::tempdir;
+
 # What serves one connection: floods when its time has come, until it is closed
 sub serve
 {
@@ -51,7 +53,11 @@ sub serve
 			elsif ($type eq 'S')
 			{
 				put_all($client, message('1', '') . message('2', '') . message('n', '') . $done);
-				while ($kind eq 'idle') { put_all($client, $flood{idle}) or return; }
+				while ($kind eq 'idle')
+				{
+					put_all($client, $flood{idle}) or return;
+					append_to_file("$dir/idle", '');
+				}
 			}
 		}
 	}
@@ -103,6 +109,7 @@ my $execute = q{SELECT sessmgr.execute('%s', 'anything')};
 
 $psql->value("SET statement_timeout = '60s'");
 $psql->is(sprintf($execute, 'idle'), 0, 'a target that will flood an idle connection');
+ok(wait_for(sub { -e "$dir/idle" }), 'does so');
 $psql->is(sprintf($execute, 'idle'), 0, 'that connection is not used again');
 $psql->is(q{SELECT connects FROM sessmgr.engines WHERE dburi = 'idle'}, 2, 'but another one');
 
