@@ -1217,6 +1217,8 @@ extern uint32 sm_wait_pool;
 extern void sm_name_waits(void);
 extern TimestampTz sm_deadline(int timeout_ms);
 extern long sm_remaining(TimestampTz deadline);
+extern long sm_client_round(long timeout);
+extern void sm_client_look(void);
 extern void sm_conn_set_state(SmConn *conn, SmConnState state);
 extern void sm_set_wait_events(SmConn *conn, uint32 events);
 

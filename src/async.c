@@ -194,7 +194,8 @@ wait_for_any(SmSession **sessions, int n, TimestampTz deadline, SmWaits *waits,
 				break;
 			continue;
 		}
-		sm_waits_wait(waits, sm_deadlock_wait(watch, timeout), sm_wait_command);
+		sm_waits_wait(waits, sm_client_round(sm_deadlock_wait(watch, timeout)), sm_wait_command);
+		sm_client_look();
 		CHECK_FOR_INTERRUPTS();
 		look_for_deadlock(sessions, n, watch);
 	}

@@ -54,6 +54,9 @@
 #define sm_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
 #endif
 
+/* libpq/libpq.h has it, but wants GSSAPI's headers, which may not be installed. */
+extern bool pq_check_connection(void);
+
 /* object_aclcheck() replaced one function for each kind of object in 16. */
 #if PG_VERSION_NUM >= 160000
 #define sm_server_aclcheck(oid, role, mode) \

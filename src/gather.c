@@ -186,10 +186,11 @@ wait_for_any(SmGatherState *state)
 		until = Min(until, want(state, &state->legs[i]));
 		more |= state->legs[i].more;
 	}
-	timeout = more ? 0 : sm_deadlock_wait(&state->watch, sm_remaining(until));
+	timeout = more ? 0 : sm_client_round(sm_deadlock_wait(&state->watch, sm_remaining(until)));
 	start = GetCurrentTimestamp();
 	if (sm_waits_wait(&state->waits, timeout, sm_wait_command))
 		state->looked = start;
+	sm_client_look();
 	for (int i = 0; i < state->n; i++)
 	{
 		SmGatherLeg *leg = &state->legs[i];

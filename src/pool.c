@@ -194,8 +194,9 @@ wait_for_place(SmEngine *engine)
 	while ((timeout = sm_remaining(deadline)) > 0)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 timeout, sm_wait_pool);
+						 sm_client_round(timeout), sm_wait_pool);
 		ResetLatch(MyLatch);
+		sm_client_look();
 		CHECK_FOR_INTERRUPTS();
 	}
 	sm_pool_report_full(engine);

@@ -154,9 +154,10 @@ wait_ready(SmConn *conn, uint32 events, const char *sql, TimestampTz deadline)
 	sm_set_wait_events(conn, events);
 	for (;; timeout = sm_remaining(deadline))
 	{
-		long		round = sm_deadlock_round(conn, &watch, timeout);
+		long		round = sm_client_round(sm_deadlock_round(conn, &watch, timeout));
 		int			n = WaitEventSetWait(conn->waitset, round, &event, 1, sm_wait_command);
 
+		sm_client_look();
 		ready = n == 1 && (event.events & WL_LATCH_SET) == 0;
 		if (ready)
 			break;

@@ -271,17 +271,17 @@ wait_for_step(SmConn *conn)
 	}
 	while ((timeout = sm_remaining(conn->deadline)) != 0)
 	{
+		long		round = sm_client_round(timeout);
 		/* the socket may be another one after each step */
 		int			came = WaitLatchOrSocket(MyLatch,
-											 events | (timeout > 0 ? WL_TIMEOUT : 0),
-											 PQsocket(conn->pg), timeout,
+											 events | (round >= 0 ? WL_TIMEOUT : 0),
+											 PQsocket(conn->pg), round,
 											 sm_wait_connect);
 
 		if (came & WL_LATCH_SET)
-		{
 			ResetLatch(MyLatch);
-			CHECK_FOR_INTERRUPTS();
-		}
+		sm_client_look();
+		CHECK_FOR_INTERRUPTS();
 		if (came & WL_SOCKET_MASK)
 			return;
 	}

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * remote_wait.c
- *		What all waits have in common: names, deadlines, a connection's state.
+ *		What all waits have in common: names, deadlines, the look whether the
+ *		client is still there, a connection's state.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,6 +10,15 @@
 
 #include "sessmgr.h"
 #include "src/compat.h"
+
+#include <unistd.h>
+
+#include "storage/proc.h"
+#include "tcop/dest.h"
+#include "tcop/tcopprot.h"
+
+/* How often to look whether the client is still there (ms). */
+#define CLIENT_LOOK_EVERY	1000
 
 /* positions in a connection's wait set */
 #define WAIT_SOCKET		0
@@ -50,6 +60,56 @@ sm_remaining(TimestampTz deadline)
 	if (deadline == SM_NO_DEADLINE)
 		return -1;
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+}
+
+/*
+ * The server does not look by itself whether its client is still there while a
+ * statement runs, but for client_connection_check_interval, which is off by
+ * default; and nobody would then end what runs on the target for a client that
+ * is gone.  So waits for a target look themselves where the server does not.
+ */
+static bool
+looks_for_client(void)
+{
+	return client_connection_check_interval == 0 && MyProcPort != NULL &&
+		whereToSendOutput == DestRemote && WaitEventSetCanReportClosed();
+}
+
+/*
+ * How long a round of a wait may last so that sm_client_look() comes in time,
+ * given how long it may last otherwise (-1: for ever).
+ */
+long
+sm_client_round(long timeout)
+{
+	if (!looks_for_client())
+		return timeout;
+	return timeout < 0 ? CLIENT_LOOK_EVERY : Min(timeout, CLIENT_LOOK_EVERY);
+}
+
+/*
+ * Look whether the client is still there, if it is time to.  If it is not, the
+ * next CHECK_FOR_INTERRUPTS() ends the backend, as when the server has looked.
+ * May reset the latch: the caller is to look at everything again.
+ */
+void
+sm_client_look(void)
+{
+	static TimestampTz next = 0;
+	TimestampTz now;
+
+	if (!looks_for_client())
+		return;
+	now = GetCurrentTimestamp();
+	/* the clock may have been set back */
+	if (now < next && next <= TimestampTzPlusMilliseconds(now, CLIENT_LOOK_EVERY))
+		return;
+	next = TimestampTzPlusMilliseconds(now, CLIENT_LOOK_EVERY);
+	/* a forked process shares the epoll set, whose owner must not see it change */
+	if (MyProc == NULL || MyProc->pid != getpid() || pq_check_connection())
+		return;
+	ClientConnectionLost = true;
+	InterruptPending = true;
 }
 
 void

@@ -15,7 +15,7 @@ use Time::HiRes qw(time);
 
 my ($local, $remote) = new_pair(
 	remote => "max_connections = 100\nmax_prepared_transactions = 10\n",
-	local => "restart_after_crash = on\nclient_connection_check_interval = 1s\n");
+	local => "restart_after_crash = on\n");
 my $stopped = new_node('stopped');
 $_->safe_psql('postgres', 'CREATE TABLE t (server text, id text)') foreach $remote, $stopped;
 

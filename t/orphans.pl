@@ -21,9 +21,10 @@ my ($soon, $soon_after_crash, $slack) = (2, 3, 5);
 my ($longest, $longest_name) = (0, '');
 
 my ($local, $remote) = new_pair(
-	local => "restart_after_crash = on\nclient_connection_check_interval = '500ms'\n",
+	local => "restart_after_crash = on\n",
 	remote => "max_prepared_transactions = 10\n");
 new_server($local, $remote, 'other');
+new_server($local, $remote, 'small', "pool_size '1', max_overflow '0', pool_timeout '600s'");
 new_server($local, $remote, $_, "transaction '$_'") foreach qw(joined two_phase);
 $local->safe_psql('postgres', 'CREATE TABLE here (id int)');
 
@@ -85,6 +86,18 @@ sub wait_there
 	return ok(wait_for(sub { $there->value($query) == $n }), "$name: as far as it is to get");
 }
 
+sub wait_here
+{
+	my ($psql, $name) = @_;
+	return ok(
+		wait_for(
+			sub {
+				$admin->value(qq{SELECT count(*) FROM pg_stat_activity
+					WHERE pid = $psql->{pid} AND wait_event_type = 'Extension'});
+			}),
+		$name);
+}
+
 # Is what the ending needs a local statement that runs?
 sub needs_statement { return $_[0] =~ /^(?:cancel|statement_timeout|client lost)$/; }
 
@@ -93,6 +106,8 @@ sub start_local
 {
 	my ($psql, $ending) = @_;
 	return unless needs_statement($ending);
+	# which does not wait for a target, so that the server is to look for the client
+	$psql->value("SET client_connection_check_interval = '500ms'") if $ending eq 'client lost';
 	$psql->start('SELECT pg_sleep(600)');
 	wait_for(
 		sub {
@@ -104,8 +119,8 @@ sub start_local
 # A session with something to lose
 sub begin_session
 {
-	my ($psql, $options) = @_;
-	$psql->open('s', 'remote', $options);
+	my ($psql, $options, $server) = @_;
+	$psql->open('s', $server // 'remote', $options);
 	$psql->value(in_session('INSERT INTO t VALUES (1)'));
 	$psql->value(in_session('LOCK kept'));
 }
@@ -144,11 +159,14 @@ my %state = (
 		my ($psql, $name) = @_;
 		stop_process($remote->{_pid});
 		$psql->start(in_call('remote', 'INSERT INTO t VALUES (1)'));
-		ok(wait_for(
-				sub {
-					$admin->value(qq{SELECT count(*) FROM pg_stat_activity
-						WHERE pid = $psql->{pid} AND wait_event_type = 'Extension'});
-				}), "$name: as far as it is to get");
+		wait_here($psql, "$name: as far as it is to get");
+	},
+	'waits for a place in the pool' => sub {
+		my ($psql, $name) = @_;
+		$psql->value('BEGIN');
+		begin_session($psql, '{}', 'small');
+		$psql->start(in_call('small', 'SELECT 1'));
+		wait_here($psql, "$name: as far as it is to get");
 	},
 	'a transaction is open' => sub {
 		my ($psql, $name, $ending) = @_;
@@ -198,11 +216,16 @@ my %state = (
 		$psql->value(q{SELECT sessmgr.send(:'s'::sessmgr.session, 'INSERT INTO t SELECT busy()')});
 		$psql->start(q{SELECT * FROM sessmgr.receive(:'s'::sessmgr.session) AS r(n bigint)});
 		wait_there($busy, $name);
-		ok(wait_for(
-				sub {
-					$admin->value(qq{SELECT count(*) FROM pg_stat_activity
-						WHERE pid = $psql->{pid} AND wait_event_type = 'Extension'});
-				}), "$name: and waits for it");
+		wait_here($psql, "$name: and waits for it");
+	},
+	'a statement is waited for' => sub {
+		my ($psql, $name) = @_;
+		$psql->value('BEGIN');
+		begin_session($psql, '{}');
+		$psql->value(q{SELECT sessmgr.send(:'s'::sessmgr.session, 'INSERT INTO t SELECT busy()')});
+		$psql->start(q{SELECT sessmgr.wait_any(ARRAY[:'s'::sessmgr.session])});
+		wait_there($busy, $name);
+		wait_here($psql, "$name: and waits for it");
 	});
 foreach my $mode (qw(joined two_phase))
 {
@@ -285,8 +308,7 @@ sub makes_sense
 
 	return 0 if !$idle && $ending =~ /^(?:quit|idle_in)/;
 	return 1 if $state =~ /^(?:a call runs|a statement of a session runs|waits for a lock|connecting|a transaction is open)$/;
-	return 1 if $ending =~ /^(?:cancel|terminate)$/;
-	return $idle || $state =~ /at work$/ if $ending eq 'client lost';
+	return 1 if $ending =~ /^(?:cancel|terminate|client lost)$/;
 	return $idle if $ending eq 'quit';
 	return $idle && $state !~ /^two_phase/ if $ending =~ /^idle_in/;
 	return $state eq 'joined: a statement runs' if $ending eq 'statement_timeout';

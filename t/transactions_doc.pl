@@ -106,7 +106,7 @@ is(join(' ', sort keys %page), join(' ', sort keys %rows),
 
 my $remote = new_node('remote', "max_prepared_transactions = 50\nrestart_after_crash = on\n");
 my $local = new_node('local',
-	"restart_after_crash = on\nclient_connection_check_interval = '1s'\n");
+	"restart_after_crash = on\n");
 # on the target, "slow" can have a transaction's end stop by itself
 my $gate = q{
 	CREATE FUNCTION gate(n integer) RETURNS integer LANGUAGE plpgsql AS $$
