@@ -477,7 +477,9 @@ SET statement_timeout = '100ms';
 SELECT sessmgr.prepare_models(sessmgr.get_engine('mtarget'), 'domain');
 RESET statement_timeout;
 \set VERBOSITY default
-SELECT state, count(*) FROM sessmgr.connections GROUP BY state;
+-- nothing of it stays checked out; a connection whose statement had just ended
+-- when the timeout came is dropped
+SELECT state, count(*) FROM sessmgr.connections WHERE state <> 'idle' GROUP BY state;
 
 --
 -- A role prepares only what its privileges reach
