@@ -472,6 +472,7 @@ SELECT there('SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid
 -- an error that a race could give, but does not go away, is not for ever
 \set VERBOSITY terse
 SELECT sessmgr.prepare_models(sessmgr.get_engine('mtarget'), 'domain');
+SELECT state, count(*) FROM sessmgr.connections GROUP BY state;
 -- and the wait between is interruptible
 SET statement_timeout = '100ms';
 SELECT sessmgr.prepare_models(sessmgr.get_engine('mtarget'), 'domain');
