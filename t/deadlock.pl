@@ -663,7 +663,7 @@ foreach my $mode ('joined', 'two_phase')
 		{
 			kill('KILL', $gone->{pid});
 			$_->kill_client foreach ($admin, $psql, $third);
-			ok(wait_for(sub { ($local->psql('postgres', 'SELECT 1'))[0] == 0 }), "$how: up again");
+			ok(crashed_and_back($local, $gone->{pid}), "$how: up again");
 			$admin = psql($local);
 			nothing_left($how);
 		}

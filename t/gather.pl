@@ -216,7 +216,7 @@ foreach my $how ('terminate', 'client', 'kill')
 		else { kill('KILL', $victim->{pid}); }
 		ends($id, "$id: nothing runs on");
 		is(inserted($id), '', "$id: and nothing was done");
-		wait_for(sub { $local->psql('postgres', 'SELECT 1') == 0 });
+		crashed_and_back($local, $victim->{pid}) if $how eq 'kill';
 	}
 }
 
@@ -227,8 +227,8 @@ foreach my $mode ('manual', 'autocommit')
 	my $psql = psql($local);
 	$psql->open('s', 'good1', qq({"hold": true, "transaction": "$mode"}));
 	$psql->value("SELECT sessmgr.send(:'s', 'SELECT pg_sleep(600)')");
-	my ($pid) = running('pg_sleep');
-	ok($pid, "$mode: it runs");
+	my $pid;
+	ok(wait_for(sub { ($pid) = running('pg_sleep') }), "$mode: it runs");
 	# a message that says so, or none at all
 	$remote->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 	$psql->is("SELECT sessmgr.wait_any(ARRAY[:'s']::sessmgr.session[])::text = :'s'", 't', "$mode: the loss ends a wait");

@@ -131,7 +131,7 @@ foreach my $signal ('TERM', 'KILL')
 	note($err);
 	like($state, qr/^08007$/, "SIG$signal during COMMIT: $state");
 	like($err, qr/"r1": unknown.*"r2": rolled back/s, "SIG$signal: what became of each is said");
-	wait_for(sub { $remote[0]->psql('postgres', 'SELECT 1') == 0 });
+	crashed_and_back($remote[0], $pids[0]);
 	committed("SIG$signal during COMMIT", '- - -');
 	$psql->value("BEGIN; INSERT INTO t VALUES (1); SELECT add('r1', 1, 600)");
 	my $pid = $psql->value(q{SELECT remote_pid FROM sessmgr.sessions WHERE dburi = 'r1'});
@@ -139,7 +139,7 @@ foreach my $signal ('TERM', 'KILL')
 	committing($remote[0]);
 	kill($signal, $pid);
 	$psql->fails(undef, '08007', "SIG$signal during COMMIT of a single target");
-	wait_for(sub { $remote[0]->psql('postgres', 'SELECT 1') == 0 });
+	crashed_and_back($remote[0], $pid);
 	committed("SIG$signal during COMMIT of a single target", '- - -');
 }
 ends_well('killed');

@@ -379,8 +379,7 @@ foreach my $ending (sort keys %ending)
 		if ($ending eq 'crash')
 		{
 			$admin->kill_client;
-			ok(wait_for(sub { ($local->psql('postgres', 'SELECT 1'))[0] == 0 }),
-				"$name: the local server is up again");
+			ok(crashed_and_back($local, $psql->{pid}), "$name: the local server is up again");
 			$admin = psql($local);
 		}
 		ok( wait_for(

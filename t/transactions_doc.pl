@@ -412,11 +412,6 @@ sub go_on
 	}
 }
 
-sub local_back
-{
-	wait_for(sub { !$local->psql('postgres', 'SELECT 1') });
-}
-
 sub gone
 {
 	my ($trial) = @_;
@@ -454,8 +449,9 @@ sub shut_down
 
 my %cause = (
 	killed => sub {
-		kill('KILL', map { $_->{psql}{pid} } @_);
-		local_back();
+		my @pids = map { $_->{psql}{pid} } @_;
+		kill('KILL', @pids);
+		crashed_and_back($local, @pids);
 	},
 	crash_here => sub {
 		# at one moment: nobody is to see what dies first

@@ -69,14 +69,6 @@ new_server($local, $node{$_}, $_, "transaction 'two_phase', cleanup_timeout '5s'
 # all of that has to survive
 $_->safe_psql('postgres', 'CHECKPOINT') foreach values %node;
 
-# The server answers
-sub answers
-{
-	my ($node) = @_;
-	my $dsn = $node->connstr('postgres');
-	return wait_for(sub { system("psql -XAtq -d '$dsn' -c 'SELECT 1' >/dev/null 2>&1") == 0 });
-}
-
 # Nothing of sessmgr's runs on the targets any more: what was on its way there
 # when its client died has arrived.
 sub settled_down
@@ -226,9 +218,7 @@ sub strike
 	{
 		my ($victim) = remote_backends($remote[0]) or BAIL_OUT('there is no backend of r1');
 		kill('KILL', $victim);
-		# then its server knows, and lets nobody in until it has started again
-		wait_for(sub { !-e "/proc/$victim" });
-		answers($remote[0]);
+		crashed_and_back($remote[0], $victim);
 	}
 	else
 	{
@@ -387,7 +377,14 @@ sub backends
 	return split(/\n/, $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE $where"));
 }
 
-sub one { return @_ ? $_[0] : () }
+# Kills one of them; its server knows before this returns.
+sub kill_one
+{
+	my @which = @_;
+	my $pid;
+	return wait_for(sub { ($pid) = backends(@which) and kill('KILL', $pid) })
+	  && wait_for(sub { !-e "/proc/$pid" });
+}
 
 # What is killed; the value: how many processes that were.
 my @orphans;
@@ -398,9 +395,9 @@ my %kill = (
 	'r2' => sub { kill_server($remote[1]) },
 	'both targets' => sub { my $n = 0; $n += kill_server($_) foreach @remote; $n },
 	'all' => sub { my $n = 0; $n += kill_server($_) foreach values %node; $n },
-	'a backend' => sub { kill('KILL', one(backends($local, q{application_name = 'pgbench'}))) },
-	'a backend of r1' => sub { kill('KILL', one(backends($remote[0], q{application_name = 'sessmgr'}))) },
-	'a backend of r2' => sub { kill('KILL', one(backends($remote[1], q{application_name = 'sessmgr'}))) },
+	'a backend' => sub { kill_one($local, q{application_name = 'pgbench'}) },
+	'a backend of r1' => sub { kill_one($remote[0], q{application_name = 'sessmgr'}) },
+	'a backend of r2' => sub { kill_one($remote[1], q{application_name = 'sessmgr'}) },
 	'backends, politely' => sub { kill('TERM', backends($local, q{application_name = 'pgbench'})) },
 	'statements' => sub { kill('INT', backends($local, q{application_name = 'pgbench'})) });
 my @left;

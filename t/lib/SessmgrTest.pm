@@ -18,7 +18,7 @@ use Time::HiRes qw(sleep time);
 our @EXPORT = qw(new_node new_pair new_server psql wait_for stop_process
   continue_process remote_backends remote_running gone_soon rss_kb descriptors
   log_since test_library use_test_library stops kill_server kill_postmaster start_again
-  whole_messages put_all left_out);
+  answers crashed_and_back whole_messages put_all left_out);
 
 # seconds that anything may take on a slow and noisy machine
 our $patience = 120;
@@ -278,6 +278,21 @@ sub start_again
 
 	return wait_for(sub { !grep { -e "/proc/$_" } @children })
 	  && wait_for(sub { $node->start(fail_ok => 1) });
+}
+
+# Waits until a server lets somebody in.
+sub answers
+{
+	my ($node) = @_;
+	return wait_for(sub { ($node->psql('postgres', 'SELECT 1'))[0] == 0 });
+}
+
+# Backends of a server have been killed: waits until it has started again.  Until
+# it knows of them it lets others in, only to end them.
+sub crashed_and_back
+{
+	my ($node, @pids) = @_;
+	return wait_for(sub { !grep { -e "/proc/$_" } @pids }) && answers($node);
 }
 
 # A psql that stays connected.
