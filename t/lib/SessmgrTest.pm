@@ -280,11 +280,13 @@ sub start_again
 	  && wait_for(sub { $node->start(fail_ok => 1) });
 }
 
-# Waits until a server lets somebody in.
+# Waits until a server lets somebody in.  Not with the server's own psql(), which
+# dies where psql has ended before it could be given the statement.
 sub answers
 {
 	my ($node) = @_;
-	return wait_for(sub { ($node->psql('postgres', 'SELECT 1'))[0] == 0 });
+	my $dsn = $node->connstr('postgres');
+	return wait_for(sub { system("psql -XAtq -d '$dsn' -c 'SELECT 1' >/dev/null 2>&1") == 0 });
 }
 
 # Backends of a server have been killed: waits until it has started again.  Until
