@@ -372,6 +372,7 @@ typedef struct SmConn
 	uint64		dropped_notices;
 	/* for remote_cancel.c */
 	SmCancelState cancel_state;
+	TimestampTz cancel_due;		/* when to ask once more */
 	struct pg_cancel_conn *cancel_request;
 	/* the same, where libpq cannot cancel without blocking */
 	pgsocket	cancel_socket;
@@ -1229,6 +1230,7 @@ extern bool sm_cancel_start(SmConn *conn);
 extern pgsocket sm_cancel_socket(const SmConn *conn);
 extern void sm_cancel_poll(SmConn *conn);
 extern void sm_cancel_end(SmConn *conn);
+extern TimestampTz sm_cancel_patience(TimestampTz deadline);
 
 /* in src/remote_settle.c */
 extern void sm_settle_reserve(SmConn *conn);
@@ -1236,6 +1238,7 @@ extern void sm_settle_release(SmConn *conn);
 extern void sm_settle_start(SmConn *conn, const char *sql, bool discard);
 extern uint32 sm_settle_events(SmConn *conn);
 extern uint32 sm_settle_cancel_events(const SmConn *conn);
+extern TimestampTz sm_settle_due(const SmConn *conn);
 extern bool sm_settle_go_on(SmConn *conn, bool cancel, bool over);
 extern void sm_remote_settle_all(dlist_head *conns, TimestampTz deadline);
 extern SmOutcome sm_remote_settle(SmConn *conn, TimestampTz deadline);

@@ -428,6 +428,8 @@ sm_session_cancel(SmSession *session)
 	SmSent	   *sent = session->sent;
 	SmConn	   *conn = session->conn;
 	TimestampTz deadline;
+	bool		asked;
+	bool		answered;
 
 	if (sent == NULL)
 		return false;
@@ -440,9 +442,13 @@ sm_session_cancel(SmSession *session)
 	deadline = sm_deadline(session->engine->options.cleanup_timeout);
 	/* its own timeout must not come before the answer */
 	sent->run.deadline = Max(sent->run.deadline, deadline);
-	if (!sm_remote_cancel(conn, deadline) ||
-		sm_sessions_wait_any(&session, 1, deadline) < 0 ||
-		!sm_run_peek(&sent->run))
+	do
+	{
+		asked = sm_remote_cancel(conn, deadline);
+		answered = asked &&
+			sm_sessions_wait_any(&session, 1, sm_cancel_patience(deadline)) >= 0;
+	} while (asked && !answered && sm_remaining(deadline) != 0);
+	if (!answered || !sm_run_peek(&sent->run))
 		report_no_answer(session);
 	return PQresultStatus(conn->result) == PGRES_SINGLE_TUPLE || is_cancelled(conn->result);
 }

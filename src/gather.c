@@ -123,7 +123,7 @@ want(SmGatherState *state, SmGatherLeg *leg)
 			leg->more |= events != 0 && PQsocket(conn->pg) == PGINVALID_SOCKET;
 			if ((events = sm_settle_cancel_events(conn)) != 0)
 				sm_waits_want(&state->waits, SLOT_CANCEL(leg, state), sm_cancel_socket(conn), events);
-			break;
+			return Min(leg->deadline, sm_settle_due(conn));
 		case SM_LEG_HERE:
 		case SM_LEG_WAITING:
 		case SM_LEG_ENDED:

@@ -16,6 +16,10 @@
  * into memory, and the request is then sent from here.  The request is not
  * encrypted, as PQcancel's is not.
  *
+ * A server ignores a request that comes while it waits for the next message,
+ * as before a statement that is still on its way.  So one has to ask again, until
+ * the statement has ended (sm_cancel_patience()).
+ *
  * Nothing here throws, but for sm_cancel_learn_start() when memory is out.
  *
  *-------------------------------------------------------------------------
@@ -24,6 +28,16 @@
 
 #include "sessmgr.h"
 #include "src/compat.h"
+
+/* How long a statement may take to end before it is cancelled again (ms). */
+#define CANCEL_AGAIN_AFTER	500
+
+/* Until when to wait for the end of what is cancelled now, before asking again. */
+TimestampTz
+sm_cancel_patience(TimestampTz deadline)
+{
+	return Min(deadline, sm_deadline(CANCEL_AGAIN_AFTER));
+}
 
 #ifdef SM_ASYNC_CANCEL
 

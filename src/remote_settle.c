@@ -27,8 +27,11 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-/* the longest wait, in ms: nothing that is overlooked takes longer */
-#define SLICE 1000
+/*
+ * The longest wait, in ms: nothing that is overlooked takes longer, and what is
+ * cancelled again is so not much later than it is due.
+ */
+#define SLICE 250
 
 /* A connection's places in the array for poll(). */
 #define SLOTS_EACH 2
@@ -328,6 +331,32 @@ drop(SmConn *conn)
 	conn->settle_step = SM_SETTLE_DONE;
 }
 
+static bool
+start_cancel(SmConn *conn)
+{
+	conn->cancel_due = sm_cancel_patience(SM_NO_DEADLINE);
+	return sm_cancel_start(conn);
+}
+
+/* Has the server taken a request, and may have ignored it? */
+static bool
+may_cancel_again(const SmConn *conn)
+{
+	return conn->settle_step == SM_SETTLE_STOPPING && conn->state == SM_CONN_BUSY &&
+		conn->cancel_state == SM_CANCEL_TAKEN;
+}
+
+/* Ask once more, if it is time to; what cannot be cancelled is not waited for. */
+static void
+cancel_again(SmConn *conn)
+{
+	if (!may_cancel_again(conn) || sm_remaining(conn->cancel_due) != 0)
+		return;
+	sm_cancel_end(conn);
+	if (!start_cancel(conn))
+		drop(conn);
+}
+
 /*
  * Nothing more will be sent in the pipeline that the connection is in, if any,
  * but its end.  A cancel may come between two of its commands and have no
@@ -380,7 +409,7 @@ start(SmConn *conn)
 		conn->settle_reading = conn->failed ? SM_OUTCOME_NONE : SM_OUTCOME_DONE;
 		if (PQtransactionStatus(conn->pg) == PQTRANS_ACTIVE &&
 			(PQresultStatus(conn->result) != PGRES_COPY_IN || conn->simple_copy))
-			cancelled = sm_cancel_start(conn);
+			cancelled = start_cancel(conn);
 	}
 	advance(conn);
 	if (!cancelled && conn->settle_step == SM_SETTLE_STOPPING)
@@ -422,6 +451,13 @@ sm_settle_cancel_events(const SmConn *conn)
 	return conn->cancel_state == SM_CANCEL_WRITING ? WL_SOCKET_WRITEABLE : WL_SOCKET_READABLE;
 }
 
+/* When sm_settle_go_on() is to be called at the latest. */
+TimestampTz
+sm_settle_due(const SmConn *conn)
+{
+	return may_cancel_again(conn) ? conn->cancel_due : SM_NO_DEADLINE;
+}
+
 /*
  * Go on with it; cancel: the request's socket is ready; over: there is no time
  * left.  True: it is settled, with settle_outcome, and READY or DEAD.
@@ -433,6 +469,7 @@ sm_settle_go_on(SmConn *conn, bool cancel, bool over)
 		sm_cancel_poll(conn);
 	if (conn->settle_step != SM_SETTLE_DONE)
 		advance(conn);
+	cancel_again(conn);
 	if (conn->settle_step != SM_SETTLE_DONE && over)
 		drop(conn);
 	return conn->settle_step == SM_SETTLE_DONE;
@@ -543,6 +580,7 @@ sm_remote_settle_all(dlist_head *conns, TimestampTz deadline)
 			if (nready == 0 || slot[SLOT_CONN].revents != 0 ||
 				slot[SLOT_CANCEL].revents != 0)
 				advance(conn);
+			cancel_again(conn);
 			slot += SLOTS_EACH;
 		}
 	}

@@ -8,6 +8,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 use IO::Socket::INET;
+use POSIX ();
 use PostgreSQL::Test::Utils;
 use SessmgrTest;
 use Test::More;
@@ -69,6 +70,45 @@ foreach my $how ('timeout', 'option', 'cancel')
 		}
 		usable_again($psql, $text, $pid, $dburi);
 	}
+	$psql->quit;
+}
+
+# ---- before the statement has begun: a server ignores a request to cancel while
+# it waits for a message, so that another one must follow
+
+foreach my $case (
+	[ 'ROLLBACK', 'ROLLBACK', '' ],
+	[ 'cancel', q{SELECT sessmgr.cancel(:'s')}, 't' ],
+	[ 'execute_all', q{SELECT sqlstate FROM sessmgr.execute_all('{limited}', 'SELECT pg_sleep(600) /* ignored */')}, '57014' ])
+{
+	my ($name, $sql, $expected) = @$case;
+	my $psql = psql($local);
+	my $pid = $psql->value(q{SELECT sessmgr.scalar('limited', 'SELECT pg_backend_pid()')});
+
+	if ($name ne 'execute_all')
+	{
+		$psql->value('BEGIN');
+		$psql->open('s', 'limited', '{}');
+		$psql->is(q{SELECT sessmgr.scalar(:'s'::sessmgr.session, 'SELECT pg_backend_pid()')}, $pid,
+			"$name: the connection is in use");
+	}
+	# of one that is stopped, what is pending can be seen
+	stop_process($pid);
+	$psql->value(q{SELECT sessmgr.send(:'s', 'SELECT pg_sleep(600) /* ignored */')}) if $name ne 'execute_all';
+	$psql->start($sql);
+	ok( wait_for(
+			sub {
+				my ($pending) = slurp_file("/proc/$pid/status") =~ /^ShdPnd:\s*([0-9a-f]+)/m;
+				hex($pending) & 1 << POSIX::SIGINT - 1;
+			}),
+		"$name: the request comes first");
+	continue_process($pid);
+	my ($out, $err) = $psql->finish;
+	is($out, $expected, "$name: and is followed by another one") or diag($err);
+	is($err, '', "$name: nothing is said of it");
+	$psql->run('ROLLBACK');
+	ok(!remote_running($remote, 'ignored'), "$name: the statement has ended");
+	$psql->is(q{SELECT state, remote_pid FROM sessmgr.connections}, "idle|$pid", "$name: the connection is kept");
 	$psql->quit;
 }
 
