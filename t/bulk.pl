@@ -21,8 +21,7 @@ use Test::More;
 my $shared = "shared_buffers = '16MB'\nwal_level = minimal\nmax_wal_senders = 0\n";
 my ($local, $remote) = new_pair(
 	local => $shared,
-	remote => $shared,
-	options => "cleanup_timeout '3s'");
+	remote => $shared);
 new_server($local, $remote, 'limited', "statement_timeout '1s'");
 $_->safe_psql('postgres', 'CREATE TABLE t (i int, v text)') foreach $local, $remote;
 my $psql = psql($local);
@@ -168,7 +167,8 @@ foreach my $function (@functions)
 
 	# the remote backend ends
 	$psql->start(call($function, q('remote'), $endless));
-	$there->value('SELECT pg_terminate_backend(' . worker() . ')');
+	$pid = worker();
+	$there->value("SELECT pg_terminate_backend($pid, 60000)");
 	$psql->finish;
 	like($psql->{last_state}, qr/^(?:57P01|08006)$/, "$function: the remote backend is terminated");
 	is(counts(), '0 0', "$function, terminated: nothing has remained");

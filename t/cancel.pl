@@ -14,7 +14,7 @@ use SessmgrTest;
 use Test::More;
 
 my ($local, $remote) = new_pair();
-new_server($local, $remote, 'limited', "statement_timeout '1s'");
+new_server($local, $remote, 'limited', "statement_timeout '3s'");
 $remote->safe_psql('postgres', 'CREATE TABLE t (id text, big text)');
 my $admin = psql($local);
 my $endless = 'SELECT count(*) FROM pg_sleep(600)';

@@ -31,9 +31,11 @@ my (@good, %bad);
 foreach my $i (1 .. 56)
 {
 	push @good, "good$i";
-	new_server($local, $remote, "good$i", "application_name 'good$i', cleanup_timeout '1s'");
+	new_server($local, $remote, "good$i", "application_name 'good$i', cleanup_timeout '5s'");
 }
-new_server($local, $remote, 'slow', "application_name 'slow', statement_timeout '2s', cleanup_timeout '1s'");
+new_server($local, $remote, 'slow', "application_name 'slow', statement_timeout '2s', cleanup_timeout '5s'");
+# the same, and does not end by itself
+new_server($local, $remote, 'asleep', "application_name 'slow', cleanup_timeout '5s'");
 new_server($local, $remote, 'nodb', "connect_timeout '5'");
 $local->safe_psql('postgres', "ALTER SERVER nodb OPTIONS (SET dbname 'nosuch')");
 foreach my $port ($silent->sockport, $refused->sockport)
@@ -142,7 +144,7 @@ $psql->fails("SELECT * FROM sessmgr.query_all($array, 'INSERT INTO t VALUES (cur
 # ---- a cancel: the truth of each
 
 {
-	my $targets = "'{good1,slow,good2,silent,frozen}'";
+	my $targets = "'{good1,asleep,good2,silent,frozen}'";
 	$psql->value("SELECT sessmgr.reset()");
 	thaw();
 	$psql->value(q{SELECT * FROM sessmgr.execute_all('{frozen}', 'SELECT 1')});
@@ -155,17 +157,17 @@ $psql->fails("SELECT * FROM sessmgr.query_all($array, 'INSERT INTO t VALUES (cur
 	ends('pg_sleep', 'what ran is gone');
 
 	# nothing that lasts
-	$psql->start(q{SELECT * FROM sessmgr.execute_all('{slow,silent,slow}', } . insert('cancel2') . ')');
+	$psql->start(q{SELECT * FROM sessmgr.execute_all('{asleep,silent,asleep}', } . insert('cancel2') . ')');
 	ok(wait_for(sub { running('cancel2') == 2 }), 'cancel: two run');
 	psql($local)->value("SELECT pg_cancel_backend($psql->{pid})");
 	$psql->fails(undef, '57014', 'cancel: nothing lasts');
-	$psql->start(q{SELECT * FROM sessmgr.query_all('{good1,slow}', } . insert('cancel3') =~ s/'$/ RETURNING 1'/r . ') AS t(target text, a int)');
+	$psql->start(q{SELECT * FROM sessmgr.query_all('{good1,asleep}', } . insert('cancel3') =~ s/'$/ RETURNING 1'/r . ') AS t(target text, a int)');
 	ok(wait_for(sub { running('cancel3') }), 'cancel: query_all runs');
 	psql($local)->value("SELECT pg_cancel_backend($psql->{pid})");
 	$psql->fails(undef, '57014', 'cancel: query_all never lasts');
 	is(inserted('cancel2') . inserted('cancel3'), '', 'and nothing does');
 	ends('pg_sleep', 'what ran is gone');
-	$psql->is(q{SELECT count(*) FROM sessmgr.execute_all('{good1,slow,good2}', 'SELECT 1') WHERE error IS NULL}, 3, 'all is usable again');
+	$psql->is(q{SELECT count(*) FROM sessmgr.execute_all('{good1,asleep,good2}', 'SELECT 1') WHERE error IS NULL}, 3, 'all is usable again');
 	$psql->is('SELECT coalesce(sum(checked_out), 0) FROM sessmgr.engines', 0, 'no connection is left out');
 }
 $psql->quit;

@@ -372,6 +372,7 @@ sub stays
 	$psql->value('BEGIN; LOCK TABLE locked2');
 	$other->value("SET deadlock_timeout = '1h'");
 	$other->start('LOCK TABLE locked2');
+	wait_for(sub { $local->safe_psql('postgres', "SELECT cardinality(pg_blocking_pids($other->{pid}))") == 1 });
 	$psql->fails('LOCK TABLE locked', '40P01', 'deadlock_timeout');
 	on_time($psql->{seconds}, 1.5, 'deadlock_timeout');
 	$psql->value('ROLLBACK');

@@ -86,7 +86,7 @@ works_again('terminated during a statement');
 
 $pid = $psql->value(sprintf($pid_of, 'remote'));
 $psql->start(q{SELECT sessmgr.execute('remote', 'INSERT INTO slow VALUES (''call'')')});
-wait_for(sub { remote_running($remote, 'INSERT INTO slow') });
+wait_for(sub { remote_backends($remote, "wait_event = 'PgSleep'") });
 terminate($pid);
 unknown('terminated while an autocommit statement commits');
 is(rows_there('call', 'slow'), 0, 'it was not committed');
