@@ -55,6 +55,21 @@ sub nothing_there
 	ok(wait_for(sub { !remote_backends($remote, q(state <> 'idle')) }), "$name: nothing goes on there");
 }
 
+# Waits until a stream is at work there, and not only the transaction that it is
+# in: what comes next is for it.  Returns the process.
+sub at_work
+{
+	my ($name) = @_;
+	my @pids;
+	ok( wait_for(
+			sub {
+				@pids = remote_backends($remote,
+					q(state <> 'idle' AND (query LIKE '%generate_series%' OR query LIKE 'FETCH%' OR query LIKE '%pg_sleep%')));
+			}),
+		"$name: runs");
+	return $pids[0];
+}
+
 # ---- constant memory, here and there, and no temporary files
 
 foreach my $kind (@kinds)
@@ -142,7 +157,7 @@ foreach my $kind (@kinds)
 	{
 		$begin->();
 		$psql->start($statement);
-		ok(wait_for(sub { remote_backends($remote, q(state <> 'idle' AND (query LIKE '%generate_series%' OR query LIKE 'FETCH%' OR query LIKE '%pg_sleep%'))) }), "$kind: runs");
+		at_work("$kind, cancelled");
 		$admin->value("SELECT pg_cancel_backend($psql->{pid})");
 		$psql->fails(undef, '57014', "$kind: cancelled");
 		$end->();
@@ -180,9 +195,8 @@ foreach my $kind (@kinds)
 	# the remote backend ends, or stops
 	$begin->();
 	$psql->start($query);
-	my @pids;
-	wait_for(sub { @pids = remote_backends($remote, q(state <> 'idle')) });
-	$there->value("SELECT pg_terminate_backend($pids[0])");
+	my $pid = at_work("$kind, terminated");
+	$there->value("SELECT pg_terminate_backend($pid)");
 	$psql->finish;
 	like($psql->{last_state}, qr/^(?:57P01|08006)$/, "$kind: the remote backend is terminated");
 	$end->();
@@ -190,11 +204,11 @@ foreach my $kind (@kinds)
 
 	$begin->();
 	$psql->start($query);
-	wait_for(sub { @pids = remote_backends($remote, q(state <> 'idle')) });
-	stop_process($pids[0]);
+	$pid = at_work("$kind, stopped");
+	stop_process($pid);
 	$admin->value("SELECT pg_cancel_backend($psql->{pid})");
 	$psql->fails(undef, '57014', "$kind: cancelled while the remote backend is stopped");
-	continue_process($pids[0]);
+	continue_process($pid);
 	$end->();
 	nothing_there("$kind, stopped");
 	$psql->is($busy, 0, "$kind, stopped: all is given back");
@@ -203,7 +217,7 @@ foreach my $kind (@kinds)
 	my $victim = psql($local);
 	$victim->open('s', 'remote') if $kind eq 'session';
 	$victim->start($query);
-	wait_for(sub { remote_backends($remote, q(state <> 'idle')) });
+	at_work("$kind, terminated here");
 	$admin->value("SELECT pg_terminate_backend($victim->{pid})");
 	$victim->fails(undef, '57P01', "$kind: the local backend is terminated");
 	nothing_there("$kind, terminated here");
