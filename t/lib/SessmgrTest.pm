@@ -243,16 +243,26 @@ sub stops
 	return $state eq 'T';
 }
 
+# The processes of a postmaster, which is stopped so that it starts no more: one
+# that is missed would be in the way of the next postmaster.
+sub children_at_last
+{
+	my ($postmaster) = @_;
+	stop_process($postmaster);
+	stops($postmaster);
+	return split(' ', slurp_file("/proc/$postmaster/task/$postmaster/children"));
+}
+
 # Kill a server at once: the postmaster first, so that it sees nothing
 sub kill_server
 {
 	my ($node) = @_;
 	my $postmaster = $node->{_pid};
-	my @children = split(' ', slurp_file("/proc/$postmaster/task/$postmaster/children"));
+	my @children = children_at_last($postmaster);
 
 	$node->kill9;
 	my $killed = 1 + kill('KILL', @children);
-	delete @stopped{@children};
+	delete @stopped{ $postmaster, @children };
 	wait_for(sub { !grep { -e "/proc/$_" } $postmaster, @children });
 	return $killed;
 }
@@ -263,9 +273,10 @@ sub kill_postmaster
 {
 	my ($node) = @_;
 	my $postmaster = $node->{_pid};
-	my @children = split(' ', slurp_file("/proc/$postmaster/task/$postmaster/children"));
+	my @children = children_at_last($postmaster);
 
 	$node->kill9;
+	delete $stopped{$postmaster};
 	wait_for(sub { !-e "/proc/$postmaster" });
 	return @children;
 }
