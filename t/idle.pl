@@ -195,13 +195,20 @@ sub stays
 
 	foreach my $end ('ROLLBACK', 'COMMIT')
 	{
-		$psql->value('BEGIN');
-		$psql->value(call($target));
-		$psql->fails('SELECT 1/0', '22012', 'an error in a block');
+		# in one message: the error, which ends the transaction, is before the time
+		$psql->fails('BEGIN \; ' . call($target) . ' \; SELECT 1/0', '22012', 'an error in a block');
 		stays($target, "$end: idle in a failed transaction");
 		$psql->value($end);
 		closes($target, "$end: of a block that had failed before");
 	}
+
+	# an error after the time
+	$psql->value('BEGIN');
+	$psql->value(call($target));
+	$psql->value('SELECT pg_sleep(1.5)');
+	$psql->fails('SELECT 1/0', '22012', 'an error in a block that has lasted');
+	closes($target, 'a block that has just failed');
+	$psql->value('ROLLBACK');
 
 	# more errors in it: no callback comes after them
 	$psql->value(call($target));
