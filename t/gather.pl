@@ -77,8 +77,7 @@ my @frozen;
 sub freeze
 {
 	my $postmaster = $stopped->{_pid};
-	stop_process($postmaster);
-	my @children = split(' ', slurp_file("/proc/$postmaster/task/$postmaster/children"));
+	my @children = children_at_last($postmaster);
 	@frozen = ($postmaster, grep { eval { stop_process($_); 1 } } @children);
 }
 sub thaw { continue_process(@frozen); }

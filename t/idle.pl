@@ -205,7 +205,7 @@ sub stays
 	# an error after the time
 	$psql->value('BEGIN');
 	$psql->value(call($target));
-	$psql->value('SELECT pg_sleep(1.5)');
+	stays($target, 'a block that is about to fail');
 	$psql->fails('SELECT 1/0', '22012', 'an error in a block that has lasted');
 	closes($target, 'a block that has just failed');
 	$psql->value('ROLLBACK');

@@ -17,8 +17,8 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(new_node new_pair new_server psql wait_for stop_process
   continue_process remote_backends remote_running gone_soon rss_kb descriptors
-  log_since test_library use_test_library stops kill_server kill_postmaster start_again
-  answers crashed_and_back whole_messages put_all left_out);
+  log_since test_library use_test_library stops children_at_last kill_server
+  kill_postmaster start_again answers crashed_and_back whole_messages put_all left_out);
 
 # seconds that anything may take on a slow and noisy machine
 our $patience = 120;
