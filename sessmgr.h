@@ -451,7 +451,9 @@ typedef enum SmForm
 typedef struct SmParams
 {
 	int			n;
-	Oid		   *types;			/* UNKNOWNOID: a literal, value is a cstring */
+	Oid		   *types;			/* UNKNOWNOID: a literal, value is a cstring; no
+								 * domain, see sm_base_type() */
+	Oid		   *elements;		/* of arrays of domains */
 	Datum	   *values;
 	bool	   *nulls;
 	SmForm	   *forms;
@@ -1155,21 +1157,23 @@ extern void sm_options_check_spi(const SmSessionOptions *session);
 extern SmTarget *sm_target_resolve(Oid roleid, const char *dburi, Jsonb *call);
 
 /* in src/types.c */
+extern Oid	sm_base_type(Oid type, Oid *element);
 extern Oid	sm_wire_type(Oid type);
 extern Oid	sm_shared_type(Oid type);
+extern bool sm_type_names_objects(Oid type);
+extern bool sm_type_has_money(Oid type);
 extern bool sm_binary_possible(const SmConn *conn);
 extern SmForm sm_type_form(Oid type);
 extern bool sm_types_agree(Oid here, Oid there, const SmConn *conn);
 
 /* in src/params.c */
-extern bool sm_type_names_objects(Oid type);
 extern SmParams *sm_params_of_types(int n, const Oid *types);
+extern Datum sm_params_value(const SmParams *params, int i);
 extern SmParams *sm_params_from_desc(TupleDesc desc);
 extern SmParams *sm_params_copy(const SmParams *params);
 extern SmParams *sm_params_from_call(FunctionCallInfo fcinfo, int first, SmParams **kept);
 
 /* in src/textmode.c */
-extern bool sm_type_has_money(Oid type);
 extern int	sm_textmode_begin(bool names_objects, bool has_money);
 extern int	sm_textmode_begin_reading(bool has_money);
 extern void sm_textmode_end(int level);

@@ -246,6 +246,44 @@ SHOW datestyle;
 SHOW intervalstyle;
 RESET datestyle;
 RESET intervalstyle;
+-- a domain is what it is over, in every kind of target: the statement never
+-- sees it as a literal of unknown type
+CREATE DOMAIN pa.price AS numeric;
+CREATE DOMAIN pa.cheap AS pa.price CHECK (VALUE < 100);
+CREATE DOMAIN pa.prices AS pa.price[];
+CREATE DOMAIN pa.span AS numrange;
+CREATE DOMAIN pa.feeling AS pa.mood;
+CREATE TYPE pa.priced AS (what text, price pa.price);
+CREATE DOMAIN pa.offer AS pa.priced;
+CREATE TABLE pa.bought (price pa.cheap, all_prices pa.cheap[]);
+SELECT t, sessmgr.scalar(t, 'SELECT $1 / 2', 5::pa.price) AS domain, sessmgr.scalar(t, 'SELECT $1 / 2', 5::pa.cheap) AS nested,
+       sessmgr.scalar(t, 'SELECT $1[1] / 2', ARRAY[5]::pa.price[]) AS of_array, sessmgr.scalar(t, 'SELECT $1[1] / 2', ARRAY[5]::pa.prices) AS over_array,
+       sessmgr.scalar(t, 'SELECT upper($1) / 2', '[1,5]'::pa.span) AS over_range, sessmgr.scalar(t, 'SELECT $2 / $1', VARIADIC ARRAY[2, 5]::pa.price[]) AS variadic,
+       sessmgr.scalar(t, 'SELECT $1 < ''hap"py''::pa.mood', 'sad'::pa.feeling) AS over_enum, sessmgr.scalar(t, 'SELECT ($1::pa.offer).price / 2', ROW('x', 5)::pa.offer) AS over_composite,
+       sessmgr.scalar(t, 'SELECT pg_typeof($1) || '' '' || pg_typeof($2)', 5::pa.cheap, ARRAY[NULL, 5]::pa.prices) AS types,
+       sessmgr.scalar(t, 'SELECT $1 || 1', ARRAY[NULL, 5]::pa.cheap[]) AS whole, sessmgr.scalar(t, 'SELECT $1 IS NULL', NULL::pa.prices) AS nothing
+  FROM unnest('{loop,spi:}'::text[]) t;
+SELECT sessmgr.scalar(:'s'::sessmgr.session, 'SELECT $1 / 2', 5::pa.price);
+SELECT sessmgr.send(:'s'::sessmgr.session, 'SELECT $1 / 2, $2[1] / 2', 5::pa.price, ARRAY[5]::pa.price[]);
+SELECT * FROM sessmgr.receive(:'s'::sessmgr.session) AS t(a pa.price, b pa.cheap);
+SELECT t.* FROM sessmgr.stream('loop', 'SELECT $1 / 2', 5::pa.price) AS t(a pa.price);
+SELECT count(*) FROM sessmgr.query_all('{loop,spi:}', 'SELECT $1 / 2', 5::pa.price) AS t(target text, a numeric) WHERE a = 2.5;
+SELECT sum(rows) FROM sessmgr.execute_all('{loop,spi:}', 'INSERT INTO pa.bought SELECT $1 / 2', 5::pa.price);
+SELECT sessmgr.execute_many(t, 'INSERT INTO pa.bought SELECT $1 / 2, $2 || 1', 'SELECT 5::pa.price, ARRAY[2, 3]::pa.cheap[]') FROM unnest('{loop,spi:}'::text[]) t;
+SELECT sessmgr.push('loop', 'SELECT 2.5::pa.price, ARRAY[2, 3, 1]::pa.price[]', 'pa.bought'), sessmgr.pull('loop', 'SELECT 2.5, ARRAY[2, 3, 1]::numeric[]', 'pa.bought');
+SELECT *, count(*) FROM pa.bought GROUP BY 1, 2;
+-- what comes back as a domain is checked
+SELECT pa.err(format('SELECT * FROM sessmgr.query(%L, ''SELECT %s'') AS t(a %s)', t, value, type))
+  FROM unnest('{loop,spi:}'::text[]) t, (VALUES ('100::numeric', 'pa.cheap'), ('100', 'pa.cheap'), ('ARRAY[100::numeric]', 'pa.cheap[]')) v(value, type);
+SELECT pa.err($$SELECT sessmgr.pull('loop', 'SELECT 100::numeric, NULL::numeric[]', 'pa.bought')$$);
+SELECT pa.err($$SELECT sessmgr.push('loop', 'SELECT 100::pa.price, NULL::pa.price[]', 'pa.bought')$$);
+SELECT sessmgr.rollback(:'s'::sessmgr.session);
+-- a name inside of a value is that of the same object, too
+CREATE TYPE pa.named AS (c regclass);
+CREATE DOMAIN pa.name_of AS regclass;
+SET search_path = pa;
+SELECT sessmgr.scalar('loop', 'SELECT (($1::pa.named).c = ''pa.kv''::regclass)::text || ($2 = ''pa.kv''::regclass)', ROW('kv')::named, 'kv'::name_of);
+RESET search_path;
 -- domains are checked where they belong, enums are known by name
 SELECT pa.err('SELECT sessmgr.scalar(''loop'', ''SELECT $1::pa.positive'', -1)');
 SELECT pa.err('SELECT sessmgr.scalar_as(NULL::pa.positive, ''loop'', ''SELECT -1'')');

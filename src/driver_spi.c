@@ -200,10 +200,12 @@ bind_params(const SmParams *params, const ParamTypes *types)
 
 		prm->pflags = PARAM_FLAG_CONST;
 		prm->isnull = params->nulls[i];
-		prm->value = params->values[i];
 		prm->ptype = params->types[i];
 		if (params->types[i] != UNKNOWNOID)
+		{
+			prm->value = prm->isnull ? (Datum) 0 : sm_params_value(params, i);
 			continue;
+		}
 
 		/* a literal: read it as what the statement wants */
 		if (!OidIsValid(type) || type == UNKNOWNOID)

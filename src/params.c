@@ -8,6 +8,9 @@
  * the keyword VARIADIC passes one array whose elements are the parameters;
  * there only the element type is fixed.
  *
+ * A domain of this database means nothing elsewhere: a parameter of such a type
+ * is one of the type that the domain is over, for every target.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -20,42 +23,13 @@
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 
-/* Does the text form of this type's values depend on search_path? */
-bool
-sm_type_names_objects(Oid type)
-{
-	switch (type)
-	{
-		case REGPROCOID:
-		case REGPROCARRAYOID:
-		case REGPROCEDUREOID:
-		case REGPROCEDUREARRAYOID:
-		case REGOPEROID:
-		case REGOPERARRAYOID:
-		case REGOPERATOROID:
-		case REGOPERATORARRAYOID:
-		case REGCLASSOID:
-		case REGCLASSARRAYOID:
-		case REGTYPEOID:
-		case REGTYPEARRAYOID:
-		case REGCONFIGOID:
-		case REGCONFIGARRAYOID:
-		case REGDICTIONARYOID:
-		case REGDICTIONARYARRAYOID:
-		case REGCOLLATIONOID:
-		case REGCOLLATIONARRAYOID:
-			return true;
-		default:
-			return false;
-	}
-}
-
 static void
 learn_type(SmParams *params, int i, Oid type, MemoryContext cxt)
 {
 	Oid			function;
 	bool		is_varlena;
 
+	type = sm_base_type(type, &params->elements[i]);
 	params->types[i] = type;
 	params->forms[i] = sm_type_form(type);
 	if (type == UNKNOWNOID)
@@ -69,7 +43,7 @@ learn_type(SmParams *params, int i, Oid type, MemoryContext cxt)
 	}
 	if (sm_type_names_objects(type))
 		params->names_objects = true;
-	if (type == CASHOID)
+	if (sm_type_has_money(type))
 		params->has_money = true;
 }
 
@@ -81,6 +55,7 @@ make_params(int n, MemoryContext cxt)
 
 	params->n = n;
 	params->types = palloc0(Max(n, 1) * sizeof(Oid));
+	params->elements = palloc0(Max(n, 1) * sizeof(Oid));
 	params->values = palloc0(Max(n, 1) * sizeof(Datum));
 	params->nulls = palloc0(Max(n, 1) * sizeof(bool));
 	params->outputs = palloc0(Max(n, 1) * sizeof(FmgrInfo));
@@ -99,6 +74,22 @@ sm_params_of_types(int n, const Oid *types)
 	for (int i = 0; i < n; i++)
 		learn_type(params, i, types[i], CurrentMemoryContext);
 	return params;
+}
+
+/*
+ * A parameter's value, which must not be null, as one of the type that is said
+ * to be its own.
+ */
+Datum
+sm_params_value(const SmParams *params, int i)
+{
+	ArrayType  *array;
+
+	if (likely(!OidIsValid(params->elements[i])))
+		return params->values[i];
+	array = DatumGetArrayTypePCopy(params->values[i]);
+	ARR_ELEMTYPE(array) = params->elements[i];
+	return PointerGetDatum(array);
 }
 
 /* The same for the columns of a row. */
@@ -127,6 +118,7 @@ sm_params_copy(const SmParams *params)
 		int16		typlen;
 		bool		typbyval;
 
+		copy->elements[i] = params->elements[i];
 		copy->nulls[i] = params->nulls[i];
 		if (copy->nulls[i])
 			continue;
@@ -205,7 +197,8 @@ params_from_array(FunctionCallInfo fcinfo, int first)
 	learn_type(params, 0, type, CurrentMemoryContext);
 	for (int i = 1; i < n; i++)
 	{
-		params->types[i] = type;
+		params->types[i] = params->types[0];
+		params->elements[i] = params->elements[0];
 		params->outputs[i] = params->outputs[0];
 		params->sends[i] = params->sends[0];
 		params->forms[i] = params->forms[0];

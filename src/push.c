@@ -242,7 +242,7 @@ look_up_functions(Push *push)
 			getTypeOutputInfo(type, &function, &is_varlena);
 		fmgr_info(function, &push->functions[i]);
 		push->types[i] = getBaseType(type);
-		push->names_objects |= sm_type_names_objects(push->types[i]);
+		push->names_objects |= sm_type_names_objects(type);
 		push->has_money |= sm_type_has_money(type);
 	}
 }

@@ -76,7 +76,7 @@ sm_reader_make(TupleDesc desc)
 		getTypeInputInfo(column->type, &input, &column->ioparam);
 		fmgr_info(input, &column->input);
 		reader->names_objects |= sm_type_names_objects(column->type);
-		reader->has_money |= (column->type == CASHOID);
+		reader->has_money |= sm_type_has_money(column->type);
 		reader->only_text &= (column->type == TEXTOID);
 	}
 	return reader;

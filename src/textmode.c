@@ -14,21 +14,11 @@
 
 #include "sessmgr.h"
 
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
-
-/* Does the text form of this type's values depend on lc_monetary? */
-bool
-sm_type_has_money(Oid type)
-{
-	type = getBaseType(type);
-	return type == CASHOID || get_element_type(type) == CASHOID;
-}
 
 static void
 fix(const char *name, const char *value)

@@ -18,8 +18,36 @@
 #include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
+
+/*
+ * A domain is what it is over, also in an array; *element, if that is such an
+ * array: what its elements are then, otherwise InvalidOid.  The values of both
+ * types are the same, but for the element's type that an array has in it.
+ */
+Oid
+sm_base_type(Oid type, Oid *element)
+{
+	Oid			base;
+	Oid			of;
+	Oid			of_base;
+	Oid			array;
+
+	*element = InvalidOid;
+	if (type < FirstGenbkiObjectId)
+		return type;
+	base = getBaseType(type);
+	of = get_element_type(base);
+	of_base = OidIsValid(of) ? getBaseType(of) : InvalidOid;
+	array = of_base != of ? get_array_type(of_base) : InvalidOid;
+	if (!OidIsValid(array))
+		return base;
+	*element = of_base;
+	return array;
+}
 
 /*
  * The type to declare to the server: for a type that is not surely the same
@@ -82,6 +110,91 @@ sm_shared_type(Oid type)
 		get_typtype(type) != TYPTYPE_MULTIRANGE)
 		return TEXTOID;
 	return type;
+}
+
+/* ----------
+ * Text form
+ * ----------
+ */
+static bool
+is_name_of_object(Oid type)
+{
+	switch (type)
+	{
+		case REGPROCOID:
+		case REGPROCARRAYOID:
+		case REGPROCEDUREOID:
+		case REGPROCEDUREARRAYOID:
+		case REGOPEROID:
+		case REGOPERARRAYOID:
+		case REGOPERATOROID:
+		case REGOPERATORARRAYOID:
+		case REGCLASSOID:
+		case REGCLASSARRAYOID:
+		case REGTYPEOID:
+		case REGTYPEARRAYOID:
+		case REGCONFIGOID:
+		case REGCONFIGARRAYOID:
+		case REGDICTIONARYOID:
+		case REGDICTIONARYARRAYOID:
+		case REGCOLLATIONOID:
+		case REGCOLLATIONARRAYOID:
+			return true;
+		default:
+			return false;
+	}
+}
+
+static bool
+is_money(Oid type)
+{
+	return type == CASHOID || type == MONEYARRAYOID;
+}
+
+/* Is it such a type, or made of any? */
+static bool
+has_part(Oid type, bool (*is) (Oid))
+{
+	TupleDesc	desc;
+	bool		found = false;
+
+	check_stack_depth();
+	if (type < FirstGenbkiObjectId)
+		return is(type);
+	if (OidIsValid(get_element_type(type)))
+		return has_part(get_element_type(type), is);
+	switch (get_typtype(type))
+	{
+		case TYPTYPE_DOMAIN:
+			return has_part(getBaseType(type), is);
+		case TYPTYPE_RANGE:
+			return has_part(get_range_subtype(type), is);
+		case TYPTYPE_MULTIRANGE:
+			return has_part(get_multirange_range(type), is);
+		case TYPTYPE_COMPOSITE:
+			desc = lookup_rowtype_tupdesc(type, -1);
+			for (int i = 0; i < desc->natts && !found; i++)
+				found = !TupleDescAttr(desc, i)->attisdropped &&
+					has_part(TupleDescAttr(desc, i)->atttypid, is);
+			ReleaseTupleDesc(desc);
+			return found;
+		default:
+			return false;
+	}
+}
+
+/* Does the text form of this type's values depend on search_path? */
+bool
+sm_type_names_objects(Oid type)
+{
+	return has_part(type, is_name_of_object);
+}
+
+/* Does it depend on lc_monetary? */
+bool
+sm_type_has_money(Oid type)
+{
+	return has_part(type, is_money);
 }
 
 /* ----------

@@ -54,7 +54,7 @@ sm_wire_init(SmWire *wire, const SmParams *params)
 static void
 encode_binary(SmWire *wire, const SmParams *params, int i)
 {
-	Datum		value = params->values[i];
+	Datum		value = sm_params_value(params, i);
 	uint64	   *fixed = &wire->fixed[i];
 	bytea	   *bytes;
 
@@ -96,7 +96,7 @@ encode_text(const SmParams *params, int i)
 {
 	if (params->types[i] == UNKNOWNOID)
 		return DatumGetCString(params->values[i]);
-	return OutputFunctionCall(&params->outputs[i], params->values[i]);
+	return OutputFunctionCall(&params->outputs[i], sm_params_value(params, i));
 }
 
 /* The parameters' present values. */
