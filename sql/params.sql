@@ -239,6 +239,23 @@ SET datestyle = 'German';
 SET intervalstyle = 'sql_standard';
 SELECT sessmgr.scalar('loop', 'SELECT date ''2024-02-29'''), sessmgr.scalar('loop', 'SELECT interval ''-1 day'''), sessmgr.scalar('loop', 'SELECT $1::text', date '2024-02-29');
 SHOW datestyle;
+-- and whatever the target is
+SET extra_float_digits = -15;
+SET bytea_output = 'escape';
+SELECT x, sessmgr.scalar('spi:', x) = sessmgr.scalar('loop', x) AS same, sessmgr.scalar('spi:', x),
+       (SELECT a FROM sessmgr.query('spi:', x) AS t(a text)) AS query, (SELECT t FROM sessmgr.query_as(NULL::text, 'spi:', x) t) AS query_as,
+       (SELECT a FROM sessmgr.stream('spi:', x) AS t(a text)) AS stream, sessmgr.query_json('spi:', x),
+       (SELECT count(DISTINCT a) FROM sessmgr.query_all('{loop,spi:}', x) AS t(target text, a text)) AS of_all
+  FROM (VALUES (1, 'SELECT date ''2024-02-29'' AS v'), (2, 'SELECT timestamptz ''2024-02-29 00:00Z'' AT TIME ZONE ''UTC'' AS v'), (3, 'SELECT make_interval(days => -1, hours => 2) AS v'),
+         (4, 'SELECT pi() AS v'), (5, 'SELECT 0.1::float4 AS v'), (6, 'SELECT ARRAY[pi(), NULL] AS v'), (7, 'SELECT ''\x00ff''::bytea AS v'), (8, 'SELECT 12.34::money AS v'),
+         (9, 'SELECT ROW(date ''2024-02-29'', pi()) AS v'), (10, 'SELECT daterange(''2024-02-29'', NULL) AS v')) v(nr, x) ORDER BY nr;
+SELECT sessmgr.query_json('loop', 'SELECT make_interval(days => -1, hours => 2) AS i, pi() AS f, ''\x00ff''::bytea AS b') = sessmgr.query_json('spi:', 'SELECT make_interval(days => -1, hours => 2) AS i, pi() AS f, ''\x00ff''::bytea AS b');
+SELECT a, b FROM sessmgr.query('spi:', 'SELECT ''2024-02-29'', date ''2024-02-29''') AS t(a date, b varchar(10));
+SHOW datestyle;
+RESET extra_float_digits;
+RESET bytea_output;
+-- the target's own setting does not show, either
+SELECT sessmgr.execute('loop', 'SET bytea_output = escape'), sessmgr.scalar('loop', 'SELECT ''\x00ff''::bytea');
 -- an error on the way leaves the style as it was
 SELECT pa.err('SELECT sessmgr.scalar(''loop'', ''SELECT 1 / ($1 - $1)'', 1)');
 SELECT pa.err('SELECT sessmgr.scalar_as(NULL::date, ''loop'', ''SELECT $1'', ''no date'')');

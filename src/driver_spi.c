@@ -9,6 +9,9 @@
  * nothing, and what would have to undo something is refused, because a
  * subtransaction cannot outlive a function call.
  *
+ * A statement runs under the settings of this session; what becomes text of its
+ * results does not depend on them, as with any other target.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -43,6 +46,7 @@ typedef struct SinkReceiver
 	bool		started;
 	bool		full;
 	bool		same;			/* row types agree: no conversion */
+	bool		has_money;		/* text of some value depends on lc_monetary */
 	FmgrInfo   *outputs;
 	MemoryContext rowcxt;
 	Datum	   *row;
@@ -98,6 +102,7 @@ start_rows(SinkReceiver *self, TupleDesc have)
 		return;
 
 	self->same = same_types(have, sink->reader->desc);
+	self->has_money = sink->reader->has_money;
 	self->row = palloc0(Max(natts, 1) * sizeof(Datum));
 	self->nulls = palloc0(Max(natts, 1) * sizeof(bool));
 	self->rowcxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr row",
@@ -113,6 +118,7 @@ start_rows(SinkReceiver *self, TupleDesc have)
 
 		getTypeOutputInfo(TupleDescAttr(have, i)->atttypid, &output, &is_varlena);
 		fmgr_info(output, &self->outputs[i]);
+		self->has_money |= sm_type_has_money(TupleDescAttr(have, i)->atttypid);
 	}
 }
 
@@ -129,12 +135,14 @@ receiver_slot(TupleTableSlot *slot, DestReceiver *pub)
 	SinkReceiver *self = (SinkReceiver *) pub;
 	SmReader   *reader = self->sink->reader;
 	MemoryContext old;
+	int			level;
 
 	if (self->full)
 		return true;
 	slot_getallattrs(slot);
 	MemoryContextReset(self->rowcxt);
 	old = MemoryContextSwitchTo(self->rowcxt);
+	level = sm_textmode_begin(false, self->has_money);
 	for (int i = 0; i < reader->desc->natts; i++)
 	{
 		self->nulls[i] = slot->tts_isnull[i];
@@ -151,6 +159,7 @@ receiver_slot(TupleTableSlot *slot, DestReceiver *pub)
 	}
 	if (!self->sink->row(self->sink, self->row, self->nulls))
 		self->full = true;
+	sm_textmode_end(level);
 	MemoryContextSwitchTo(old);
 
 	/* not false: that would stop a statement that has effects half-way */

@@ -81,7 +81,7 @@ make_waitset(SmConn *conn)
 /* What sessmgr relies on in the remote session while values travel as text. */
 #define TEXT_FORM \
 	"SET datestyle = 'ISO, YMD'; SET intervalstyle = postgres; " \
-	"SET extra_float_digits = 3; SET lc_monetary = 'C'"
+	"SET extra_float_digits = 3; SET bytea_output = hex; SET lc_monetary = 'C'"
 
 /*
  * What sets up a remote session, or puts right what its statements have

@@ -4,8 +4,8 @@
  *		Values as text, in a form that does not depend on anybody's settings.
  *
  * While text travels, DateStyle, IntervalStyle, extra_float_digits,
- * array_nulls and, for the types that depend on them, search_path and
- * lc_monetary are fixed on this end.  The other end is fixed in
+ * bytea_output, array_nulls and, for the types that depend on them, search_path
+ * and lc_monetary are fixed on this end.  The other end is fixed in
  * remote_connect.c when a connection is made.
  *
  *-------------------------------------------------------------------------
@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/bytea.h"
 #include "utils/float.h"
 #include "utils/guc.h"
 
@@ -38,7 +39,8 @@ sm_textmode_begin(bool names_objects, bool has_money)
 	int			level;
 
 	if (likely(DateStyle == USE_ISO_DATES && IntervalStyle == INTSTYLE_POSTGRES &&
-			   extra_float_digits > 0 && Array_nulls && !names_objects && !has_money))
+			   extra_float_digits > 0 && bytea_output == BYTEA_OUTPUT_HEX && Array_nulls &&
+			   !names_objects && !has_money))
 		return -1;
 
 	level = NewGUCNestLevel();
@@ -48,6 +50,8 @@ sm_textmode_begin(bool names_objects, bool has_money)
 		fix("intervalstyle", "postgres");
 	if (extra_float_digits <= 0)
 		fix("extra_float_digits", "3");
+	if (bytea_output != BYTEA_OUTPUT_HEX)
+		fix("bytea_output", "hex");
 	if (!Array_nulls)
 		fix("array_nulls", "on");
 	if (names_objects)
