@@ -432,6 +432,7 @@ typedef struct SmStatementEntry
 {
 	SmStatementKey key;			/* hash key; what it points to is owned here */
 	dlist_node	node;			/* most recently used first */
+	bool		counted;		/* its parameters are those that it uses */
 	bool		prepared;
 	int			nfields;		/* of its rows, known when it is prepared */
 	Oid		   *fields;			/* their types */
@@ -586,6 +587,7 @@ typedef struct SmRun
 	SmRunStep	step;
 	int			nbefore;		/* commands of this flight that come before it */
 	int			describing;		/* the command that describes it */
+	bool		counted;		/* as in an entry */
 	bool		retried;
 	bool		described;		/* by this run */
 	/* reading */
@@ -1208,9 +1210,13 @@ extern int	sm_report_context(const SmEngine *engine, const char *sql);
 extern void sm_report_echo(const SmEngine *engine, const char *sql);
 extern void sm_report_shape(const SmEngine *engine, const char *sql, int returned,
 							int declared) pg_attribute_noreturn();
+extern void sm_report_empty(const SmEngine *engine) pg_attribute_noreturn();
 extern void sm_report_result(SmConn *conn, PGresult *res, const char *sql) pg_attribute_noreturn();
 extern void sm_report_lost(SmConn *conn, const char *sql) pg_attribute_noreturn();
 extern void sm_report_unknown(SmConn *conn, const char *sql, const char *why) pg_attribute_noreturn();
+
+/* in src/statement_text.c */
+extern void sm_statement_check_params(const SmConn *conn, const char *sql, int given);
 
 /* in src/remote_wait.c */
 extern dlist_head sm_checked_out;	/* of SmConn, of all engines */

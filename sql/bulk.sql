@@ -482,10 +482,10 @@ SELECT sessmgr.execute_many('spi:', 'INSERT INTO numbers VALUES ($1, $2)', 'SELE
 SELECT sessmgr.execute_many('spi:', 'SELECT $1 FROM generate_series(1, 2)', 'VALUES (1), (2)');
 SELECT counts();
 SELECT sessmgr.execute_many('spi:', 'SELECT 1 / $1', 'VALUES (1), (0)');
-SELECT try($$SELECT sessmgr.execute_many('spi:', 'COMMIT', 'VALUES (1)')$$);
-SELECT try($$SELECT sessmgr.execute_many('spi:', '', 'VALUES (1)')$$);
-SELECT try($$SELECT sessmgr.execute_many('spi:', 'SELECT 1; SELECT 2', 'VALUES (1)')$$);
-SELECT try($$SELECT sessmgr.execute_many('spi:', 'COPY numbers TO STDOUT', 'VALUES (1)')$$);
+SELECT try($$SELECT sessmgr.execute_many('spi:', 'COMMIT', 'SELECT')$$);
+SELECT try($$SELECT sessmgr.execute_many('spi:', '', 'SELECT')$$);
+SELECT try($$SELECT sessmgr.execute_many('spi:', 'SELECT 1; SELECT 2', 'SELECT')$$);
+SELECT try($$SELECT sessmgr.execute_many('spi:', 'COPY numbers TO STDOUT', 'SELECT')$$);
 SELECT try($$SELECT sessmgr.execute_many('spi:', 'SELECT $2', 'VALUES (1)')$$);
 SELECT try($$SELECT sessmgr.pull('spi:', 'SELECT 1', 'numbers')$$);
 SELECT try($$SELECT sessmgr.push('spi:', 'SELECT 1', 'numbers')$$);

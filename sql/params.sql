@@ -46,7 +46,7 @@ SELECT 'variadic session', sessmgr.scalar(:'s'::sessmgr.session, 'SELECT $1 || $
 SELECT 'variadic null', sessmgr.scalar('loop', 'SELECT 1', VARIADIC NULL::text[]);
 SELECT 'variadic empty', sessmgr.scalar('loop', 'SELECT 1', VARIADIC '{}'::integer[]);
 SELECT 'variadic with null', sessmgr.scalar('loop', 'SELECT concat_ws('','', $1, $2 IS NULL, $3)', VARIADIC ARRAY['a', NULL, 'c']);
-SELECT 'variadic of two dimensions', sessmgr.scalar('loop', 'SELECT $1 + $4', VARIADIC ARRAY[[1, 2], [3, 4]]);
+SELECT 'variadic of two dimensions', sessmgr.scalar('loop', 'SELECT concat_ws('','', $1, $2, $3, $4)', VARIADIC ARRAY[[1, 2], [3, 4]]);
 SELECT 'array, not variadic', sessmgr.scalar('loop', 'SELECT $1[2]', ARRAY[1, 2]);
 SELECT 'session', sessmgr.scalar(:'s'::sessmgr.session, 'SELECT $1', 'x');
 SELECT 'session from a query', (SELECT sessmgr.scalar(session, 'SELECT $1 + 1', 1) FROM sessmgr.sessions);
@@ -89,15 +89,58 @@ END $$;
 --
 -- How many
 --
-SELECT sessmgr.scalar('loop', 'SELECT $1 + $97', 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
+SELECT string_agg('$' || i, ', ') AS places FROM generate_series(1, 97) i \gset
+SELECT sessmgr.scalar('loop', 'SELECT (ARRAY[' || :'places' || '])[97] + $1', 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
     28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64,
     65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 90, 91, 92, 93, 94, 95, 96, 97);
-SELECT sessmgr.scalar('loop', 'SELECT $1 + $65535', VARIADIC array_agg(i)) FROM generate_series(1, 65535) i;
+SELECT sessmgr.scalar('loop', 'SELECT (ARRAY[' || string_agg('$' || i, ', ') || '])[65535] + $1', VARIADIC array_agg(i)) FROM generate_series(1, 65535) i;
 SELECT pa.err('SELECT sessmgr.scalar(''loop'', ''SELECT $1'', VARIADIC array_agg(i)) FROM generate_series(1, 65536) i');
-SELECT pa.err('SELECT sessmgr.scalar(''loop'', ''SELECT $1'')');
-SELECT pa.err('SELECT sessmgr.scalar(''loop'', ''SELECT $1, $3'', ''a'', ''b'')');
--- more than the statement has, if their types are known, are of no interest
-SELECT sessmgr.scalar('loop', 'SELECT $1', 1, 2);
+-- it must be those that the statement uses, and is found out before it runs
+CREATE TABLE pa.tellers (id integer, balance integer);
+INSERT INTO pa.tellers VALUES (1, 1), (2, 2);
+CREATE FUNCTION pa.count_err(target text, sql text, VARIADIC params integer[] DEFAULT '{}') RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    hint text;
+BEGIN
+    PERFORM sessmgr.execute(target, sql, VARIADIC params);
+    RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+    RETURN SQLSTATE || ': ' || SQLERRM || coalesce(' (' || nullif(hint, '') || ')', '');
+END $$;
+SELECT t, pa.count_err(t, 'UPDATE pa.tellers SET balance = $1', 0, 5) AS too_many, pa.count_err(t, 'UPDATE pa.tellers SET balance = $2', 1, 0) AS gap,
+       pa.count_err(t, 'UPDATE pa.tellers SET balance = 0', 5) AS none, pa.count_err(t, 'UPDATE pa.tellers SET balance = $1 WHERE id = $2', 0) AS too_few,
+       pa.count_err(t, 'UPDATE pa.tellers SET balance = $1 WHERE id = $2') AS no_params, pa.count_err(t, 'UPDATE pa.tellers SET balance = $1 + $3', 1, 2) AS both
+  FROM unnest('{loop,spi:}'::text[]) t;
+-- each time, whatever is kept of the statement
+SELECT pa.count_err('loop', 'UPDATE pa.tellers SET balance = $1', 0, 5) FROM generate_series(1, 3);
+SELECT pa.count_err('loop', 'UPDATE pa.tellers SET balance = $1 WHERE id = 0', 0), pa.count_err('loop', 'UPDATE pa.tellers SET balance = $1 WHERE id = 0', 0, 5) FROM generate_series(1, 2);
+-- by every way
+SELECT pa.err('SELECT * FROM sessmgr.query(''loop'', ''UPDATE pa.tellers SET balance = $1 RETURNING id'', 0, 5) AS t(id integer)');
+SELECT pa.err('SELECT sessmgr.query_json(''loop'', ''UPDATE pa.tellers SET balance = $1 RETURNING id'', 0, 5)');
+SELECT pa.err('SELECT t.* FROM sessmgr.stream(''loop'', ''SELECT $1'', 0, 5) AS t(id integer)');
+SELECT pa.err('SELECT * FROM sessmgr.query_all(''{loop,spi:}'', ''UPDATE pa.tellers SET balance = $1 RETURNING id'', 0, 5) AS t(target text, id integer)');
+SELECT * FROM sessmgr.execute_all('{loop,spi:}', 'UPDATE pa.tellers SET balance = $1', 0, 5);
+SELECT pa.err(format('SELECT sessmgr.execute_many(%L, ''UPDATE pa.tellers SET balance = $1'', ''SELECT 0, 5'')', t)), pa.err(format('SELECT sessmgr.execute_many(%L, ''UPDATE pa.tellers SET balance = $1 WHERE id = $2'', ''SELECT 0'')', t))
+  FROM unnest('{loop,spi:}'::text[]) t;
+SELECT pa.err(format('SELECT sessmgr.execute(%L::sessmgr.session, ''UPDATE pa.tellers SET balance = $1'', 0, 5)', :'s'));
+SELECT pa.err(format('SELECT sessmgr.send(%L::sessmgr.session, ''UPDATE pa.tellers SET balance = $1'', 0, 5)', :'s'));
+SELECT pa.err(format('SELECT t.* FROM sessmgr.stream(%L::sessmgr.session, ''SELECT $1'', 0, 5) AS t(a integer)', :'s'));
+SELECT sessmgr.execute(:'s'::sessmgr.session, 'UPDATE pa.tellers SET balance = $1 WHERE id = $2', 1, 1), sessmgr.rollback(:'s'::sessmgr.session);
+SELECT * FROM pa.tellers ORDER BY id;
+-- what is a parameter, and not what only looks like one
+SELECT t, pa.count_err(t, 'SELECT $1, ''$2'', E''\''$4'', $a$ $5 $a$, /* $6 /* $7 */ $8 */ U&''$9'', "$3" -- $10' || chr(10) || 'FROM (SELECT 1 AS "$3") x', 1) AS quoted,
+       pa.count_err(t, 'SELECT $1 AS a$2', 1) AS in_name, pa.count_err(t, 'DO $do$ BEGIN PERFORM $$ $1 $$; END $do$') AS in_body, pa.count_err(t, 'SELECT $1::text || ''$2', 1) AS unterminated,
+       pa.count_err(t, 'SELECT $0', 1) AS zero, pa.count_err(t, 'SELECT $01', 1) AS leading_zero, pa.count_err(t, 'EXPLAIN SELECT $1', 1) AS explained,
+       pa.count_err(t, 'CREATE OR REPLACE FUNCTION pa.own(integer) RETURNS integer LANGUAGE sql RETURN $1') AS of_function, pa.count_err(t, 'CREATE PROCEDURE pa.own_too(integer) BEGIN ATOMIC SELECT $1; END') AS of_procedure
+  FROM unnest('{loop}'::text[]) t;
+DROP FUNCTION pa.own;
+DROP PROCEDURE pa.own_too;
+SELECT t, pa.count_err(t, 'PREPARE own(integer) AS SELECT $1'), pa.count_err(t, 'DEALLOCATE own') FROM unnest('{loop,spi:}'::text[]) t;
+SELECT sessmgr.execute('loop', 'SET standard_conforming_strings = off'), pa.count_err('loop', 'SELECT ''\'' $2 ''', 1), sessmgr.execute('loop', 'RESET standard_conforming_strings');
+-- an empty statement, whatever its parameters are
+SELECT t, v, p, pa.err(format('SELECT sessmgr.execute(%L, %L, %s)', t, v, p)) FROM unnest('{loop,spi:}'::text[]) t, unnest(ARRAY['', ' ; -- nothing']) v, unnest('{1,''x'',"NULL",''sad''::pa.mood}'::text[]) p;
+SELECT pa.err(format('SELECT sessmgr.execute_many(%L, '''', ''SELECT ''''sad''''::pa.mood'')', t)) FROM unnest('{loop,spi:}'::text[]) t;
 SELECT pa.err('SELECT sessmgr.scalar(''loop'', ''SELECT $1::integer'', ''1'', ''2'')');
 SELECT pa.err('SELECT sessmgr.scalar(''loop'', ''SELECT $1 + 1'', ''x'')');
 SELECT pa.err('SELECT sessmgr.scalar(''loop'', ''SELECT 1'', VARIADIC 5)');

@@ -318,12 +318,12 @@ BEGIN
     RAISE EXCEPTION 'the message, 100 %%' USING ERRCODE = 'SM123', DETAIL = 'the detail', HINT = 'the hint, %s',
         COLUMN = 'the column', CONSTRAINT = 'the constraint', DATATYPE = 'the type', TABLE = 'the table', SCHEMA = 'the schema';
 END $$;
-CREATE FUNCTION pg_temp.diagnose(target text, sql text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+CREATE FUNCTION pg_temp.diagnose(target text, sql text, params integer[] DEFAULT '{4711}') RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
     d text[];
     d1 text; d2 text; d3 text; d4 text; d5 text; d6 text; d7 text; d8 text; d9 text; d10 text;
 BEGIN
-    PERFORM sessmgr.execute(target, sql, 4711);
+    PERFORM sessmgr.execute(target, sql, VARIADIC params);
 EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS d1 = RETURNED_SQLSTATE, d2 = MESSAGE_TEXT, d3 = PG_EXCEPTION_DETAIL, d4 = PG_EXCEPTION_HINT,
         d5 = SCHEMA_NAME, d6 = TABLE_NAME, d7 = COLUMN_NAME, d8 = PG_DATATYPE_NAME, d9 = CONSTRAINT_NAME,
@@ -343,7 +343,7 @@ SELECT pg_temp.diagnose('loop', 'INSERT INTO st.strict VALUES (2, -$1, 1)');
 -- hide_parameters: neither statement nor parameters are told
 CREATE SERVER loop_hide FOREIGN DATA WRAPPER sessmgr OPTIONS (loopback 'true', hide_parameters 'true', dbname :'db');
 SELECT pg_temp.diagnose('loop_hide', 'SELECT st.fail(), $1');
-SELECT pg_temp.diagnose('loop_hide', 'COPY kv TO STDOUT');
+SELECT pg_temp.diagnose('loop_hide', 'COPY kv TO STDOUT', '{}');
 SELECT pg_temp.err('SELECT * FROM sessmgr.query(''loop_hide'', ''SELECT 1, 2'') AS t(a integer)');
 \pset format aligned
 \pset tuples_only off

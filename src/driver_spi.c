@@ -265,18 +265,16 @@ check_result(int result, const SinkReceiver *receiver, SmOdd *odd)
 
 /* The text must be one statement, as on a connection. */
 static void
-check_single(SPIPlanPtr plan, const char *label)
+check_single(SPIPlanPtr plan, const SmEngine *engine)
 {
 	int			n = list_length(SPI_plan_get_plan_sources(plan));
 
 	if (n == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("statement for \"%s\" is empty", label)));
+		sm_report_empty(engine);
 	if (n > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("statement for \"%s\" is more than one", label)));
+				 errmsg("statement for \"%s\" is more than one", engine->label)));
 }
 
 /* SPI would find it out by itself, but only when it runs it. */
@@ -325,6 +323,7 @@ spi_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmOdd *odd)
 	conn->statements++;
 	*odd = SM_ODD_NONE;
 
+	sm_statement_check_params(conn, statement->sql, types.n);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	prepare.parserSetup = setup_parser;
@@ -337,7 +336,7 @@ spi_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmOdd *odd)
 			 SPI_result_code_string(SPI_result));
 	if (*odd == SM_ODD_NONE)
 	{
-		check_single(plan, conn->engine->label);
+		check_single(plan, conn->engine);
 		execute.params = bind_params(params, &types);
 		execute.dest = &receiver.pub;
 		result = SPI_execute_plan_extended(plan, &execute);
@@ -411,6 +410,7 @@ spi_execute_many(SmConn *conn, const SmMany *what, SmOdd *odd)
 	types.types = palloc(Max(types.n, 1) * sizeof(Oid));
 	memcpy(types.types, many.params->types, types.n * sizeof(Oid));
 	many.types = &types;
+	sm_statement_check_params(conn, what->sql, types.n);
 	conn->statements++;
 
 	prepare.parserSetup = setup_parser;
@@ -418,7 +418,7 @@ spi_execute_many(SmConn *conn, const SmMany *what, SmOdd *odd)
 	many.plan = SPI_prepare_extended(what->sql, &prepare);
 	if (many.plan == NULL)
 		elog(ERROR, "SPI_prepare_extended failed: %s", SPI_result_code_string(SPI_result));
-	check_single(many.plan, conn->engine->label);
+	check_single(many.plan, conn->engine);
 	if (is_transaction_control(many.plan))
 		*odd = SM_ODD_TRANSACTION_CONTROL;
 	else

@@ -42,6 +42,7 @@ sm_many_run(SmConn *conn, const SmMany *many, SmOdd *odd)
 	uint64		affected;
 
 	sm_wire_init(&run.wire, run.params);
+	sm_statement_check_params(conn, many->sql, run.wire.n);
 	run.rowcxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr row",
 									   ALLOCSET_DEFAULT_SIZES);
 	sm_report_echo(conn->engine, many->sql);

@@ -195,9 +195,7 @@ sm_pipeline_end(SmPipeline *p)
 	if (conn->state == SM_CONN_DEAD)
 		report_unsent(p);
 	if (p->empty)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("statement for \"%s\" is empty", conn->engine->label)));
+		sm_report_empty(conn->engine);
 	return p->affected;
 }
 

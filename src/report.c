@@ -202,6 +202,15 @@ sm_report_shape(const SmEngine *engine, const char *sql, int returned, int decla
 			 sm_report_context(engine, sql)));
 }
 
+/* There is no statement in the text. */
+void
+sm_report_empty(const SmEngine *engine)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_SYNTAX_ERROR),
+			 errmsg("statement for \"%s\" is empty", engine->label)));
+}
+
 /* Text from libpq, fit for an error message. */
 char *
 sm_report_text(const char *message)

@@ -64,6 +64,15 @@ echo(const SmRun *run)
 			 buf.len > 0 ? errdetail_internal("%s", buf.data) : 0));
 }
 
+/* The statement must use its parameters: asked once of an entry, or of a run. */
+static void
+check_params(SmRun *run)
+{
+	if (!run->counted)
+		sm_statement_check_params(run->conn, run->statement->sql, run->wire.n);
+	run->counted = true;
+}
+
 /* Find the statement in the cache and decide what its first flight is for. */
 static void
 choose_step(SmRun *run)
@@ -73,6 +82,7 @@ choose_step(SmRun *run)
 	if (run->sink != NULL && run->sink->stream != NULL)
 	{
 		/* not worth keeping: the way there is the least of a stream */
+		check_params(run);
 		memset(&run->unnamed, 0, sizeof(run->unnamed));
 		run->entry = &run->unnamed;
 		run->step = SM_RUN_PREPARING;
@@ -81,6 +91,12 @@ choose_step(SmRun *run)
 	/* what would cost a round trip to make room is not kept, then */
 	run->entry = sm_statement_find(run->conn, run->statement->sql, run->wire.n,
 								   run->wire.types, run->wait ? run->deadline : 0, &seen);
+	if (run->entry == NULL || unlikely(!run->entry->counted))
+	{
+		check_params(run);
+		if (run->entry != NULL)
+			run->entry->counted = true;
+	}
 	if (run->statement->one_flight && run->entry != NULL && !run->entry->prepared)
 		run->entry = NULL;
 	if (run->entry == NULL && sm_run_needs_shape(run))
@@ -342,7 +358,10 @@ sm_run_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink, boo
 	sm_wire_encode(&run->wire, statement->params, conn);
 	echo(run);
 	if (unlikely(statement->set_up != NULL))
+	{
+		check_params(run);
 		send_set_up(run);
+	}
 	else
 	{
 		choose_step(run);
@@ -457,9 +476,7 @@ raise_odd(const SmRun *run)
 	switch (run->odd)
 	{
 		case SM_ODD_EMPTY:
-			ereport(ERROR,
-					(errcode(ERRCODE_SYNTAX_ERROR),
-					 errmsg("statement for \"%s\" is empty", run->conn->engine->label)));
+			sm_report_empty(run->conn->engine);
 			break;
 		case SM_ODD_COPY:
 			ereport(ERROR,

@@ -209,6 +209,7 @@ sm_statement_find(SmConn *conn, const char *sql, int nparams, const Oid *types,
 	key.types = memcpy(MemoryContextAlloc(cache->cxt, Max(nparams, 1) * sizeof(Oid)),
 					   types, nparams * sizeof(Oid));
 	entry = hash_search(cache->entries, &key, HASH_ENTER, NULL);
+	entry->counted = false;
 	entry->prepared = false;
 	entry->nfields = 0;
 	entry->fields = NULL;
