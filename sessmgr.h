@@ -138,7 +138,14 @@ typedef enum SmTargetKind
 #define SM_IN_SERVER	1
 #define SM_IN_MAPPING	2
 #define SM_IN_CALL		4
-#define SM_EVERYWHERE	(SM_IN_SERVER | SM_IN_MAPPING | SM_IN_CALL)
+#define SM_IN_SETTING	8
+
+/*
+ * What changes the meaning of a statement has no setting: the caller of a
+ * SECURITY DEFINER function could set it and so reach into that function.
+ */
+#define SM_EXPLICIT		(SM_IN_SERVER | SM_IN_MAPPING | SM_IN_CALL)
+#define SM_EVERYWHERE	(SM_EXPLICIT | SM_IN_SETTING)
 
 typedef enum SmOptionOwner
 {
@@ -866,6 +873,8 @@ struct SmEngine
 	Oid			serverid;
 	uint64		fingerprint;
 	uint64		checked;		/* sm_generation that it was checked at */
+	Oid			audience;		/* who was seen to read this backend's messages */
+	bool		audience_entitled;	/* and has the role's privileges */
 	int			users;			/* sessions */
 	SmSession  *joined;			/* of its one-liners, where they are bound to the
 								 * local transaction and it has any */
@@ -1150,6 +1159,8 @@ extern char *sm_dburi_redact(const char *dburi);
 extern void sm_check_may_create(void);
 extern bool sm_role_entitled(Oid roleid);
 extern void sm_check_role(Oid roleid, const char *what);
+extern void sm_audience_look(SmEngine *engine);
+extern bool sm_audience_entitled(const SmEngine *engine);
 extern void sm_check_usage(Oid roleid, const SmDburi *uri, Oid serverid, Oid wrapperid);
 extern void sm_check_before_connect(const SmTarget *target, const char *label);
 extern bool sm_password_must_be_used(const SmTarget *target);
@@ -1207,6 +1218,7 @@ extern void sm_notices_report(SmConn *conn);
 extern void sm_notices_forget(SmConn *conn);
 extern char *sm_report_text(const char *message);
 extern int	sm_report_context(const SmEngine *engine, const char *sql);
+extern bool sm_report_echoes(const SmEngine *engine);
 extern void sm_report_echo(const SmEngine *engine, const char *sql);
 extern void sm_report_shape(const SmEngine *engine, const char *sql, int returned,
 							int declared) pg_attribute_noreturn();

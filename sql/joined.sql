@@ -537,13 +537,6 @@ SELECT jo.committed();
 SELECT try($$SELECT jo.open('{"transaction": "two_phase"}', 'spi:')$$);
 SELECT try($$SELECT jo.open('{"transaction": "join"}')$$);
 SELECT try($$SELECT jo.open('{"transaction": "joined", "isolation_level": "AUTOCOMMIT"}')$$);
--- as a setting
-SET sessmgr.transaction = joined;
-BEGIN;
-SELECT jo.add(1, 'loop');
-ROLLBACK;
-RESET ALL;
-SELECT jo.committed(), jo.add(2, 'loop'), jo.committed();
 -- models are prepared in a transaction of their own all the same
 SELECT sessmgr.prepare_models(sessmgr.get_engine('joined'));
 -- the local transaction prepared: nobody would be there to end the remote one

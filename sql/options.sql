@@ -175,9 +175,7 @@ SET LOCAL sessmgr.pool_size = 18;
 SELECT has('opt', 'pool_size') AS inside;
 ROLLBACK;
 SELECT has('opt', 'pool_size') AS after;
--- the same for session options
-SET sessmgr.read_only = on;
-SELECT sessmgr.scalar(sessmgr.session_factory('opt', '{"transaction": "autocommit"}'), 'SHOW transaction_read_only') AS setting;
+-- the same for session options, which have no settings
 ALTER SERVER opt OPTIONS (ADD read_only 'off');
 SELECT sessmgr.scalar(sessmgr.session_factory('opt', '{"transaction": "autocommit"}'), 'SHOW transaction_read_only') AS server;
 ALTER USER MAPPING FOR CURRENT_USER SERVER opt OPTIONS (ADD read_only 'on');
@@ -186,7 +184,6 @@ SELECT sessmgr.scalar('opt', 'SHOW transaction_read_only') AS mapping_one_liner;
 SELECT sessmgr.scalar(sessmgr.session_factory('opt', '{"transaction": "autocommit", "read_only": false}'), 'SHOW transaction_read_only') AS call;
 ALTER USER MAPPING FOR CURRENT_USER SERVER opt OPTIONS (DROP read_only);
 ALTER SERVER opt OPTIONS (DROP read_only);
-RESET sessmgr.read_only;
 SELECT sessmgr.scalar('opt', 'SHOW transaction_read_only') AS built_in;
 -- AUTOCOMMIT in one place and a transaction mode in a stronger one
 ALTER SERVER opt OPTIONS (ADD isolation_level 'AUTOCOMMIT');
@@ -195,9 +192,6 @@ SELECT sessmgr.session_factory('opt', '{"hold": true, "transaction": "manual"}')
 SELECT transaction FROM sessmgr.sessions ORDER BY opened_at;
 SELECT sessmgr.close(:'s1'), sessmgr.close(:'s2');
 ALTER SERVER opt OPTIONS (DROP isolation_level);
-SET sessmgr.isolation_level = 'autocommit';
-SELECT has('opt', 'transaction') AS transaction, has('opt', 'isolation_level') AS isolation;
-RESET sessmgr.isolation_level;
 
 --
 -- Units
@@ -227,11 +221,8 @@ SHOW sessmgr.pool_recycle;
 SET sessmgr.statement_timeout = '1min';
 SHOW sessmgr.statement_timeout;
 SET sessmgr.poolclass = 'StaticPool';
-SET sessmgr.isolation_level = 'SNAPSHOT';
-SET sessmgr.isolation_level = 'read_committed';
-SHOW sessmgr.isolation_level;
-SET sessmgr.read_only = 'yes';
-SHOW sessmgr.read_only;
+SET sessmgr.poolclass = 'nullpool';
+SHOW sessmgr.poolclass;
 SET sessmgr.loopback = 'true';
 SET sessmgr.pool_sise = 1;
 RESET ALL;

@@ -101,26 +101,23 @@ SELECT sessmgr.scalar(:'s'::sessmgr.session, 'SELECT 2'), sessmgr.close(:'s');
 --
 -- RESET ALL takes back settings, not what is open
 --
-SET sessmgr.read_only = on;
+SET sessmgr.poolclass = 'NullPool';
 SELECT sessmgr.session_factory('loop', '{"hold": true}') AS s \gset
 SELECT sessmgr.begin(:'s');
 RESET ALL;
-SELECT sessmgr.scalar(:'s'::sessmgr.session, 'SHOW transaction_read_only'), su_sessions();
+SELECT sessmgr.scalar(:'s'::sessmgr.session, 'SELECT 1'), su_sessions();
 SELECT sessmgr.rollback(:'s');
-SELECT sessmgr.scalar(:'s'::sessmgr.session, 'SHOW transaction_read_only'), sessmgr.close(:'s');
--- a new one has the new default
-SELECT sessmgr.execute(sessmgr.session_factory('loop', '{"transaction": "autocommit"}'), 'INSERT INTO su_t VALUES (3)');
-SELECT su_committed();
--- a joined transaction stays one when the setting that made it so goes
-SET sessmgr.transaction = joined;
+SELECT sessmgr.scalar(:'s'::sessmgr.session, 'SELECT 2'), sessmgr.close(:'s');
+SELECT su_connections();
+-- a joined transaction stays one when the option that made it so goes
 BEGIN;
-SELECT su_add(1, 'loop');
-RESET ALL;
-SELECT su_add(2, 'loop'), su_sessions();
+SELECT su_add(1);
+ALTER SERVER su OPTIONS (DROP transaction);
+SELECT su_add(2), su_sessions();
 ROLLBACK;
--- which has brought the setting back, too
-SELECT current_setting('sessmgr.transaction'), su_committed();
-RESET ALL;
+-- which has brought the option back, too
+SELECT su_add(3);
+SELECT su_committed();
 -- the other DISCARDs leave all open; DISCARD ALL closes it
 SELECT sessmgr.session_factory('loop', '{"hold": true}') AS s \gset
 SELECT sessmgr.execute(:'s'::sessmgr.session, 'INSERT INTO su_t VALUES (1)');

@@ -286,6 +286,7 @@ take_target(SmEngine *engine, const SmTarget *target, uint64 generation)
 	engine->serverid = target->serverid;
 	engine->fingerprint = target->fingerprint;
 	engine->checked = generation;
+	sm_audience_look(engine);
 	return changed;
 }
 
@@ -424,6 +425,8 @@ sm_engine_check(SmEngine *engine)
 				 errhint("Close this session and open a new one.")));
 	if (unlikely(engine->checked != sm_generation))
 		recheck(engine);
+	else if (unlikely(engine->audience != GetOuterUserId()))
+		sm_audience_look(engine);
 }
 
 /*

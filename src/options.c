@@ -69,17 +69,11 @@ static const struct config_enum_entry isolation_levels[] = {
 	{NULL, 0, false}
 };
 
-/* Only settings need this list; elsewhere parse_bool() decides. */
+/* To be shown; what is read is whatever parse_bool() takes, too. */
 static const struct config_enum_entry tristates[] = {
 	{"default", SM_UNSET, false},
 	{"on", SM_ON, false},
 	{"off", SM_OFF, false},
-	{"true", SM_ON, true},
-	{"false", SM_OFF, true},
-	{"yes", SM_ON, true},
-	{"no", SM_OFF, true},
-	{"1", SM_ON, true},
-	{"0", SM_OFF, true},
 	{NULL, 0, false}
 };
 
@@ -110,7 +104,7 @@ const SmOption sm_option_table[] = {
 	{"pool_use_lifo", SM_EVERYWHERE, ENGINE(pool_use_lifo),
 		SM_TYPE_BOOL, 0, 1, true, NULL, false,
 	"Reuse the idle connection that was used last, rather than the one that has waited longest."},
-	{"pool_reset_on_return", SM_EVERYWHERE, ENGINE(pool_reset_on_return),
+	{"pool_reset_on_return", SM_EXPLICIT, ENGINE(pool_reset_on_return),
 		SM_TYPE_ENUM, 0, 0, SM_RESET_ROLLBACK, reset_modes, false,
 	"How a connection is cleaned when it goes back to the pool."},
 	{"poolclass", SM_EVERYWHERE, ENGINE(poolclass),
@@ -143,19 +137,19 @@ const SmOption sm_option_table[] = {
 	{"hide_parameters", SM_EVERYWHERE, ENGINE(hide_parameters),
 		SM_TYPE_BOOL, 0, 1, false, NULL, false,
 	"Leave statements out of error contexts, and parameters out of what echo shows."},
-	{"transaction", SM_EVERYWHERE, SESSION(transaction),
+	{"transaction", SM_EXPLICIT, SESSION(transaction),
 		SM_TYPE_ENUM, 0, 0, SM_TXN_MANUAL, transaction_modes, false,
 	"What a session's statements are part of: a transaction until it is ended (manual), each one of its own (autocommit), or the local transaction (joined, two_phase)."},
-	{"isolation_level", SM_EVERYWHERE, SESSION(isolation_level),
+	{"isolation_level", SM_EXPLICIT, SESSION(isolation_level),
 		SM_TYPE_ENUM, 0, 0, SM_ISOLATION_DEFAULT, isolation_levels, false,
 	"Isolation level of a session's transactions; AUTOCOMMIT is another way to say transaction 'autocommit'."},
-	{"read_only", SM_EVERYWHERE, SESSION(read_only),
+	{"read_only", SM_EXPLICIT, SESSION(read_only),
 		SM_TYPE_TRISTATE, 0, 0, SM_UNSET, tristates, false,
 	"Whether a session's transactions are read only."},
-	{"deferrable", SM_EVERYWHERE, SESSION(deferrable),
+	{"deferrable", SM_EXPLICIT, SESSION(deferrable),
 		SM_TYPE_TRISTATE, 0, 0, SM_UNSET, tristates, false,
 	"Whether a session's serializable read-only transactions wait for a safe snapshot."},
-	{"hold", SM_EVERYWHERE, SESSION(hold),
+	{"hold", SM_EXPLICIT, SESSION(hold),
 		SM_TYPE_BOOL, 0, 1, false, NULL, false,
 	"Keep a session open beyond the commit of the transaction that opened it."},
 	{"connect_args", SM_IN_CALL, TARGET,
@@ -433,11 +427,10 @@ assign_real(double newval, void *extra)
 	sm_generation++;
 }
 
-/* What only one server, one mapping or one call can say has no setting. */
 static bool
 has_setting(const SmOption *option)
 {
-	return option->owner != SM_OPTION_TARGET;
+	return (option->contexts & SM_IN_SETTING) != 0;
 }
 
 static void
@@ -453,7 +446,6 @@ define_setting(const SmOption *option, Setting *setting)
 									 option->preset, context, 0,
 									 NULL, assign_bool, NULL);
 			break;
-		case SM_TYPE_TRISTATE:
 		case SM_TYPE_ENUM:
 			DefineCustomEnumVariable(name, option->description, NULL, &setting->i,
 									 option->preset, option->values, context, 0,
@@ -475,7 +467,9 @@ define_setting(const SmOption *option, Setting *setting)
 									 MAX_SECONDS, context, GUC_UNIT_S,
 									 NULL, assign_real, NULL);
 			break;
+		case SM_TYPE_TRISTATE:
 		case SM_TYPE_OBJECT:
+			Assert(false);
 			break;
 	}
 	pfree(name);
@@ -510,7 +504,7 @@ setting_value(const SmOption *option, const Setting *setting)
 	return (int) rint(setting->r * 1000);
 }
 
-/* Fill both structs from the settings. */
+/* Fill both structs from the settings, and where there is none as built in. */
 void
 sm_options_defaults(SmEngineOptions *engine, SmSessionOptions *session)
 {
@@ -519,19 +513,11 @@ sm_options_defaults(SmEngineOptions *engine, SmSessionOptions *session)
 		const SmOption *option = &sm_option_table[i];
 		int			value;
 
-		if (!has_setting(option))
-			continue;
-		value = setting_value(option, &settings[i]);
+		value = has_setting(option) ? setting_value(option, &settings[i]) : option->preset;
 		if (option->owner == SM_OPTION_ENGINE)
 			*(int *) ((char *) engine + option->offset) = value;
-		else
+		else if (option->owner == SM_OPTION_SESSION)
 			*(int *) ((char *) session + option->offset) = value;
-	}
-
-	if (session->isolation_level == SM_ISOLATION_AUTOCOMMIT)
-	{
-		session->isolation_level = SM_ISOLATION_DEFAULT;
-		session->transaction = SM_TXN_AUTOCOMMIT;
 	}
 }
 

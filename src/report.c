@@ -4,10 +4,10 @@
  *		What the other side says, as ereport: errors and notices.
  *
  * Errors keep their SQLSTATE, message, detail, hint, context and object names;
- * the context adds which engine it was and, unless the engine has
- * hide_parameters, which statement.  Notices arrive in the middle of libpq,
- * which an ereport could leave by longjmp: they are queued there, without any
- * palloc, and raised after libpq has returned.
+ * the context adds which engine it was and which statement, unless the engine
+ * has hide_parameters or the caller has not its role's privileges.  Notices
+ * arrive in the middle of libpq, which an ereport could leave by longjmp: they
+ * are queued there, without any palloc, and raised after libpq has returned.
  *
  *-------------------------------------------------------------------------
  */
@@ -84,12 +84,13 @@ clean_copy(const char *str)
 
 /*
  * For an ereport: the context that tells which engine it was and, unless that
- * has hide_parameters or it is not known, which statement.
+ * has hide_parameters or it is not known or not for the caller to see, which
+ * statement.
  */
 int
 sm_report_context(const SmEngine *engine, const char *sql)
 {
-	if (sql == NULL || engine->options.hide_parameters)
+	if (sql == NULL || engine->options.hide_parameters || !sm_audience_entitled(engine))
 		errcontext("statement on \"%s\"", engine->label);
 	else
 	{
@@ -155,11 +156,18 @@ sm_report_result(SmConn *conn, PGresult *res, const char *sql)
 			 remote_context(conn, sql, err.context)));
 }
 
+/* Is what is sent to be shown, as option echo asks for? */
+bool
+sm_report_echoes(const SmEngine *engine)
+{
+	return unlikely(engine->options.echo) && sm_audience_entitled(engine);
+}
+
 /* With the option echo: what is sent, but for values. */
 void
 sm_report_echo(const SmEngine *engine, const char *sql)
 {
-	if (engine->options.echo)
+	if (sm_report_echoes(engine))
 		ereport(INFO,
 				(errmsg_internal("%s: %s", engine->label, sql)));
 }

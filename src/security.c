@@ -4,7 +4,8 @@
  *		Who may use what, before and after connecting.
  *
  * The role that counts is the one that an engine belongs to, given as an oid;
- * only sm_role_entitled() and sm_check_role() ask who is calling.
+ * only sm_role_entitled() and sm_check_role() ask who is calling, and the
+ * sm_audience functions who reads.
  *
  *-------------------------------------------------------------------------
  */
@@ -60,6 +61,29 @@ sm_check_role(Oid roleid, const char *what)
 			 errdetail("It belongs to role \"%s\", whose privileges the current role does not have.",
 					   owner) :
 			 errdetail("It belongs to a role that does not exist any more.")));
+}
+
+/*
+ * Messages go to whoever called: inside a SECURITY DEFINER function that is not
+ * the current role but the outer one, which SET ROLE has chosen.  Statements and
+ * parameters are shown to it only if it has the privileges of the engine's role.
+ *
+ * Messages are also made where no catalog can be read, as at the end of a
+ * transaction.  So this is called before an engine is used, whenever the
+ * answer may have become another one.
+ */
+void
+sm_audience_look(SmEngine *engine)
+{
+	engine->audience = GetOuterUserId();
+	engine->audience_entitled = has_privs_of_role(engine->audience, engine->key.roleid);
+}
+
+/* May statements and parameters be shown?  Never throws. */
+bool
+sm_audience_entitled(const SmEngine *engine)
+{
+	return engine->audience_entitled && engine->audience == GetOuterUserId();
 }
 
 /*

@@ -41,7 +41,7 @@ echo(const SmRun *run)
 	const SmEngine *engine = run->conn->engine;
 	StringInfoData buf;
 
-	if (likely(!engine->options.echo))
+	if (likely(!sm_report_echoes(engine)))
 		return;
 	initStringInfo(&buf);
 	if (!engine->options.hide_parameters)
