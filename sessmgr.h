@@ -441,7 +441,10 @@ typedef struct SmStatementEntry
 	dlist_node	node;			/* most recently used first */
 	bool		counted;		/* its parameters are those that it uses */
 	bool		prepared;
-	int			nfields;		/* of its rows, known when it is prepared */
+	bool		suspect;		/* it may not be what it was when prepared */
+	int			nparams;		/* known when it is prepared, as the next ones */
+	Oid		   *params;			/* their types as the server sees them */
+	int			nfields;		/* of its rows */
 	Oid		   *fields;			/* their types */
 	TupleDesc	shape;			/* the same for a sink's describe(), or NULL */
 	char		name[32];
@@ -575,6 +578,7 @@ typedef enum SmOdd
 typedef enum SmRunStep
 {
 	SM_RUN_SETTING_UP,			/* the connection is set up anew */
+	SM_RUN_VERIFYING,			/* is what was prepared still what it was? */
 	SM_RUN_PREPARING,			/* it is prepared or described */
 	SM_RUN_RUNNING,
 	SM_RUN_DONE
@@ -597,6 +601,7 @@ typedef struct SmRun
 	bool		counted;		/* as in an entry */
 	bool		retried;
 	bool		described;		/* by this run */
+	bool		changed;		/* it is not what was prepared */
 	/* reading */
 	bool		reading;		/* a result with rows, or none, has come */
 	bool		as_text;		/* and its values are text */
@@ -1350,6 +1355,7 @@ extern SmStatementEntry *sm_statement_find(SmConn *conn, const char *sql, int np
 extern void sm_statement_name(SmConn *conn, SmStatementEntry *entry);
 extern void sm_statement_described(SmConn *conn, SmStatementEntry *entry,
 								   const PGresult *res, bool shape);
+extern bool sm_statement_same(const SmStatementEntry *entry, const PGresult *res);
 extern void sm_statement_forget(SmConn *conn, SmStatementEntry *entry);
 extern void sm_statement_forget_all(SmConn *conn);
 

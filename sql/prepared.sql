@@ -92,6 +92,119 @@ SELECT sessmgr.execute(:'s'::sessmgr.session, 'INSERT INTO pr.t VALUES (6)'), se
 SELECT count(*) FROM pr.t WHERE a = 6;
 
 --
+-- Types that are dropped and made again: a statement that is refused for one
+-- before it runs is prepared once more
+--
+CREATE EXTENSION IF NOT EXISTS citext SCHEMA pr;
+CREATE FUNCTION pr.make() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    DROP TABLE IF EXISTS pr.m;
+    DROP TYPE IF EXISTS pr.pair, pr.span, pr.mood;
+    DROP DOMAIN IF EXISTS pr.price;
+    DROP EXTENSION citext;
+    CREATE TYPE pr.mood AS ENUM ('sad', 'ok');
+    CREATE TYPE pr.pair AS (a integer, m pr.mood);
+    CREATE TYPE pr.span AS RANGE (subtype = float8);
+    CREATE DOMAIN pr.price AS numeric CHECK (VALUE > 0);
+    CREATE EXTENSION citext SCHEMA pr;
+    CREATE TABLE pr.m (m pr.mood DEFAULT 'sad', p pr.price, c pr.citext, t text);
+    INSERT INTO pr.m VALUES ('ok', 1, 'X', 'x');
+END $$;
+CREATE TABLE pr.cases (nr serial, sql text, param text);
+INSERT INTO pr.cases (sql, param) VALUES
+    ('SELECT $1::pr.mood', 'ok'), ('SELECT $1::pr.mood::text', 'ok'), ('SELECT $1::pr.mood[]', '{ok}'), ('SELECT m FROM pr.m WHERE m = $1', 'ok'),
+    ('SELECT m FROM pr.m WHERE m = ANY ($1)', '{ok}'), ('UPDATE pr.m SET m = $1 RETURNING m', 'ok'), ('SELECT $1::pr.price', '5'), ('UPDATE pr.m SET p = $1 RETURNING p', '5'),
+    ('SELECT $1::pr.pair', '(1,ok)'), ('SELECT ($1::pr.pair).m', '(1,ok)'), ('SELECT $1::pr.span', '[1,2]'), ('SELECT c FROM pr.m WHERE t = $1::pr.citext', 'x'),
+    ('SELECT $1, ''ok''::pr.mood', 'ok'), ('SELECT t || $1 || ''ok''::pr.mood FROM pr.m', 'x'), ('SELECT $1, (''(1,ok)''::pr.pair).m, ARRAY[''ok'']::pr.mood[]', 'ok');
+CREATE FUNCTION pr.run(target text, sql text, param text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    value text;
+BEGIN
+    EXECUTE format('SELECT sessmgr.scalar(%L, %L, %L)', target, sql, param) INTO value;
+    EXECUTE format('SELECT %L || '' '' || sessmgr.query_json(%L, %L, %L)', value, target, sql, param) INTO value;
+    RETURN value;
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE || ': ' || regexp_replace(SQLERRM, 'type \d+', 'type N');
+END $$;
+SET client_min_messages = warning;
+SELECT pr.make();
+SELECT count(*) FROM (SELECT pr.run('loop', sql, param) FROM pr.cases, generate_series(1, 3)) x;
+SELECT pr.make();
+SELECT sql, pr.run('loop', sql, param) FROM pr.cases ORDER BY nr;
+-- no function, operator or table with it: the constants of a plan stay what they were
+CREATE TYPE pr.alone AS ENUM ('sad', 'ok');
+SELECT pr.run('loop', v, 'ok') FROM unnest('{SELECT $1::pr.alone,"SELECT $1, ''ok''::pr.alone::text","SELECT $1 || ''ok''::pr.alone","SELECT $1::text, ''ok''::pr.alone","SELECT $1::text, ARRAY[''ok'']::pr.alone[]"}'::text[]) v, generate_series(1, 2);
+DROP TYPE pr.alone;
+CREATE TYPE pr.alone AS ENUM ('ok', 'sad');
+SELECT pr.run('loop', v, 'ok') FROM unnest('{SELECT $1::pr.alone,"SELECT $1, ''ok''::pr.alone::text","SELECT $1 || ''ok''::pr.alone","SELECT $1::text, ''ok''::pr.alone","SELECT $1::text, ARRAY[''ok'']::pr.alone[]"}'::text[]) v;
+-- but in the body of a function that became a part of the plan it costs that call
+SELECT pr.run('loop', 'SELECT $1 || ''ok''::pr.alone', 'ok');
+-- another type of column
+CREATE TABLE pr.n (a integer, b integer);
+INSERT INTO pr.n VALUES (1, 1);
+SELECT pr.run('loop', 'SELECT b FROM pr.n WHERE a = $1', '1'), pr.run('loop', 'UPDATE pr.n SET a = $1 RETURNING a', '1') FROM generate_series(1, 2);
+ALTER TABLE pr.n ALTER a TYPE text;
+SELECT pr.run('loop', 'SELECT b FROM pr.n WHERE a = $1', 'one'), pr.run('loop', 'UPDATE pr.n SET a = $1 RETURNING a', 'one');
+-- every way
+SELECT sessmgr.scalar('loop', 'SELECT $1::pr.alone', 'ok'::pr.alone), sessmgr.execute('loop', 'UPDATE pr.m SET m = $1', 'ok'::pr.mood) FROM generate_series(1, 2);
+SELECT sessmgr.send(:'s'::sessmgr.session, 'SELECT $1::pr.alone', 'ok') FROM generate_series(1, 1);
+SELECT * FROM sessmgr.receive(:'s'::sessmgr.session) AS t(a text);
+SELECT sessmgr.scalar(:'s'::sessmgr.session, 'SELECT $1::pr.alone', 'ok') FROM generate_series(1, 2);
+SELECT sessmgr.commit(:'s'::sessmgr.session);
+DROP TYPE pr.alone;
+CREATE TYPE pr.alone AS ENUM ('ok', 'sad');
+SELECT pr.make();
+SELECT sessmgr.scalar('loop', 'SELECT $1::pr.alone', 'ok'::pr.alone);
+SELECT * FROM sessmgr.execute_all('{loop}', 'UPDATE pr.m SET m = $1', 'ok'::pr.mood);
+-- as the first statement of a session's transaction it costs nothing, later that transaction and no more
+SELECT sessmgr.scalar(:'s'::sessmgr.session, 'SELECT $1::pr.alone', 'ok') FROM generate_series(1, 2);
+SELECT sessmgr.commit(:'s'::sessmgr.session);
+DROP TYPE pr.alone;
+CREATE TYPE pr.alone AS ENUM ('ok', 'sad');
+SELECT sessmgr.send(:'s'::sessmgr.session, 'SELECT $1::pr.alone', 'ok');
+SELECT * FROM sessmgr.receive(:'s'::sessmgr.session) AS t(a text);
+SELECT sessmgr.scalar(:'s'::sessmgr.session, 'SELECT $1::pr.alone', 'ok') FROM generate_series(1, 2);
+SELECT sessmgr.commit(:'s'::sessmgr.session);
+DROP TYPE pr.alone;
+CREATE TYPE pr.alone AS ENUM ('ok', 'sad');
+SELECT sessmgr.execute(:'s'::sessmgr.session, 'INSERT INTO pr.n VALUES (2)');
+SELECT regexp_replace(pr.err(format('SELECT sessmgr.scalar(%L::sessmgr.session, ''SELECT $1::pr.alone'', ''ok'')', :'s')), '\d+$', 'N');
+SELECT sessmgr.rollback(:'s'::sessmgr.session), sessmgr.execute(:'s'::sessmgr.session, 'INSERT INTO pr.n VALUES (2)'), sessmgr.scalar(:'s'::sessmgr.session, 'SELECT $1::pr.alone', 'ok'), sessmgr.rollback(:'s'::sessmgr.session);
+-- in a transaction that is joined
+BEGIN;
+SELECT sessmgr.open(factory) AS j FROM sessmgr.create_session('loop', options => '{"transaction": "joined"}') \gset
+SELECT sessmgr.scalar(:'j'::sessmgr.session, 'SELECT $1::pr.alone', 'ok') FROM generate_series(1, 2);
+COMMIT;
+DROP TYPE pr.alone;
+CREATE TYPE pr.alone AS ENUM ('ok', 'sad');
+BEGIN;
+SELECT sessmgr.open(factory) AS j FROM sessmgr.create_session('loop', options => '{"transaction": "joined"}') \gset
+SELECT sessmgr.scalar(:'j'::sessmgr.session, 'SELECT $1::pr.alone', 'ok');
+COMMIT;
+-- what is refused for good is refused, and stays prepared
+SELECT pr.err('SELECT sessmgr.scalar(''loop'', ''SELECT $1::pr.alone'', ''angry'')') FROM generate_series(1, 4);
+SELECT sessmgr.scalar('loop', 'SELECT count(*) FROM pg_prepared_statements WHERE statement = ''SELECT $1::pr.alone'' AND parameter_types = ''{pr.alone}''');
+SELECT pr.err('SELECT sessmgr.scalar(''loop'', ''SELECT b FROM pr.gone'')') FROM generate_series(1, 2);
+-- what has run is not run again, whatever it says
+CREATE SEQUENCE pr.runs;
+CREATE FUNCTION pr.fail(code text, message text) RETURNS integer LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM nextval('pr.runs');
+    IF code <> '' THEN
+        RAISE EXCEPTION USING ERRCODE = code, MESSAGE = message;
+    END IF;
+    RETURN 1;
+END $$;
+SELECT sessmgr.scalar('loop', 'SELECT pr.fail($1, $2)', '', '') FROM generate_series(1, 2);
+SELECT pr.err(format('SELECT sessmgr.scalar(''loop'', ''SELECT pr.fail($1, $2)'', %L, %L)', code, message))
+  FROM (VALUES ('XX000', 'cache lookup failed for type 4711'), ('42704', 'type with OID 25 does not exist'), ('42883', 'operator does not exist'), ('0A000', 'cached plan must not change result type'), ('26000', 'no'), ('22P02', 'parameter $1')) v(code, message);
+SELECT last_value FROM pr.runs;
+SELECT sessmgr.scalar('loop', 'SELECT nextval(''pr.runs'') / ($1 - 1)', 2) FROM generate_series(1, 2);
+SELECT pr.err('SELECT sessmgr.scalar(''loop'', ''SELECT nextval(''''pr.runs'''') / ($1 - 1)'', 1)');
+SELECT last_value FROM pr.runs;
+RESET client_min_messages;
+
+--
 -- Statements that the target was told to forget, as text
 --
 SELECT sessmgr.scalar('loop', 'SELECT 10') FROM generate_series(1, 3);

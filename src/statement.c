@@ -97,7 +97,8 @@ choose_step(SmRun *run)
 		if (run->entry != NULL)
 			run->entry->counted = true;
 	}
-	if (run->statement->one_flight && run->entry != NULL && !run->entry->prepared)
+	if (run->statement->one_flight && run->entry != NULL &&
+		(!run->entry->prepared || run->entry->suspect))
 		run->entry = NULL;
 	if (run->entry == NULL && sm_run_needs_shape(run))
 	{
@@ -106,6 +107,8 @@ choose_step(SmRun *run)
 	}
 	if (run->entry == NULL)
 		run->step = SM_RUN_RUNNING;
+	else if (unlikely(run->entry->suspect))
+		run->step = SM_RUN_VERIFYING;
 	else if (run->entry->prepared &&
 			 (!sm_run_needs_shape(run) || run->sink->reader != NULL || run->entry->shape != NULL))
 		run->step = SM_RUN_RUNNING;
@@ -148,6 +151,16 @@ send_prepare(SmRun *run)
 		(run->statement->cursor == NULL || send_declare(run));
 }
 
+/* Have it described as if it were prepared now. */
+static bool
+send_verify(SmRun *run)
+{
+	run->describing = run->nbefore + 1;
+	return PQsendPrepare(run->conn->pg, "", run->statement->sql, run->wire.n,
+						 run->wire.types) &&
+		PQsendDescribePrepared(run->conn->pg, "");
+}
+
 static bool
 send_statement(SmRun *run)
 {
@@ -181,13 +194,13 @@ send_flight(SmRun *run)
 {
 	SmConn	   *conn = run->conn;
 	List	   *before = run->statement->before;
-	bool		preparing = (run->step == SM_RUN_PREPARING);
-	const char *after = preparing ? NULL : run->statement->after;
-	bool		several = preparing || before != NIL || after != NULL;
+	bool		running = (run->step == SM_RUN_RUNNING);
+	const char *after = running ? run->statement->after : NULL;
+	bool		several = !running || before != NIL || after != NULL;
 	bool		sent;
 	ListCell   *lc;
 
-	sm_remote_begin(conn, run->statement->autocommit && !preparing);
+	sm_remote_begin(conn, run->statement->autocommit && running);
 	run->statement->before = NIL;	/* whatever comes, it may have been done */
 	run->nbefore = 0;
 	sent = !several || PQenterPipelineMode(conn->pg);
@@ -196,7 +209,8 @@ send_flight(SmRun *run)
 		sent = sent && PQsendQueryParams(conn->pg, lfirst(lc), 0, NULL, NULL, NULL, NULL, 0);
 		run->nbefore++;
 	}
-	sent = sent && (preparing ? send_prepare(run) : send_statement(run));
+	sent = sent && (running ? send_statement(run) :
+					run->step == SM_RUN_VERIFYING ? send_verify(run) : send_prepare(run));
 	if (after != NULL)
 	{
 		/* the statement is the first of this flight */
@@ -218,28 +232,99 @@ send_flight(SmRun *run)
  * ----------
  */
 
-/*
- * Does the error say that the server no longer takes the prepared statement,
- * before it has done anything?
- */
+/* Has a context, as the server writes it, been left at the binding of a parameter? */
 static bool
-must_prepare_again(const SmRun *run)
+is_binding(const char *context)
+{
+	const char *last = strrchr(context, '\n');
+
+	/* in every language: "unnamed portal parameter $1" */
+	for (const char *p = last ? last : context; *p; p++)
+	{
+		if (p[0] == '$' && p[1] >= '1' && p[1] <= '9')
+			return true;
+	}
+	return false;
+}
+
+/* Is something gone that a plan refers to?  This message is never translated. */
+static bool
+is_failed_lookup(const char *code, const char *message)
+{
+	static const char start[] = "cache lookup failed for ";
+
+	return strcmp(code, "XX000") == 0 && strncmp(message, start, strlen(start)) == 0;
+}
+
+/* Does the error name a type that the statement had, as one that is gone? */
+static bool
+names_lost_type(const SmStatementEntry *entry, const char *code, const char *message)
+{
+	const char *number = strpbrk(message, "0123456789");
+	Oid			type = number ? (Oid) strtoul(number, NULL, 10) : InvalidOid;
+
+	if (strcmp(code, "42704") != 0)
+		return false;
+	for (int i = 0; i < entry->nparams; i++)
+	{
+		if (entry->params[i] == type)
+			return true;
+	}
+	for (int i = 0; i < entry->nfields; i++)
+	{
+		if (entry->fields[i] == type)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What does the error say of the prepared statement?  It is STALE, or may be
+ * (SUSPECT), only where the server has refused it before it did anything: while
+ * it bound a parameter, or analyzed the text once more, as the position in it
+ * tells, or looked for a type that it had when it was prepared.  From inside of
+ * a function the last of these may as well be about another plan, and comes too
+ * late (DOUBTFUL).
+ */
+typedef enum Suspicion
+{
+	NOT_SUSPECT,
+	SUSPECT,
+	STALE,
+	DOUBTFUL
+} Suspicion;
+
+static Suspicion
+suspicion(const SmRun *run)
 {
 	const PGresult *error = run->conn->error;
 	const char *code;
+	const char *context;
+	const char *message;
 	const char *function;
 
-	/* with rows, or from inside a function, it is about something else */
-	if (run->entry == NULL || !run->entry->prepared || error == NULL ||
-		run->reading || PQresultErrorField(error, PG_DIAG_CONTEXT) != NULL)
-		return false;
+	if (run->entry == NULL || !run->entry->prepared || error == NULL || run->reading)
+		return NOT_SUSPECT;
 	code = PQresultErrorField(error, PG_DIAG_SQLSTATE);
+	message = PQresultErrorField(error, PG_DIAG_MESSAGE_PRIMARY);
+	context = PQresultErrorField(error, PG_DIAG_CONTEXT);
+	if (code == NULL || message == NULL)
+		return NOT_SUSPECT;
+	if (context != NULL && !is_binding(context))
+		return is_failed_lookup(code, message) ? DOUBTFUL : NOT_SUSPECT;
+	if (strcmp(code, "26000") == 0 && context == NULL)
+		return STALE;
 	function = PQresultErrorField(error, PG_DIAG_SOURCE_FUNCTION);
-	if (code == NULL)
-		return false;
-	return strcmp(code, "26000") == 0 ||
-		(strcmp(code, "0A000") == 0 && function != NULL &&
-		 strcmp(function, "RevalidateCachedQuery") == 0);
+	if (strcmp(code, "0A000") == 0 && function != NULL &&
+		strcmp(function, "RevalidateCachedQuery") == 0)
+		return STALE;
+	/* what was prepared just now is what it is */
+	if (run->described)
+		return NOT_SUSPECT;
+	if (is_failed_lookup(code, message) || names_lost_type(run->entry, code, message))
+		return STALE;
+	return context != NULL || PQresultErrorField(error, PG_DIAG_STATEMENT_POSITION) != NULL ?
+		SUSPECT : NOT_SUSPECT;
 }
 
 /* Forget a statement that the server does not take any more, and its shape. */
@@ -251,6 +336,31 @@ forget(SmRun *run)
 	if (run->entry != &run->unnamed)
 		sm_statement_forget(run->conn, run->entry);
 	run->entry = NULL;
+}
+
+/*
+ * Note what the error says of the prepared statement: whether it is to be
+ * prepared once more, or at least to be verified, before it is run the next
+ * time.  True: that may be now.
+ */
+static bool
+must_prepare_again(SmRun *run)
+{
+	switch (suspicion(run))
+	{
+		case STALE:
+			forget(run);
+			return true;
+		case SUSPECT:
+			run->entry->suspect = true;
+			return true;
+		case DOUBTFUL:
+			forget(run);
+			break;
+		case NOT_SUSPECT:
+			break;
+	}
+	return false;
 }
 
 /* Does the statement return what the sink's reader is for? */
@@ -307,6 +417,13 @@ end_flight(SmRun *run)
 		sm_remote_is_set_up(conn, run->statement->defaults);
 		choose_step(run);
 	}
+	else if (run->step == SM_RUN_VERIFYING && good)
+	{
+		run->entry->suspect = false;
+		if (run->changed)
+			forget(run);
+		choose_step(run);
+	}
 	else if (run->step == SM_RUN_PREPARING && good)
 	{
 		run->entry->prepared = true;
@@ -317,8 +434,7 @@ end_flight(SmRun *run)
 	else if (run->step == SM_RUN_RUNNING && run->statement->autocommit && !run->retried &&
 			 must_prepare_again(run))
 	{
-		/* the server has done nothing but refuse: prepare it once more */
-		forget(run);
+		/* the server has done nothing but refuse: once more */
 		run->retried = true;
 		choose_step(run);
 	}
@@ -541,14 +657,10 @@ sm_run_finish(SmRun *run, SmOdd *odd)
 	if (error != NULL && run->odd != SM_ODD_COPY)
 	{
 		/* in a transaction it is too late for this time, not for the next */
-		if (must_prepare_again(run))
+		if (must_prepare_again(run) && run->statement->first && conn->state == SM_CONN_READY)
 		{
-			forget(run);
-			if (run->statement->first && conn->state == SM_CONN_READY)
-			{
-				*odd = SM_ODD_STALE;
-				return 0;
-			}
+			*odd = SM_ODD_STALE;
+			return 0;
 		}
 		conn->error = NULL;
 		sm_remote_raise(conn, error, run->statement->sql, false);

@@ -105,7 +105,10 @@ forget_entry(SmStatementCache *cache, SmStatementEntry *entry)
 	const Oid  *types = entry->key.types;
 
 	if (entry->fields != NULL)
+	{
 		pfree(entry->fields);
+		pfree(entry->params);
+	}
 	if (entry->shape != NULL)
 		pfree(entry->shape);
 	dlist_delete(&entry->node);
@@ -211,8 +214,9 @@ sm_statement_find(SmConn *conn, const char *sql, int nparams, const Oid *types,
 	entry = hash_search(cache->entries, &key, HASH_ENTER, NULL);
 	entry->counted = false;
 	entry->prepared = false;
-	entry->nfields = 0;
-	entry->fields = NULL;
+	entry->suspect = false;
+	entry->nparams = entry->nfields = 0;
+	entry->params = entry->fields = NULL;
 	entry->shape = NULL;
 	entry->name[0] = '\0';
 	dlist_push_head(&cache->lru, &entry->node);
@@ -229,9 +233,9 @@ sm_statement_name(SmConn *conn, SmStatementEntry *entry)
 }
 
 /*
- * Note what the server says of a statement's rows; shape: also as a sink is to
- * see them.  What is noted of a statement that is not kept is in the current
- * memory context.
+ * Note what the server says of a statement's parameters and rows; shape: also
+ * as a sink is to see these.  What is noted of a statement that is not kept is
+ * in the current memory context.
  */
 void
 sm_statement_described(SmConn *conn, SmStatementEntry *entry, const PGresult *res,
@@ -247,12 +251,35 @@ sm_statement_described(SmConn *conn, SmStatementEntry *entry, const PGresult *re
 		entry->shape = CreateTupleDescCopy(desc);
 	if (entry->fields == NULL)
 	{
+		entry->params = palloc(Max(PQnparams(res), 1) * sizeof(Oid));
+		for (int i = 0; i < PQnparams(res); i++)
+			entry->params[i] = PQparamtype(res, i);
+		entry->nparams = PQnparams(res);
 		entry->fields = palloc(Max(n, 1) * sizeof(Oid));
 		for (int i = 0; i < n; i++)
 			entry->fields[i] = PQftype(res, i);
 		entry->nfields = n;
 	}
 	MemoryContextSwitchTo(old);
+}
+
+/* Does the server say the same as when the statement was prepared? */
+bool
+sm_statement_same(const SmStatementEntry *entry, const PGresult *res)
+{
+	if (PQnparams(res) != entry->nparams || PQnfields(res) != entry->nfields)
+		return false;
+	for (int i = 0; i < entry->nparams; i++)
+	{
+		if (PQparamtype(res, i) != entry->params[i])
+			return false;
+	}
+	for (int i = 0; i < entry->nfields; i++)
+	{
+		if (PQftype(res, i) != entry->fields[i])
+			return false;
+	}
+	return true;
 }
 
 /* Forget one statement, without telling the server. */

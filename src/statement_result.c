@@ -221,6 +221,8 @@ sm_run_take(SmRun *run, PGresult *res)
 		take_result(run, res);
 	else if (!good)
 		sm_remote_keep_error(run->conn, &run->conn->error);
+	else if (run->step == SM_RUN_VERIFYING && run->conn->ended == run->describing)
+		run->changed = !sm_statement_same(run->entry, res);
 	else if (run->step == SM_RUN_PREPARING && run->conn->ended == run->describing)
 	{
 		MemoryContext old = MemoryContextSwitchTo(run->cxt);
