@@ -1161,7 +1161,8 @@ extern SmDburi *sm_dburi_parse(const char *dburi);
 extern char *sm_dburi_redact(const char *dburi);
 
 /* in src/security.c */
-extern void sm_check_may_create(void);
+extern void sm_check_restricted_target(bool is_server);
+extern void sm_check_restricted_use(const char *what);
 extern bool sm_role_entitled(Oid roleid);
 extern void sm_check_role(Oid roleid, const char *what);
 extern void sm_audience_look(SmEngine *engine);

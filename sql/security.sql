@@ -98,33 +98,6 @@ RESET ROLE;
 SELECT sessmgr.close(:'s');
 SELECT sessmgr.reset();
 
--- no engine in a security-restricted operation: the owner of a table must not
--- get at targets in the name of whoever maintains it
-SET ROLE regress_sm_user;
-CREATE FUNCTION sneaky(target text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE NOTICE '% as %: %', target, current_user, public.try(format('SELECT sessmgr.scalar(%L, ''SELECT 42'')', target));
-    RETURN target;
-END $$;
-CREATE MATERIALIZED VIEW sneaky_view AS SELECT public.sneaky('loop') AS a, public.sneaky('spi:') AS b;
-RESET ROLE;
-REFRESH MATERIALIZED VIEW sneaky_view;
-SET ROLE regress_sm_user;
-CREATE TABLE sneaky_table (a text);
-INSERT INTO sneaky_table VALUES ('loop');
-CREATE INDEX sneaky_index ON sneaky_table (public.sneaky(a));
-RESET ROLE;
-REINDEX TABLE sneaky_table;
-ANALYZE sneaky_table;
-SELECT count(*) FROM sessmgr.engines;
--- outside of one it is the owner's to do
-SET ROLE regress_sm_user;
-SELECT public.sneaky('loop');
-RESET ROLE;
-DROP TABLE sneaky_table;
-DROP MATERIALIZED VIEW sneaky_view;
-DROP FUNCTION sneaky;
-
 --
 -- 2. Who may name a target
 --

@@ -301,6 +301,7 @@ make_engine(const SmEngineKey *key, Jsonb *options)
 	char	   *label = sm_dburi_redact(dburi);
 
 	target = sm_target_resolve(key->roleid, dburi, options);
+	sm_check_restricted_target(OidIsValid(target->serverid));
 
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	engine = palloc0(sizeof(SmEngine));
@@ -375,7 +376,6 @@ create_engine(const SmEngineKey *key, Jsonb *options)
 	SmEngine   *engine;
 	Oid			callback;
 
-	sm_check_may_create();
 	if (creating)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -423,6 +423,7 @@ sm_engine_check(SmEngine *engine)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("engine \"%s\" was invalidated", engine->label),
 				 errhint("Close this session and open a new one.")));
+	sm_check_restricted_target(OidIsValid(engine->serverid));
 	if (unlikely(engine->checked != sm_generation))
 		recheck(engine);
 	else if (unlikely(engine->audience != GetOuterUserId()))
@@ -477,6 +478,9 @@ sm_engine_from_handle(uint64 id, bool check)
 {
 	SmEngine   *engine = sm_handle_get(id, SM_HANDLE_ENGINE, false);
 
+	/* an engine callback has the handle from us */
+	if (engine->state != SM_ENGINE_NEW)
+		sm_check_restricted_use("a handle");
 	sm_check_role(engine->key.roleid, "engine");
 	if (check)
 		sm_engine_check(engine);

@@ -36,6 +36,7 @@ sm_factory_get(SmEngine *engine, Jsonb *options, bool short_lived)
 	SmFactory  *factory;
 	dlist_iter	iter;
 
+	sm_check_restricted_use("sessions");
 	if (options != NULL)
 		sm_options_apply_session(options, &wanted);
 	if (!engine->driver->remote)
@@ -66,6 +67,7 @@ sm_factory_from_handle(uint64 id)
 {
 	SmFactory  *factory = sm_handle_get(id, SM_HANDLE_FACTORY, false);
 
+	sm_check_restricted_use("a handle");
 	sm_check_role(factory->engine->key.roleid, "sessionmaker");
 	return factory;
 }

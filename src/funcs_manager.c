@@ -172,6 +172,7 @@ Datum
 sm_reset_all(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
+	sm_check_restricted_use("sessmgr.reset()");
 	sm_enter();
 	sm_reset();
 	PG_RETURN_VOID();

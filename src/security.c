@@ -18,17 +18,35 @@
 #include "src/compat.h"
 
 /*
- * May an engine be made now?  Not in a security-restricted operation, such as
- * an index expression evaluated by a maintenance command: code of the table's
- * owner would make connections there in someone's name.
+ * In a security-restricted operation, such as REFRESH MATERIALIZED VIEW or an
+ * index expression evaluated by a maintenance command, code of the relation's
+ * owner runs as the owner, but in somebody else's session.  There only foreign
+ * servers can be used: somebody has granted the owner USAGE on each of them,
+ * and who it is to the target his user mapping says.  What is cached for that
+ * belongs to the owner.  A literal target could be made up from what the code
+ * gets to see, and a handle could have come from the session around it.
+ *
+ * Nor is this for spi:, as its statements can be run without it.
  */
 void
-sm_check_may_create(void)
+sm_check_restricted_target(bool is_server)
 {
-	if (InSecurityRestrictedOperation())
+	if (unlikely(InSecurityRestrictedOperation()) && !is_server)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("cannot create an engine within security-restricted operation")));
+				 errmsg("cannot use this target within security-restricted operation"),
+				 errdetail("Only foreign servers can be used there.")));
+}
+
+/* The same for what would use a handle, or reach what others have open. */
+void
+sm_check_restricted_use(const char *what)
+{
+	if (unlikely(InSecurityRestrictedOperation()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot use %s within security-restricted operation", what),
+				 errdetail("Only foreign servers can be used there, by their names.")));
 }
 
 /*

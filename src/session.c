@@ -89,6 +89,7 @@ sm_session_from_handle(uint64 id, bool missing_ok)
 {
 	SmSession  *session = sm_handle_get(id, SM_HANDLE_SESSION, missing_ok);
 
+	sm_check_restricted_use("a handle");
 	if (session != NULL)
 		sm_check_role(session->engine->key.roleid, "session");
 	return session;
