@@ -185,10 +185,12 @@ sub pass_on
 			}
 			next if $mute && $back{$from};
 			my (undef, $to) = @{ $there{$from} // $back{$from} // next };
+			# a signal that comes while a message is passed on means the next one
+			my $is_last = $last;
 			if (sysread($from, my $data, 65536))
 			{
 				put_all($to, $data);
-				kill('STOP', $$) if $last;
+				kill('STOP', $$) if $is_last;
 				next;
 			}
 			shutdown($to, 1);
