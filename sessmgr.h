@@ -1108,6 +1108,10 @@ typedef enum SmHandleKind
 extern void sm_test_point_init(void);
 extern void sm_test_point(const char *name);
 
+/* in src/errors.c */
+extern ErrorData *sm_error_catch(MemoryContext cxt);
+extern void sm_error_rethrow(const ErrorData *error) pg_attribute_noreturn();
+
 /* in src/handle.c */
 extern uint64 sm_handle_new(SmHandleKind kind, void *object);
 extern void *sm_handle_get(uint64 id, SmHandleKind kind, bool missing_ok);

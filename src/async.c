@@ -358,9 +358,7 @@ sm_session_receive(SmSession *session, SmSink *sink, bool *rows)
 		outcome = failed(session);
 		if (outcome == SM_OUTCOME_NONE)
 			PG_RE_THROW();
-		MemoryContextSwitchTo(cxt);
-		error = CopyErrorData();
-		FlushErrorState();
+		error = sm_error_catch(cxt);
 	}
 	PG_END_TRY();
 	if (error != NULL)

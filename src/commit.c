@@ -123,9 +123,7 @@ attempt(Ending *ending, Step step, TimestampTz deadline)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(cxt);
-		ending->error = CopyErrorData();
-		FlushErrorState();
+		ending->error = sm_error_catch(cxt);
 	}
 	PG_END_TRY();
 	return ending->error == NULL;
@@ -252,7 +250,7 @@ prepare_all(void)
 				 errdetail_internal("%s", failed->error->detail ? failed->error->detail :
 									failed->error->message),
 				 errhint("The transaction is rolled back. If it was prepared there, sessmgr.recover() rolls it back, too.")));
-	ReThrowError(failed->error);
+	sm_error_rethrow(failed->error);
 }
 
 /* Not all did the same: say what each did. */
@@ -296,7 +294,7 @@ commit_endings(Ending *endings, int n, bool joined)
 		for (int i = 0; i < n; i++)
 			lasting += (endings[i].outcome != SM_OUTCOME_NONE);
 		if (lasting == 0 || n == 1)
-			ReThrowError(failed->error);
+			sm_error_rethrow(failed->error);
 		report_split(endings, n, joined);
 	}
 }

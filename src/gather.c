@@ -323,7 +323,7 @@ report_interrupted(SmGatherState *state, ErrorData *error)
 							 state->legs[i].result->label, what);
 	}
 	if (buf.len == 0)
-		ReThrowError(error);
+		sm_error_rethrow(error);
 	ereport(ERROR,
 			(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
 			 errmsg("a statement on many targets was interrupted, and lasts on some of them"),
@@ -386,9 +386,7 @@ sm_gather_run(SmGather *gather)
 			let_go(state);
 			PG_RE_THROW();
 		}
-		MemoryContextSwitchTo(state->cxt);
-		error = CopyErrorData();
-		FlushErrorState();
+		error = sm_error_catch(state->cxt);
 		stop_all(state);
 		let_go(state);
 	}

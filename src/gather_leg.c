@@ -55,15 +55,6 @@ end_leg(SmGatherState *state, SmGatherLeg *leg)
 	enter_step(state, leg, SM_LEG_ENDED, SM_NO_DEADLINE);
 }
 
-/* Keep the error that was just caught as the leg's own. */
-static void
-keep_error(SmGatherState *state, SmGatherLeg *leg)
-{
-	MemoryContextSwitchTo(state->cxt);
-	leg->result->error = CopyErrorData();
-	FlushErrorState();
-}
-
 /*
  * A step that calls only code of ours and libpq: false if it has thrown, and
  * the error is kept.  Together, it is thrown on.
@@ -94,7 +85,7 @@ sm_leg_attempt(SmGatherState *state, SmGatherLeg *leg, SmLegFunction step)
 	}
 	PG_CATCH();
 	{
-		keep_error(state, leg);
+		leg->result->error = sm_error_catch(state->cxt);
 		done = false;
 	}
 	PG_END_TRY();
@@ -137,7 +128,7 @@ attempt_inside(SmGatherState *state, SmGatherLeg *leg, SmLegFunction step)
 	}
 	PG_CATCH();
 	{
-		keep_error(state, leg);
+		leg->result->error = sm_error_catch(state->cxt);
 		RollbackAndReleaseCurrentSubTransaction();
 		done = false;
 	}
@@ -145,7 +136,7 @@ attempt_inside(SmGatherState *state, SmGatherLeg *leg, SmLegFunction step)
 	MemoryContextSwitchTo(state->cxt);
 	CurrentResourceOwner = state->owner;
 	if (!done && is_cancel(leg->result->error))
-		ReThrowError(leg->result->error);
+		sm_error_rethrow(leg->result->error);
 	return done;
 }
 
@@ -542,7 +533,7 @@ report_stopped(SmGatherState *state, SmGatherLeg *leg)
 					   leg->reason ? psprintf("%s.", leg->reason->message) :
 					   "Its timeout came.");
 	if (leg->reason != NULL)
-		ReThrowError(leg->reason);
+		sm_error_rethrow(leg->reason);
 	sm_report_timeout(leg->conn, state->gather->sql);
 }
 

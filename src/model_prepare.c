@@ -120,9 +120,7 @@ attempt_safely(const Task *task, int *made)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(cxt);
-		error = CopyErrorData();
-		FlushErrorState();
+		error = sm_error_catch(cxt);
 		RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();
@@ -142,14 +140,14 @@ attempt_until_done(const Task *task)
 		if (error == NULL)
 			return made;
 		if (!may_be_retried(error))
-			ReThrowError(error);
+			sm_error_rethrow(error);
 		if (retry == MAX_RETRIES)
 		{
 			char	   *note = psprintf("models of metadata \"%s\", given up after %d retries",
 										task->metadata, MAX_RETRIES);
 
 			error->context = error->context ? psprintf("%s\n%s", error->context, note) : note;
-			ReThrowError(error);
+			sm_error_rethrow(error);
 		}
 		ereport(DEBUG1,
 				(errmsg_internal("preparing models on \"%s\": retry %d after: %s",

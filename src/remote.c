@@ -99,9 +99,7 @@ check_interrupts(SmConn *conn, SmWatch *watch, const char *sql)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(cxt);
-		edata = CopyErrorData();
-		FlushErrorState();
+		edata = sm_error_catch(cxt);
 	}
 	PG_END_TRY();
 
@@ -110,7 +108,7 @@ check_interrupts(SmConn *conn, SmWatch *watch, const char *sql)
 		if (watch != NULL)
 			sm_deadlock_end(watch);
 		give_up(conn, sql, psprintf("%s.", edata->message ? edata->message : "interrupted"));
-		ReThrowError(edata);
+		sm_error_rethrow(edata);
 	}
 }
 
