@@ -190,6 +190,15 @@ typedef enum SmKeywordClass
 	SM_KEYWORD_ANY				/* everybody */
 } SmKeywordClass;
 
+/* What an option or keyword of another name was probably meant to be. */
+typedef struct SmAlias
+{
+	const char *name;
+	const char *meant;			/* an option, or a keyword of libpq */
+	const char *value;			/* with this value, or NULL */
+	const char *other;			/* or else this one, or NULL */
+} SmAlias;
+
 /*
  * Where a test may stop this process to look at, or kill, whatever it likes.
  * Compiled only for tests.
@@ -1127,6 +1136,7 @@ extern bool sm_keyword_harmless(const char *keyword);
 extern List *sm_keyword_names(int context);
 extern void sm_options_set_keyword(SmTarget *target, const char *keyword, const char *value);
 extern const char *sm_options_keyword(const SmTarget *target, const char *keyword);
+extern const SmAlias *sm_alias_find(const char *name);
 extern const char *sm_closest_match(const char *name, List *candidates);
 
 /* in src/own_table.c */
@@ -1142,6 +1152,7 @@ extern const int sm_option_count;
 extern void sm_options_init(void);
 extern void sm_options_defaults(SmEngineOptions *engine, SmSessionOptions *session);
 extern const SmOption *sm_option_find(const char *name);
+extern char *sm_keyword_hint(const char *name);
 extern int	sm_option_parse(const SmOption *option, const char *value);
 extern char *sm_option_format(const SmOption *option, int value);
 extern char *sm_option_contexts(int contexts);

@@ -118,19 +118,13 @@ pg_mbstrlen_with_len(const char *mbstr, int len)
 	return len;
 }
 
-int
-varstr_levenshtein_less_equal(const char *source, int slen,
-							  const char *target, int tlen,
-							  int ins_c, int del_c, int sub_c,
-							  int max_d, bool trusted)
+/* but for the options of sessmgr */
+char *
+sm_keyword_hint(const char *name)
 {
-	(void) source;
-	(void) target;
-	(void) ins_c;
-	(void) del_c;
-	(void) sub_c;
-	(void) trusted;
-	return Min(abs(slen - tlen), max_d + 1);
+	const char *match = sm_closest_match(name, sm_keyword_names(SM_IN_CALL));
+
+	return match ? pstrdup(match) : NULL;
 }
 
 bool

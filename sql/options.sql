@@ -94,7 +94,13 @@ SELECT name, in_server(name, '1') AS server, in_mapping(name, '1') AS mapping
                     'connect_args', 'user', 'password', 'host', 'sslcert', 'client_encoding', 'replication', 'fallback_application_name']) name;
 SELECT name, in_call(name, '1') AS call
   FROM unnest(ARRAY['pol_size', 'Pool_Size', '', 'pool_resycle', 'host', 'password', 'user', 'loopback', 'password_required', 'service', 'client_encoding']) name;
--- nothing is near: all are listed
+-- two letters that changed places are one mistake
+SELECT name, in_server(name, '1') AS server, in_call(name, '1') AS call
+  FROM unnest(ARRAY['hots', 'prot', 'ehco', 'HOTS', 'pool_szie', 'statement_timeuot', 'dbnaem', 'isolatoin_level', 'usre', 'hodl']) name;
+-- what it is called elsewhere
+SELECT name, in_server(name, '1') AS server, in_mapping(name, '1') AS mapping, in_call(name, '1') AS call
+  FROM unnest(ARRAY['database', 'DATABASE', 'username', 'autocommit', 'two_phase', 'timeout', 'passwd', 'ssl', 'search_path', 'max_size']) name;
+-- nothing is near
 SELECT in_server('zzz', '1'), in_mapping('zzz', '1'), in_call('zzz', '1');
 SELECT in_server(repeat('x', 200), '1');
 -- by DDL
@@ -241,7 +247,7 @@ SELECT sessmgr.scalar('opt', $$SELECT concat_ws(', ', current_setting('applicati
 SELECT args, in_call('connect_args', args)
   FROM unnest(ARRAY['{"host": "/nowhere", "port": 1}', '{"hostt": "x"}', '{"nothing_like_it": "x"}', '{"": "x"}', '{"connect_timeout": 3}',
                     '{"client_encoding": "LATIN1"}', '{"replication": "database"}', '{"fallback_application_name": "x"}', '{"Application_Name": "x"}',
-                    '{"pool_size": 3}', '{"application_name": null}', '{"application_name": ["x"]}', '{"password": "verysecret", "passwort": "verysecret"}']::jsonb[]) args;
+                    '{"pool_size": 3}', '{"hots": "x"}', '{"database": "x"}', '{"autocommit": true}', '{"application_name": null}', '{"application_name": ["x"]}', '{"password": "verysecret", "passwort": "verysecret"}']::jsonb[]) args;
 SELECT try('SELECT sessmgr.get_engine(''spi:'', ''{"connect_args": {"application_name": "x"}}'')');
 SELECT name, try(format('SELECT sessmgr.get_engine(''spi:'', %L)', jsonb_build_object(name, value)))
   FROM (VALUES ('isolation_level', 'SERIALIZABLE'), ('read_only', 'on'), ('deferrable', 'off')) v (name, value);

@@ -30,13 +30,15 @@ SELECT form, reach(replace(replace(replace(replace(form, 'ME', current_user), 'D
                     'postgresql:///?user=ME&dbname=DB&host=DIR&port=PORT&application_name=a%20b',
                     'postgresql:///DB?host=DIR&port=PORT&user=ME&options=-c%20application_name%3Dc',
                     'postgresql:///DB?host=/nowhere,DIR&port=PORT,PORT&user=ME', 'postgresql:///postgres?host=DIR&port=PORT&user=ME',
-                    'postgresql:///DB?user=ME&host=DIR&port=PORT&', 'postgresql:///DB?user=ME&host=DIR&port=PORT&fallback_application_name=x']) form;
+                    'postgresql:///DB?user=ME&host=DIR&port=PORT&', 'postgresql:///DB?user=ME&host=DIR&port=PORT&fallback_application_name=x',
+                    'postgresql:///DB?user=ME&host=DIR&port=PORT&client_encoding=utf8', 'postgresql:///DB?user=ME&host=DIR&port=PORT&client_encoding=LATIN1']) form;
 -- keyword strings
 SELECT form, reach(replace(replace(replace(replace(form, 'ME', current_user), 'DB', current_database()), 'DIR', sockdir()),
                            'PORT', current_setting('port'))) AS outcome
   FROM unnest(ARRAY['host=DIR port=PORT dbname=DB user=ME', '  host = DIR  port=PORT dbname = ''DB'' user=ME application_name=''a b'' ',
                     'host=DIR port=PORT dbname=DB user=ME application_name=it\''s', 'user=ME host=DIR port=PORT dbname=DB application_name=''''',
-                    'host=DIR port=PORT dbname=postgres dbname=DB user=ME', 'host=DIR port=PORT dbname=DB user=ME connect_timeout=10']) form;
+                    'host=DIR port=PORT dbname=postgres dbname=DB user=ME', 'host=DIR port=PORT dbname=DB user=ME connect_timeout=10',
+                    'host=DIR port=PORT dbname=DB user=ME client_encoding=auto']) form;
 -- the user is never the operating system's, but the role's
 SELECT reach(format('postgresql:///%s?host=%s&port=%s', current_database(), sockdir(), current_setting('port'))) AS as_the_role;
 CREATE ROLE regress_sm_super SUPERUSER LOGIN;
@@ -77,7 +79,12 @@ CREATE SERVER sm_other FOREIGN DATA WRAPPER sm_other_fdw;
 CREATE SERVER "Sm Odd.Name" FOREIGN DATA WRAPPER sessmgr OPTIONS (loopback 'on');
 -- no user mapping
 SELECT server, reach(server) AS outcome
-  FROM unnest(ARRAY['sm_own', 'sm_pgfdw', 'sm_dblink', 'sm_other', 'Sm Odd.Name', 'sm odd.name', 'SM_OWN', 'sm_ow', 'sm_own ']) server;
+  FROM unnest(ARRAY['sm_own', 'sm_pgfdw', 'sm_dblink', 'sm_other', 'Sm Odd.Name', 'sm odd.name', 'SM_OWN', 'sm_ow', 'sm_own ', 'sm_onw', 'sm_pgwfd',
+                    'sm_dlbink', '"sm_own"', '''sm_own''', '"Sm Odd.Name"', '"nothing"', '"', '""', 'sm_othre', 'lopback', '"loopback"', 'so_mwn', repeat('x', 100)]) server;
+-- nothing that the role may not use is proposed
+SET ROLE regress_sm_user;
+SELECT try('SELECT sessmgr.get_engine(''sm_onw'')'), try('SELECT sessmgr.get_engine(''lopo'')');
+RESET ROLE;
 CREATE USER MAPPING FOR CURRENT_USER SERVER sm_own OPTIONS (user :'me');
 CREATE USER MAPPING FOR PUBLIC SERVER sm_pgfdw OPTIONS (user :'me');
 CREATE USER MAPPING FOR CURRENT_USER SERVER sm_dblink OPTIONS (user :'me', password 'x');
@@ -198,6 +205,8 @@ SELECT form, try(format('SELECT sessmgr.get_engine(%L)', form)) AS outcome
                     'postgresql://[::1/', 'postgresql://[]/', 'postgresql://[::1]x/', 'postgresql://h/%zz', 'postgresql://h/%00', 'postgresql://h/%',
                     'postgresql://h/a b', 'postgresql://h/?x', 'postgresql://h/?hots=x', 'postgresql://h/?=x', 'postgresql://h/?a=b=c',
                     'postgresql://h/?host=a&host=b', 'postgresql://h/?sslmode=x&ssl=true', 'postgresql://h/?zzzzz=1', 'postgresql://h/?a%20b=1',
+                    'postgresql://u:pw@h/d?sslmod=require', 'postgresql://u:pw@h/d?pool_size=5', 'postgresql://h/?database=d', 'postgresql://h/?autocommit=1',
+                    'postgresql://h/?timeout=5', 'postgresql://h/?password=x&sslmod=require', 'host=h password=x sslmod=require', 'host=h database=d',
                     'host', 'host=', 'host=h port', 'hots=h', 'host = ''h', 'host=h password', 'host=h =x', '=', '==', 'host=h dbname= user=x']) form;
 SELECT left(form, 40) AS form, try(format('SELECT sessmgr.get_engine(%L)', form)) AS outcome
   FROM unnest(ARRAY[repeat('x', 9000), 'postgresql://' || repeat('h', 8180), 'postgresql://h/' || repeat('x', 2000) || '%', repeat('é', 50), E'a\nb',
@@ -227,7 +236,7 @@ SELECT form, hide(tells(form)) AS outcome
                     'password=s3cr3t host=h', 'host=h password = ''s3cr3t x'' user=u', 'host=h password=s3cr\ 3t user=u', 'host=h sslpassword=s3cr3t',
                     'host=h options=''-c app.password=s3cr3t''', 'postgresql://h/d?options=-c%20app.secret%3Ds3cr3t',
                     'postgresql://u:s3cr@3t@h/d', 'postgresql://u:s3cr/3t@h/d', 'postgresql://u:s3cr?3t@h/d', 'postgresql://u:s3cr#3t@h/d', 'postgresql://u:s3cr%3t@h/d',
-                    'postgresql://u:s3cr 3t@h/d', 'postgresql://u:s3cr[3t@h/d', 'postgresql://u:s3cr=3t@h/d', 'postgresql://u:s3cr&3t@h/d',
+                    'postgresql://u:s3cr 3t@h/d', 'postgresql://u:s3cr[3t@h/d', 'postgresql://u:s3cr=3t@h/d', 'postgresql://u:s3cr&3t@h/d', 'postgresql://u:p@w?s3cr3t=1@h/d', 'postgresql://u:p@w/d?s3cr3t=x@h/d',
                     'postgresql://h/d?password=s3cr&3t', 'postgresql://h/d?password=s3cr=3t', 'postgresql://h/d?password=s3cr%3t', 'postgresql://h/d?passwd=s3cr3t',
                     'postgresql://h/d&password=s3cr3t', 'postgresql://h/dpassword=s3cr3t', 'password=s3cr 3t host=h', 'password=''s3cr3t', 'password=s3cr''3t'' host=h',
                     'passwort=s3cr3t', 'host=h;password=s3cr3t', 'host=h,password=s3cr3t', 'host=password=s3cr3t', 'host= password=s3cr3t', 'pasword=s3cr3t host=h',

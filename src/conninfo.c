@@ -60,19 +60,20 @@ may_show(const SmWalk *walk, const char *name)
 	return true;
 }
 
-/* An option that libpq does not know. */
+/*
+ * An option that libpq does not know.  Where its name may not be shown, what it
+ * was probably meant to be may: that is one of libpq's own names.
+ */
 static bool
 unknown_keyword(SmWalk *walk, char *name, const char *at)
 {
-	const char *match;
+	const char *hint = sm_keyword_hint(name);
 
 	if (!may_show(walk, name))
-		return fail(walk, "There is an unknown connection option", at, NULL);
+		return fail(walk, "There is an unknown connection option", at, hint);
 
 	walk->name = name;
-	match = sm_closest_match(name, sm_keyword_names(SM_IN_CALL));
-	return fail(walk, "There is the unknown connection option", at,
-				match ? psprintf("Perhaps you meant the option \"%s\".", match) : NULL);
+	return fail(walk, "There is the unknown connection option", at, hint);
 }
 
 static int
@@ -204,7 +205,8 @@ scan_userinfo(SmWalk *walk, const char **pos)
 	show(walk, start, colon);
 	if (*colon == ':')
 	{
-		walk->secret = true;
+		/* without another "@", this is where the password ends */
+		walk->secret = strchr(end + 1, '@') != NULL;
 		if (decode(walk, colon + 1, end, true) == NULL)
 			return false;
 		appendStringInfoString(&walk->shown, ":" SM_HIDDEN);

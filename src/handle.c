@@ -177,7 +177,11 @@ handle_in(const char *str, SmHandleKind kind)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("invalid input syntax for type %s: \"%s\"",
-						kind_names[kind], str)));
+						kind_names[kind], str),
+				 kind == SM_HANDLE_SESSION ?
+				 errhint("A session is what sessmgr.session_factory(dburi) or sessmgr.open(sessionmaker) returns.") :
+				 errhint("It is what sessmgr.%s(dburi) returns.",
+						 kind == SM_HANDLE_ENGINE ? "get_engine" : "create_session")));
 
 	return UInt64GetDatum(id);
 }

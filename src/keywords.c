@@ -12,7 +12,6 @@
 #include "postgres.h"
 
 #include "utils/builtins.h"
-#include "utils/varlena.h"
 
 #include "sessmgr.h"
 #include "src/compat.h"
@@ -282,10 +281,115 @@ sm_options_keyword(const SmTarget *target, const char *keyword)
 	return NULL;
 }
 
+/* ----------
+ * What was meant
+ * ----------
+ */
+
+/* What other programs call it, or what a value is taken for an option. */
+static const SmAlias aliases[] = {
+	{"address", "hostaddr", NULL, NULL},
+	{"app_name", "application_name", NULL, NULL},
+	{"appname", "application_name", NULL, NULL},
+	{"autocommit", "transaction", "autocommit", NULL},
+	{"command_timeout", "statement_timeout", NULL, NULL},
+	{"database", "dbname", NULL, NULL},
+	{"db", "dbname", NULL, NULL},
+	{"debug", "echo", NULL, NULL},
+	{"hostname", "host", NULL, NULL},
+	{"ip", "hostaddr", NULL, NULL},
+	{"isolation", "isolation_level", NULL, NULL},
+	{"joined", "transaction", "joined", NULL},
+	{"keepalive", "keepalives", NULL, NULL},
+	{"login", "user", NULL, NULL},
+	{"max_lifetime", "pool_recycle", NULL, NULL},
+	{"max_pool_size", "pool_size", NULL, "max_overflow"},
+	{"max_size", "pool_size", NULL, "max_overflow"},
+	{"pass", "password", NULL, NULL},
+	{"passwd", "password", NULL, NULL},
+	{"pool", "pool_size", NULL, "poolclass"},
+	{"pre_ping", "pool_pre_ping", NULL, NULL},
+	{"prepare_threshold", "statement_cache_size", NULL, NULL},
+	{"prepared_statement_cache_size", "statement_cache_size", NULL, NULL},
+	{"pwd", "password", NULL, NULL},
+	{"query_timeout", "statement_timeout", NULL, NULL},
+	{"recycle", "pool_recycle", NULL, NULL},
+	{"role", "user", NULL, NULL},
+	{"schema", "options", "-c search_path=...", NULL},
+	{"search_path", "options", "-c search_path=...", NULL},
+	{"server", "host", NULL, NULL},
+	{"ssl", "sslmode", NULL, NULL},
+	{"ssl_mode", "sslmode", NULL, NULL},
+	{"timeout", "connect_timeout", NULL, "statement_timeout"},
+	{"tls", "sslmode", NULL, NULL},
+	{"two_phase", "transaction", "two_phase", NULL},
+	{"twophase", "transaction", "two_phase", NULL},
+	{"user_name", "user", NULL, NULL},
+	{"username", "user", NULL, NULL},
+};
+
+/* The alias of this name, or NULL; case does not count. */
+const SmAlias *
+sm_alias_find(const char *name)
+{
+	for (size_t i = 0; i < lengthof(aliases); i++)
+	{
+		if (pg_strcasecmp(aliases[i].name, name) == 0)
+			return &aliases[i];
+	}
+	return NULL;
+}
+
 /*
- * Which candidate did the user mean?  NULL if none is near.  The rules are
- * those of the server's own ClosestMatchState, which 15 does not have, but
- * case does not count.
+ * How many mistakes make one name of the other: characters left out, added,
+ * taken for others, or two that changed places.  (The server's own function
+ * counts the last as two.)  Neither is longer than a name can be.
+ */
+static int
+mistakes(const char *a, const char *b)
+{
+	int			rows[3][NAMEDATALEN];
+	int		   *earlier = rows[0];
+	int		   *last = rows[1];
+	int		   *row = rows[2];
+	int			blen = strlen(b);
+
+	for (int j = 0; j <= blen; j++)
+		last[j] = j;
+	for (int i = 1; a[i - 1] != '\0'; i++)
+	{
+		int		   *unused = earlier;
+
+		row[0] = i;
+		for (int j = 1; j <= blen; j++)
+		{
+			int			n = last[j - 1] + (a[i - 1] != b[j - 1]);
+
+			n = Min(n, Min(last[j], row[j - 1]) + 1);
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+				n = Min(n, earlier[j - 2] + 1);
+			row[j] = n;
+		}
+		earlier = last;
+		last = row;
+		row = unused;
+	}
+	return last[blen];
+}
+
+static char *
+folded(const char *name)
+{
+	char	   *copy = pstrdup(name);
+
+	for (char *p = copy; *p; p++)
+		*p = pg_ascii_tolower((unsigned char) *p);
+	return copy;
+}
+
+/*
+ * Which candidate did the user mean?  NULL if none is near: no more than four
+ * mistakes, and in no more than half of the name.  Case does not count.
  */
 const char *
 sm_closest_match(const char *name, List *candidates)
@@ -293,27 +397,24 @@ sm_closest_match(const char *name, List *candidates)
 	int			len = strlen(name);
 	int			best = Min(4, len / 2) + 1;
 	const char *match = NULL;
-	char	   *folded;
+	char	   *wanted;
 	ListCell   *lc;
 
 	if (len == 0 || len >= NAMEDATALEN)
 		return NULL;
 
-	folded = pstrdup(name);
-	for (char *p = folded; *p; p++)
-		*p = pg_ascii_tolower((unsigned char) *p);
-
+	wanted = folded(name);
 	foreach(lc, candidates)
 	{
 		const char *candidate = lfirst(lc);
-		int			distance;
+		int			n;
 
-		distance = varstr_levenshtein_less_equal(folded, len,
-												 candidate, strlen(candidate),
-												 1, 1, 1, best, true);
-		if (distance < best)
+		if (strlen(candidate) >= NAMEDATALEN)
+			continue;
+		n = mistakes(wanted, folded(candidate));
+		if (n < best)
 		{
-			best = distance;
+			best = n;
 			match = candidate;
 		}
 	}

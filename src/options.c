@@ -26,7 +26,9 @@ PG_FUNCTION_INFO_V1(sm_options_list);
 
 uint64		sm_generation = 1;
 
-#define MAX_SECONDS		(INT_MAX / 1000)
+/* about as long as an int has milliseconds for, and easy to read */
+#define MAX_DAYS		24
+#define MAX_SECONDS		(MAX_DAYS * SECS_PER_DAY)
 #define MAX_TIME		(MAX_SECONDS * 1000)
 
 static const struct config_enum_entry reset_modes[] = {
@@ -191,6 +193,24 @@ sm_option_find(const char *name)
 	return NULL;
 }
 
+/*
+ * A hint about what libpq does not know as a connection option, or NULL: what
+ * it was probably meant to be, or where it belongs if it is an option of ours.
+ */
+char *
+sm_keyword_hint(const char *name)
+{
+	const SmAlias *alias = sm_alias_find(name);
+	const char *match = alias ? alias->meant : name;
+
+	if (sm_option_find(match) != NULL && sm_keyword_class(match, NULL) == SM_KEYWORD_UNKNOWN)
+		return psprintf("\"%s\" is an option of sessmgr, and belongs here: %s.", match,
+						sm_option_contexts(sm_option_find(match)->contexts));
+	if (alias == NULL)
+		match = sm_closest_match(name, sm_keyword_names(SM_IN_CALL));
+	return match != NULL ? psprintf("Perhaps you meant the option \"%s\".", match) : NULL;
+}
+
 /* A value or name from the user, short enough for a message. */
 char *
 sm_option_clip(const char *value)
@@ -231,11 +251,10 @@ valid_values(const SmOption *option)
 			break;
 		case SM_TYPE_SECONDS:
 		case SM_TYPE_TIME:
-			if (option->min < 0)
-				appendStringInfoString(&buf, "-1, or 0");
-			else
-				appendStringInfo(&buf, "%s", option->min == 0 ? "0" : "1ms");
-			appendStringInfo(&buf, " to %ds", option->max / 1000);
+			Assert(option->max == MAX_TIME);
+			appendStringInfo(&buf, "%s to %d days",
+							 option->min < 0 ? "-1, or 0" : option->min == 0 ? "0" : "1 ms",
+							 MAX_DAYS);
 			break;
 		case SM_TYPE_OBJECT:
 			appendStringInfoString(&buf, "a JSON object");

@@ -107,32 +107,79 @@ apply_given(const Given *given, SmEngineOptions *engine, SmSessionOptions *sessi
  * ----------
  */
 
-/* The names that are valid in a context, for hints. */
+/* The names of all options, those that may stand in a context before the others. */
 static List *
-valid_names(int context)
+all_names(int context)
 {
-	List	   *names = NIL;
+	List	   *here = NIL;
+	List	   *elsewhere = NIL;
 
 	for (int i = 0; i < sm_option_count; i++)
 	{
+		char	   *name = unconstify(char *, sm_option_table[i].name);
+
 		if (sm_option_table[i].contexts & context)
-			names = lappend(names, unconstify(char *, sm_option_table[i].name));
+			here = lappend(here, name);
+		else
+			elsewhere = lappend(elsewhere, name);
 	}
 	if (context != SM_IN_CALL)
-		names = list_concat(names, sm_keyword_names(context));
-	return names;
+		here = list_concat(here, sm_keyword_names(context));
+	return list_concat(list_concat(here, elsewhere),
+					   sm_keyword_names(SM_IN_SERVER | SM_IN_MAPPING));
 }
 
+/* Where an option that cannot stand here belongs, for a hint. */
 static char *
-join_names(List *names)
+where_it_belongs(const char *name, int context)
 {
-	StringInfoData buf;
-	ListCell   *lc;
+	const SmOption *option = sm_option_find(name);
 
-	initStringInfo(&buf);
-	foreach(lc, names)
-		appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "", (char *) lfirst(lc));
-	return buf.data;
+	if (option != NULL)
+		return psprintf("This option belongs here: %s.", sm_option_contexts(option->contexts));
+	if (context == SM_IN_CALL)
+		return pstrdup("Connection options of libpq go into \"connect_args\".");
+	return psprintf("This option belongs here: %s.",
+					sm_option_contexts(sm_keyword_contexts(name)));
+}
+
+static bool
+may_stand(const char *name, int context)
+{
+	const SmOption *option = sm_option_find(name);
+
+	if (option != NULL)
+		return (option->contexts & context) != 0;
+	return context != SM_IN_CALL && (sm_keyword_contexts(name) & context) != 0;
+}
+
+/* What an unknown option was probably meant to be, as a hint. */
+static char *
+what_was_meant(const char *name, int context)
+{
+	const SmAlias *alias = sm_alias_find(name);
+	const char *meant = alias ? alias->meant : sm_closest_match(name, all_names(context));
+	StringInfoData hint;
+
+	if (sm_keyword_class(name, NULL) == SM_KEYWORD_NEVER)
+		return psprintf("Leave it out: %s.",
+						strcmp(name, "client_encoding") == 0 ?
+						"the client encoding is always the encoding of this database" :
+						"it cannot be set");
+	if (meant == NULL)
+		return psprintf("\"SELECT * FROM sessmgr.options()\" lists the options%s.",
+						context == SM_IN_CALL ? "" : "; those of libpq can stand here, too");
+
+	initStringInfo(&hint);
+	appendStringInfo(&hint, "Perhaps you meant the option \"%s\"", meant);
+	if (alias != NULL && alias->value != NULL)
+		appendStringInfo(&hint, " with the value \"%s\"", alias->value);
+	if (alias != NULL && alias->other != NULL)
+		appendStringInfo(&hint, " or \"%s\"", alias->other);
+	appendStringInfoChar(&hint, '.');
+	if (!may_stand(meant, context))
+		appendStringInfo(&hint, " %s", where_it_belongs(meant, context));
+	return hint.data;
 }
 
 /*
@@ -142,33 +189,16 @@ join_names(List *names)
 static void pg_attribute_noreturn()
 unknown_option(const char *name, int context)
 {
-	const SmOption *option = sm_option_find(name);
-	List	   *names = valid_names(context);
-	const char *match = sm_closest_match(name, names);
 	SmKeywordClass class = sm_keyword_class(name, NULL);
-	int			sqlstate = context == SM_IN_CALL ?
-		ERRCODE_INVALID_PARAMETER_VALUE : ERRCODE_FDW_INVALID_OPTION_NAME;
+	bool		misplaced = sm_option_find(name) != NULL ||
+		class == SM_KEYWORD_ANY || class == SM_KEYWORD_SUPERUSER;
 
-	if (option != NULL)
-		ereport(ERROR,
-				(errcode(sqlstate),
-				 errmsg("invalid option \"%s\"", name),
-				 errhint("This option belongs here: %s.",
-						 sm_option_contexts(option->contexts))));
-	if (class == SM_KEYWORD_ANY || class == SM_KEYWORD_SUPERUSER)
-		ereport(ERROR,
-				(errcode(sqlstate),
-				 errmsg("invalid option \"%s\"", name),
-				 context == SM_IN_CALL ?
-				 errhint("Connection options of libpq go into \"connect_args\".") :
-				 errhint("This option belongs here: %s.",
-						 sm_option_contexts(sm_keyword_contexts(name)))));
 	ereport(ERROR,
-			(errcode(sqlstate),
+			(errcode(context == SM_IN_CALL ?
+					 ERRCODE_INVALID_PARAMETER_VALUE : ERRCODE_FDW_INVALID_OPTION_NAME),
 			 errmsg("invalid option \"%s\"", sm_option_clip(name)),
-			 match != NULL ?
-			 errhint("Perhaps you meant the option \"%s\".", match) :
-			 errhint("Valid options in this context are: %s.", join_names(names))));
+			 errhint("%s", misplaced ? where_it_belongs(name, context) :
+					 what_was_meant(name, context))));
 }
 
 /* ----------
@@ -441,13 +471,12 @@ check_connect_arg(const Pair *pair, const char *value, const SmTarget *target)
 				 errhint("Use the option \"connect_timeout\".")));
 	if (sm_keyword_class(name, NULL) == SM_KEYWORD_UNKNOWN)
 	{
-		const char *match = sm_closest_match(name, sm_keyword_names(SM_IN_CALL));
+		const char *hint = sm_keyword_hint(name);
 
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid connection option \"%s\"", sm_option_clip(name)),
-				 match != NULL ?
-				 errhint("Perhaps you meant the option \"%s\".", match) : 0));
+				 hint != NULL ? errhint("%s", hint) : 0));
 	}
 	sm_keyword_check(name, value, target->roleid);
 	if (target->kind != SM_TARGET_CONNINFO && !sm_keyword_harmless(name) &&

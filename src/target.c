@@ -10,6 +10,9 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "commands/dbcommands.h"
 #include "common/hashfn.h"
@@ -29,21 +32,71 @@
  * ----------
  */
 
+/* What a name could be taken for: built-in targets, and servers that the role may use. */
+static List *
+target_names(Oid roleid)
+{
+	static const char *const wrappers[] = {WRAPPER, "postgres_fdw", "dblink_fdw"};
+	List	   *names = list_make2("loopback:", "spi:");
+	Relation	rel = table_open(ForeignServerRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_foreign_server server = (Form_pg_foreign_server) GETSTRUCT(tuple);
+
+		for (size_t i = 0; i < lengthof(wrappers); i++)
+		{
+			if (server->srvfdw == get_foreign_data_wrapper_oid(wrappers[i], true) &&
+				sm_server_aclcheck(server->oid, roleid, ACL_USAGE) == ACLCHECK_OK)
+				names = lappend(names, pstrdup(NameStr(server->srvname)));
+		}
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return names;
+}
+
+/* The name without quotes around it, where it has some. */
+static char *
+without_quotes(const char *name)
+{
+	size_t		len = strlen(name);
+
+	if (len > 2 && strchr("\"'`", name[0]) != NULL && name[len - 1] == name[0])
+		return pnstrdup(name + 1, len - 2);
+	return pstrdup(name);
+}
+
+static void pg_attribute_noreturn()
+report_no_server(const char *name, Oid roleid)
+{
+	char	   *plain = without_quotes(name);
+	bool		quoted = strcmp(plain, name) != 0;
+	const char *match = sm_closest_match(plain, target_names(roleid));
+
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("server \"%s\" does not exist", name),
+			 quoted && match ? errhint("Perhaps you meant \"%s\", written without quotes of its own.", match) :
+			 quoted ? errhint("The name of a server is written without quotes of its own.") :
+			 match ? errhint("Perhaps you meant \"%s\".", match) : 0));
+}
+
 /*
  * The server of this name, exactly.  A longer name than any must not find the
  * one that begins with it.
  */
 static ForeignServer *
-get_server(const char *name)
+get_server(const char *name, Oid roleid)
 {
 	ForeignServer *server = NULL;
 
 	if (strlen(name) < NAMEDATALEN)
 		server = GetForeignServerByName(name, true);
 	if (server == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("server \"%s\" does not exist", name)));
+		report_no_server(name, roleid);
 	return server;
 }
 
@@ -138,7 +191,7 @@ set_server_loopback(SmTarget *target, const char *name)
 static void
 resolve_server(SmTarget *target, const SmDburi *uri)
 {
-	ForeignServer *server = get_server(uri->name);
+	ForeignServer *server = get_server(uri->name, target->roleid);
 	UserMapping *mapping;
 	bool		foreign;
 
@@ -182,7 +235,8 @@ resolve_conninfo(SmTarget *target, const char *conninfo)
 	{
 		for (PQconninfoOption *option = options; option->keyword != NULL; option++)
 		{
-			if (option->val == NULL)
+			/* client_encoding changes nothing: it is ours in any case */
+			if (option->val == NULL || strcmp(option->keyword, "client_encoding") == 0)
 				continue;
 			sm_keyword_check(option->keyword, option->val, target->roleid);
 			if (strcmp(option->keyword, "connect_timeout") == 0)
