@@ -940,6 +940,9 @@ struct SmSession
 	SmSessionState state;
 	bool		ended;			/* while LOST: a statement has ended its transaction,
 								 * and may have committed it */
+	bool		torn;			/* while LOST: the abort of a later local
+								 * transaction took it */
+	bool		older;			/* its transaction is older than the local one */
 	SmConn	   *conn;			/* while ACTIVE or PREPARED, or while a statement
 								 * that was sent alone is not received */
 	SmSent	   *sent;			/* or NULL */
@@ -1499,6 +1502,9 @@ extern void sm_session_activate(SmSession *session, SmConn *conn);
 extern void sm_session_start(SmSession *session, SmConn *conn);
 extern TimestampTz sm_session_cleanup_deadline(const SmSession *session);
 extern void sm_session_note_loss(SmSession *session);
+extern const char *sm_session_loss(const SmSession *session);
+extern void sm_session_tear(SmSession *session);
+extern void sm_session_torn(SmSession *session, TimestampTz deadline);
 extern void sm_session_forget_sent(SmSession *session);
 extern void sm_session_forget_transaction(SmSession *session, TimestampTz deadline);
 extern void sm_session_abandon_transaction(SmSession *session, TimestampTz deadline);

@@ -158,24 +158,78 @@ SELECT se.open('{"hold": true}') AS h \gset
 SELECT se.add(:'h', 1);
 ROLLBACK;
 SELECT se.committed(), se.err(format('SELECT se.add(%L, 2)', :'h'));
--- a later abort rolls back what it has, if it was used in that transaction, and leaves it open
+-- a later abort of a transaction that has used it takes what earlier ones did in it: it has failed until rollback
 SELECT se.add(:'s', 1);
 BEGIN;
 SELECT se.add(:'s', 2);
 ROLLBACK;
-SELECT sessmgr.in_transaction(:'s'), se.states();
+SELECT sessmgr.in_transaction(:'s'), se.states(), state FROM sessmgr.sessions WHERE session OPERATOR(sessmgr.=) :'s';
+SELECT se.err(format('SELECT se.add(%L, 3)', :'s'));
+SELECT se.err(format('SELECT sessmgr.begin(%L)', :'s'));
+SELECT se.err(format('SELECT sessmgr.begin_nested(%L)', :'s'));
+SELECT se.err(format('SELECT sessmgr.rollback_to(%L, 1)', :'s'));
+SELECT se.err(format('SELECT sessmgr.send(%L, ''SELECT 1'')', :'s'));
+-- another abort, and a commit here, end nothing of that
+BEGIN;
+SELECT se.err(format('SELECT se.add(%L, 4)', :'s'));
+ROLLBACK;
+SELECT se.err(format('SELECT se.add(%L, 5)', :'s'));
+SELECT sessmgr.rollback(:'s'), sessmgr.in_transaction(:'s'), se.add(:'s', 6), sessmgr.commit(:'s');
 SELECT se.committed();
+-- an error at the top is an abort; commit says what became of it, and the session is free again
+SELECT se.add(:'s', 1);
+SELECT se.add(:'s', 2) / 0;
+SELECT sessmgr.commit(:'s');
+SELECT sessmgr.in_transaction(:'s'), se.add(:'s', 3), sessmgr.commit(:'s'), se.committed();
+-- a read is a use, a begin is a transaction
+SELECT se.add(:'s', 1);
+BEGIN;
+SELECT sessmgr.scalar(:'s'::sessmgr.session, 'SELECT count(*) FROM se.t');
+ROLLBACK;
+SELECT se.err(format('SELECT sessmgr.commit(%L)', :'s')), se.committed();
+SELECT sessmgr.begin(:'s');
+SELECT se.add(:'s', 1) / 0;
+SELECT se.err(format('SELECT se.add(%L, 2)', :'s')), sessmgr.rollback(:'s');
+-- savepoints go with it
+SELECT se.add(:'s', 1), sessmgr.begin_nested(:'s') AS sp \gset
+SELECT se.add(:'s', 2) / 0;
+SELECT se.err(format('SELECT sessmgr.release(%L, %s)', :'s', :sp)), sessmgr.rollback(:'s');
+-- its own error, caught: that is the target's to say
+SELECT se.add(:'s', 1);
+SELECT se.err(format('SELECT sessmgr.scalar(%L::sessmgr.session, ''SELECT 1/0'')', :'s'));
+SELECT se.err(format('SELECT se.add(%L, 2)', :'s'));
+SELECT 'not caught', sessmgr.scalar(:'s'::sessmgr.session, 'SELECT 1');
+SELECT se.err(format('SELECT se.add(%L, 3)', :'s')), se.err(format('SELECT sessmgr.commit(%L)', :'s'));
+-- its connection broken before: that lasts, too
+SELECT se.add(:'s', 1);
+SELECT pg_terminate_backend(remote_pid, 20000) FROM sessmgr.sessions WHERE remote_pid IS NOT NULL;
+SELECT se.err(format('SELECT se.add(%L, 2)', :'s')) <> 'no error';
+\set VERBOSITY sqlstate
+SELECT 'not caught', se.add(:'s', 3);
+\set VERBOSITY default
+SELECT split_part(se.err(format('SELECT se.add(%L, 4)', :'s')), '/', 1), sessmgr.rollback(:'s');
+-- what began in the transaction that aborts is no more than that
+BEGIN;
+SELECT se.add(:'s', 1);
+ROLLBACK;
+SELECT sessmgr.in_transaction(:'s'), se.add(:'s', 2), sessmgr.commit(:'s'), se.committed();
+SELECT se.add(:'s', 1);
+BEGIN;
+SELECT sessmgr.commit(:'s'), se.add(:'s', 2);
+ROLLBACK;
+SELECT sessmgr.in_transaction(:'s'), se.add(:'s', 3), sessmgr.commit(:'s'), se.committed();
+-- one that was not used stays as it is
 SELECT se.add(:'s', 3);
 BEGIN;
 SELECT 'not used';
 ROLLBACK;
 SELECT sessmgr.in_transaction(:'s'), sessmgr.commit(:'s');
 SELECT se.committed();
--- an error at the top is an abort
-SELECT se.add(:'s', 4);
-SELECT se.add(:'s', 5) / 0;
-SELECT sessmgr.in_transaction(:'s');
-SELECT se.committed();
+-- a failed one can be closed
+SELECT se.open('{"hold": true}') AS f \gset
+SELECT se.add(:'f', 1);
+SELECT se.add(:'f', 2) / 0;
+SELECT sessmgr.close(:'f'), se.committed(), se.err(format('SELECT se.add(%L, 3)', :'f')) LIKE '55000%';
 
 --
 -- Subtransactions

@@ -67,9 +67,7 @@ check_ready(SmSession *session)
 						 ERRCODE_CONNECTION_FAILURE),
 				 errmsg("the transaction on \"%s\" that is part of this one is lost",
 						session->engine->label),
-				 session->ended ?
-				 errdetail("Transaction control given as a statement ended it: what it did may be committed there.") :
-				 errdetail("Its connection broke, or one of its statements ended it; what it did was rolled back.")));
+				 errdetail_internal("%s", sm_session_loss(session))));
 	if (session->state == SM_SESSION_ACTIVE &&
 		driver->status(session->conn) == PQTRANS_INERROR)
 		ereport(ERROR,

@@ -15,6 +15,9 @@
  *	LOST -> IDLE		rollback, or commit (which says that it was none); the
  *						abort of the local (sub)transaction that it belonged to
  *
+ * A transaction of a held session that is older than the local one goes to LOST
+ * when that aborts, as what it did before is gone without its user's doing.
+ *
  * A session in mode autocommit leaves IDLE only by an explicit begin or
  * savepoint.  One bound to the local transaction (joined.c) is ended by that
  * alone: closing it only takes its handle away.  The one-liners of an engine
@@ -178,6 +181,8 @@ sm_session_forget_transaction(SmSession *session, TimestampTz deadline)
 	session->conn = NULL;
 	session->state = SM_SESSION_IDLE;
 	session->ended = false;
+	session->older = false;
+	session->torn = false;
 	sm_savepoints_truncate(session, 0);
 	session->next_savepoint = 0;
 	session->stale = 0;
@@ -201,9 +206,25 @@ sm_session_note_loss(SmSession *session)
 		 (conn->state == SM_CONN_READY &&
 		  session->engine->driver->status(conn) == PQTRANS_IDLE)))
 	{
+		bool		older = session->older;
+		bool		torn = session->torn;
+
 		sm_session_forget_transaction(session, SM_FROM_NOW);
 		session->state = SM_SESSION_LOST;
+		session->older = older;
+		session->torn = torn;
 	}
+}
+
+/* How a transaction that is LOST was lost, for an error's detail. */
+const char *
+sm_session_loss(const SmSession *session)
+{
+	if (session->torn)
+		return _("A local transaction that used it was rolled back, and with it what earlier ones had done in it.");
+	if (session->ended)
+		return _("Transaction control given as a statement ended it: what it did may be committed there.");
+	return _("Its connection broke, or one of its statements ended it; what it did was rolled back.");
 }
 
 /* Roll back what is under way; never throws. */
@@ -213,6 +234,37 @@ sm_session_abandon_transaction(SmSession *session, TimestampTz deadline)
 	if (session->conn != NULL)
 		sm_conn_cleanup(session->conn, "ROLLBACK", deadline);
 	sm_session_forget_transaction(session, deadline);
+}
+
+/*
+ * The local transaction aborts, and a session that survives it was used in it.
+ * If a part of what is under way was done in an earlier local transaction,
+ * nobody who only sees this one undone would know that it is gone: so the session
+ * has failed until it is rolled back.  Called before the connections are cleaned
+ * up.  Never throws.
+ */
+void
+sm_session_tear(SmSession *session)
+{
+	if (session->older && session->state == SM_SESSION_ACTIVE)
+		session->torn = true;
+}
+
+/* The same, after that: roll back what is under way.  Never throws. */
+void
+sm_session_torn(SmSession *session, TimestampTz deadline)
+{
+	bool		torn = session->torn;
+
+	if (session->older && session->state == SM_SESSION_LOST)
+		return;
+	sm_session_abandon_transaction(session, deadline);
+	if (torn)
+	{
+		session->state = SM_SESSION_LOST;
+		session->older = true;
+		session->torn = true;
+	}
 }
 
 /* When a clean-up that begins now must have ended. */
@@ -278,9 +330,7 @@ check_not_lost(const SmSession *session)
 				(errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
 				 errmsg("the transaction of this session on \"%s\" is lost",
 						session->engine->label),
-				 session->ended ?
-				 errdetail("Transaction control given as a statement ended it: what it did may be committed there.") :
-				 errdetail("Its connection broke, or one of its statements ended it."),
+				 errdetail_internal("%s", sm_session_loss(session)),
 				 sm_session_bound(session) ?
 				 errhint("Roll the local transaction back, which it belongs to.") :
 				 errhint("Call sessmgr.rollback() before the session is used again.")));
@@ -407,11 +457,14 @@ sm_session_commit(SmSession *session)
 		(session->state == SM_SESSION_ACTIVE &&
 		 session->engine->driver->status(session->conn) == PQTRANS_INERROR))
 	{
+		const char *loss = session->state == SM_SESSION_LOST ? sm_session_loss(session) : NULL;
+
 		sm_session_abandon_transaction(session, sm_session_cleanup_deadline(session));
 		ereport(ERROR,
 				(errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
 				 errmsg("the transaction of this session on \"%s\" had failed and was rolled back",
-						session->engine->label)));
+						session->engine->label),
+				 loss != NULL ? errdetail_internal("%s", loss) : 0));
 	}
 	if (session->state == SM_SESSION_ACTIVE)
 		send_commit(session);

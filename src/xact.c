@@ -202,6 +202,7 @@ after_commit(void)
 		}
 		session->survives = true;
 		session->used = false;
+		session->older = session->state != SM_SESSION_IDLE;
 	}
 }
 
@@ -214,6 +215,13 @@ after_abort(void)
 	if (dlist_is_empty(&sm_sessions) && dlist_is_empty(&sm_checked_out))
 		return;
 	SM_TEST_POINT("aborting");
+	dlist_foreach_modify(iter, &sm_sessions)
+	{
+		SmSession  *session = dlist_container(SmSession, node, iter.cur);
+
+		if (session->survives && session->used)
+			sm_session_tear(session);
+	}
 	deadline = settle_connections(InvalidSubTransactionId);
 	SM_TEST_POINT("aborted");
 	dlist_foreach_modify(iter, &sm_sessions)
@@ -227,7 +235,7 @@ after_abort(void)
 			continue;
 		}
 		if (session->used)
-			sm_session_abandon_transaction(session, deadline);
+			sm_session_torn(session, deadline);
 		session->used = false;
 	}
 }
