@@ -352,7 +352,7 @@ BEGIN;
 DECLARE c CURSOR FOR SELECT * FROM sessmgr.stream(:'s'::sessmgr.session, 'SELECT i FROM mine ORDER BY i') AS s(i int);
 FETCH 20 FROM c \g /dev/null
 ROLLBACK;
-SELECT sessmgr.in_transaction(:'s'), busy();
+SELECT sessmgr.in_transaction(:'s'), busy(), sessmgr.rollback(:'s');
 -- a procedure that commits while it reads
 CREATE PROCEDURE public.read_and_commit(target text, s sessmgr.session) LANGUAGE plpgsql AS $$
 DECLARE
