@@ -359,6 +359,7 @@ typedef struct SmConn
 	int			ended;			/* commands of a pipeline read to their end */
 	int			late_looks;		/* at its socket, after the deadline */
 	uint64		error_row;		/* that the error about to be raised belongs to */
+	bool		error_elsewhere;	/* and its position is not one in the statement */
 	bool		bulk;			/* it is a bulk function's; how far that is: */
 	uint64		bulk_rows;
 	uint64		bulk_bytes;
@@ -549,6 +550,8 @@ typedef struct SmSink
 								 * through it, and go to row() only where the
 								 * driver cannot do that */
 	bool		counts;			/* a statement without rows fits any shape */
+	const char *before;			/* what stands before its columns in the caller's
+								 * column definition list, or NULL */
 	void		(*describe) (struct SmSink *sink, TupleDesc desc);
 	bool		(*row) (struct SmSink *sink, Datum *values, bool *nulls);
 } SmSink;
@@ -611,6 +614,7 @@ typedef struct SmRun
 	bool		retried;
 	bool		described;		/* by this run */
 	bool		changed;		/* it is not what was prepared */
+	const char *columns;		/* that it returns, where the declared ones differ */
 	/* reading */
 	bool		reading;		/* a result with rows, or none, has come */
 	bool		as_text;		/* and its values are text */
@@ -1221,6 +1225,7 @@ extern void sm_wire_encode(SmWire *wire, const SmParams *params, const SmConn *c
 extern const char *sm_wire_show(const SmParams *params, int i);
 
 /* in src/reader.c */
+extern TupleDesc sm_result_columns(const PGresult *res);
 extern TupleDesc sm_result_shape(const PGresult *res);
 extern SmReader *sm_reader_make(TupleDesc desc);
 extern bool sm_reader_wants_binary(SmReader *reader, const SmConn *conn, int n,
@@ -1234,6 +1239,7 @@ extern uint64 sm_rows_run(const SmRows *rows, SmRowFunction function, void *arg)
 extern void sm_rows_close(SmRows *rows);
 
 /* in src/report.c */
+extern int	sm_sqlstate(const char *code);
 extern void sm_notice_receiver(void *arg, const PGresult *res);
 typedef void (*SmRaise) (const void *arg, bool named);
 
@@ -1244,15 +1250,20 @@ extern char *sm_report_text(const char *message);
 extern int	sm_report_context(const SmEngine *engine, const char *sql);
 extern bool sm_report_echoes(const SmEngine *engine);
 extern void sm_report_echo(const SmEngine *engine, const char *sql);
+extern char *sm_report_columns(TupleDesc desc, const char *before);
 extern void sm_report_shape(const SmEngine *engine, const char *sql, int returned,
-							int declared) pg_attribute_noreturn();
+							int declared, const char *columns) pg_attribute_noreturn();
+extern void sm_report_copy(const SmEngine *engine, bool done) pg_attribute_noreturn();
 extern void sm_report_empty(const SmEngine *engine) pg_attribute_noreturn();
-extern void sm_report_result(SmConn *conn, PGresult *res, const char *sql) pg_attribute_noreturn();
+extern void sm_report_result(SmConn *conn, PGresult *res, const char *sql,
+							 const char *hint) pg_attribute_noreturn();
 extern void sm_report_lost(SmConn *conn, const char *sql) pg_attribute_noreturn();
 extern void sm_report_unknown(SmConn *conn, const char *sql, const char *why) pg_attribute_noreturn();
 
 /* in src/statement_text.c */
+#define SM_HINT_CAST "Cast it here, as in NULL::integer or 'a'::text, or in the statement, as in $1::text."
 extern void sm_statement_check_params(const SmConn *conn, const char *sql, int given);
+extern const char *sm_statement_hint(const SmConn *conn, const char *sql, int sqlstate);
 
 /* in src/remote_wait.c */
 extern dlist_head sm_checked_out;	/* of SmConn, of all engines */
@@ -1380,7 +1391,7 @@ extern void sm_statement_forget_all(SmConn *conn);
 
 /* in src/statement_result.c */
 extern bool sm_run_needs_shape(const SmRun *run);
-extern void sm_run_check_shape(const SmRun *run, int nfields);
+extern void sm_run_check_shape(const SmRun *run, int nfields, const char *columns);
 extern void sm_run_take(SmRun *run, PGresult *res);
 extern SmOdd sm_statement_ended(SmConn *conn, const char *tag);
 

@@ -406,6 +406,85 @@ BEGIN
 END $$;
 SELECT 'effects:', count(*) FROM st.effects;
 
+--
+-- First contact: where an error is, and what to write instead
+--
+\pset format unaligned
+\pset tuples_only on
+SELECT sessmgr.scalar('loop', 'SELECT nope FROM kv');
+SELECT sessmgr.execute('loop', 'UPDATE kv
+   SET v = ''ä'' || ''ö'', nope = 1
+ WHERE k = 1');
+SELECT sessmgr.scalar('loop', 'SELECT "größe" || ärger FROM (SELECT ''x'' AS "größe") t');
+-- in whatever way it is sent, and with what
+SELECT sessmgr.open(factory) AS s FROM sessmgr.create_session('loop', options => '{"hold": true}') \gset
+SELECT sessmgr.execute(:'s'::sessmgr.session, 'SELECT nope');
+SELECT sessmgr.rollback(:'s'::sessmgr.session);
+SELECT * FROM sessmgr.query(:'s'::sessmgr.session, 'SELECT nope') AS t(a text);
+SELECT sessmgr.rollback(:'s'::sessmgr.session);
+SELECT t.* FROM sessmgr.stream(:'s'::sessmgr.session, 'SELECT nope') AS t(a text);
+SELECT sessmgr.rollback(:'s'::sessmgr.session);
+SELECT t.* FROM sessmgr.stream(:'s'::sessmgr.session, 'WITH w AS (DELETE FROM st.effects RETURNING n) SELECT * FROM w') AS t(a text);
+SELECT sessmgr.rollback(:'s'::sessmgr.session);
+SELECT t.* FROM sessmgr.stream('loop', 'SELECT nope') AS t(a text);
+SELECT sessmgr.send(:'s'::sessmgr.session, 'SELECT nope');
+SELECT * FROM sessmgr.receive(:'s'::sessmgr.session) AS t(a text);
+SELECT sessmgr.close(:'s'::sessmgr.session);
+SELECT sessmgr.execute_many('loop', 'SELECT nope, $1', 'SELECT 1');
+SELECT sessmgr.pull('loop', 'SELECT nope', 'st.effects');
+SELECT * FROM sessmgr.query_all('{loop,loop}', 'SELECT nope') AS t(target text, a text);
+-- in a function of the target
+CREATE FUNCTION st.nested() RETURNS integer LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT nope FROM kv LIMIT 1); END $$;
+SELECT sessmgr.scalar('loop', 'SELECT st.nested()');
+-- not where the statement is not to be shown, nor in a very long one
+SELECT sessmgr.scalar('loop_hide', 'SELECT nope');
+\set VERBOSITY terse
+SELECT sessmgr.scalar('loop', 'SELECT nope /* ' || repeat('x', 10000) || ' */');
+\set VERBOSITY default
+-- parameters as in other languages
+CREATE FUNCTION pg_temp.hint(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    hint text;
+BEGIN
+    EXECUTE statement;
+    RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+    RETURN SQLSTATE || ': ' || hint;
+END $$;
+SELECT v, pg_temp.hint(format('SELECT sessmgr.scalar(''loop'', %L)', v)), pg_temp.hint(format('SELECT sessmgr.scalar(''loop'', %L, 1)', v))
+  FROM unnest(ARRAY['SELECT v FROM kv WHERE k = ?', 'SELECT v FROM kv WHERE k=? AND true', 'INSERT INTO kv VALUES (?, ?)', 'SELECT v FROM kv WHERE k = %s', 'SELECT v FROM kv WHERE k = %(key)s',
+    'SELECT v FROM kv WHERE k = :key', 'SELECT v FROM kv WHERE k = $key', 'SELECT v FROM kv WHERE k = {key}']) v;
+-- no hint where they are something else
+SELECT v, pg_temp.hint(format('SELECT sessmgr.scalar(''loop'', %L)', v))
+  FROM unnest(ARRAY['SELECT ''{"a": 1}''::jsonb ? ''a''', 'SELECT (ARRAY[1, 2])[1:2]', 'SELECT 5 % 3', 'SELECT ''?'' 1 2', 'SELECT 1 -- :key
+  2 3', 'SELECT ''a''::text 1']) v;
+-- the type of a parameter
+SELECT sessmgr.scalar('loop', 'SELECT $1 IS NULL', NULL);
+SELECT pg_temp.hint('SELECT sessmgr.scalar(''spi:'', ''SELECT pg_typeof($1)'', ''x'')');
+-- a hint of the target's own is kept
+SELECT sessmgr.scalar('loop', 'SELECT key_ FROM (SELECT 1 AS key1) t');
+-- the columns of a result, to be pasted
+CREATE TYPE st.mood AS ENUM ('ok');
+CREATE TABLE st.wide (id bigint, "Name" varchar(20), price numeric(10, 2), "select" date, tags text[], mood st.mood, at timestamptz(3), c regclass);
+SELECT * FROM sessmgr.query('loop', 'SELECT *, 1, 2 AS id, count(*) OVER () FROM st.wide') AS t(id bigint);
+SELECT * FROM sessmgr.query('loop', 'SELECT *, 1, 2 AS id, count(*) OVER () FROM st.wide') AS t(id bigint, "Name" character varying(20), price numeric(10,2), "select" date, tags text[], mood text, at timestamp(3) with time zone, c text, column9 integer, column10 integer, count bigint);
+SELECT * FROM sessmgr.query('spi:', 'SELECT * FROM st.wide') AS t(id bigint);
+SELECT t.* FROM sessmgr.stream('loop', 'SELECT k, v FROM kv') AS t(id bigint);
+SELECT * FROM sessmgr.query_all('{loop}', 'SELECT k, v FROM kv') AS t(target text, id bigint);
+SELECT sessmgr.open(factory) AS s FROM sessmgr.create_session('loop', options => '{"hold": true}') \gset
+SELECT sessmgr.send(:'s'::sessmgr.session, 'SELECT k, v FROM kv');
+SELECT * FROM sessmgr.receive(:'s'::sessmgr.session) AS t(a text);
+SELECT sessmgr.rollback(:'s'::sessmgr.session);
+SELECT t.* FROM sessmgr.stream(:'s'::sessmgr.session, 'SELECT k, v FROM kv') AS t(a text);
+SELECT sessmgr.close(:'s'::sessmgr.session);
+SELECT pg_temp.hint('SELECT * FROM sessmgr.query(''loop'', ''SELECT ' || string_agg(i::text, ', ') || ''') AS t(a integer)') FROM generate_series(1, 101) i;
+-- no rows
+SELECT * FROM sessmgr.query('loop', 'UPDATE kv SET v = v') AS t(id bigint);
+SELECT * FROM sessmgr.query('loop', ' copy kv TO STDOUT') AS t(id bigint);
+SELECT sessmgr.execute('loop', 'COPY kv FROM STDIN');
+SELECT pg_temp.hint('SELECT sessmgr.execute(''spi:'', ''COPY kv TO STDOUT'')');
+
 -- nothing is left in a transaction
 SELECT a.state, count(*) > 0 FROM sessmgr.connections c JOIN pg_stat_activity a ON a.pid = c.remote_pid GROUP BY 1;
 SELECT sessmgr.reset();

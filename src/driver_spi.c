@@ -95,7 +95,8 @@ start_rows(SinkReceiver *self, TupleDesc have)
 		/* a first column that is not there has no rows either */
 		self->full = true;
 		if (!sink->first_column)
-			sm_report_shape(self->engine, NULL, have->natts, natts);
+			sm_report_shape(self->engine, NULL, have->natts, natts,
+							sm_report_columns(have, sink->before));
 	}
 	self->started = true;
 	if (self->full)
@@ -220,7 +221,8 @@ bind_params(const SmParams *params, const ParamTypes *types)
 		if (!OidIsValid(type) || type == UNKNOWNOID)
 			ereport(ERROR,
 					(errcode(ERRCODE_INDETERMINATE_DATATYPE),
-					 errmsg("could not determine data type of parameter $%d", i + 1)));
+					 errmsg("could not determine data type of parameter $%d", i + 1),
+					 errhint(SM_HINT_CAST)));
 		prm->ptype = type;
 		if (!prm->isnull)
 		{
@@ -246,10 +248,7 @@ check_result(int result, const SinkReceiver *receiver, SmOdd *odd)
 			*odd = SM_ODD_TRANSACTION_CONTROL;
 			return;
 		case SPI_ERROR_COPY:
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("COPY from or to the client cannot be used on \"%s\"",
-							receiver->engine->label)));
+			sm_report_copy(receiver->engine, false);
 			break;
 		default:
 			if (result < 0)
@@ -260,7 +259,7 @@ check_result(int result, const SinkReceiver *receiver, SmOdd *odd)
 	/* it returns no rows at all: for a declared shape a mismatch */
 	if (sink != NULL && !receiver->started && sink->reader != NULL &&
 		!sink->first_column && sink->reader->desc->natts > 0)
-		sm_report_shape(receiver->engine, NULL, 0, sink->reader->desc->natts);
+		sm_report_shape(receiver->engine, NULL, 0, sink->reader->desc->natts, NULL);
 }
 
 /* The text must be one statement, as on a connection. */

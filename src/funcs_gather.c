@@ -147,6 +147,7 @@ make_sinks(SmGather *gather, TupleDesc desc)
 
 		sink->base.reader = reader;
 		sink->base.row = put_row;
+		sink->base.before = "target text, ";
 		sink->store = tuplestore_begin_heap(false, false, Max(work_mem / gather->n, 64));
 		sink->desc = desc;
 		sink->leg = &gather->legs[i];

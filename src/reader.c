@@ -30,9 +30,9 @@ typedef struct Place
 	int			column;
 } Place;
 
-/* The shape of a result for a caller that declared none. */
+/* The columns of a result, in types that are known here. */
 TupleDesc
-sm_result_shape(const PGresult *res)
+sm_result_columns(const PGresult *res)
 {
 	int			n = PQnfields(res);
 	TupleDesc	desc;
@@ -49,7 +49,14 @@ sm_result_shape(const PGresult *res)
 		TupleDescInitEntry(desc, i + 1, PQfname(res, i), type,
 						   type == TEXTOID ? -1 : PQfmod(res, i), 0);
 	}
-	return BlessTupleDesc(desc);
+	return desc;
+}
+
+/* The shape of a result for a caller that declared none. */
+TupleDesc
+sm_result_shape(const PGresult *res)
+{
+	return BlessTupleDesc(sm_result_columns(res));
 }
 
 /*

@@ -221,6 +221,7 @@ sm_remote_begin(SmConn *conn, bool commits)
 	PQclear(conn->error);
 	conn->error = NULL;
 	conn->unsent = true;
+	conn->error_elsewhere = false;
 	conn->simple_copy = false;
 	conn->bulk = false;
 	conn->subid = GetCurrentSubTransactionId();
@@ -427,7 +428,7 @@ sm_remote_raise(SmConn *conn, PGresult *error, const char *sql, bool is_commit)
 				 errmsg("unexpected answer from \"%s\"", conn->engine->label),
 				 errdetail_internal("%s", sm_report_text(PQerrorMessage(conn->pg)))));
 	}
-	sm_report_result(conn, error, sql);
+	sm_report_result(conn, error, sql, sm_statement_hint(conn, sql, sm_sqlstate(code)));
 }
 
 /* Several commands as one message has them. */

@@ -75,10 +75,7 @@ take_result(SmPipeline *p)
 		case PGRES_COPY_OUT:
 		case PGRES_COPY_BOTH:
 			sm_conn_set_state(conn, SM_CONN_DEAD);
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("COPY from or to the client cannot be used on \"%s\"",
-							conn->engine->label)));
+			sm_report_copy(conn->engine, false);
 			break;
 		default:
 			if (p->error == NULL)

@@ -266,6 +266,7 @@ collect(SmConn *conn)
 	if (error != NULL)
 	{
 		conn->error = NULL;
+		conn->error_elsewhere = true;	/* it was FETCH that failed */
 		sm_remote_raise(conn, error, stream->sql, false);
 	}
 	if (conn->state == SM_CONN_DEAD)
@@ -329,7 +330,7 @@ start_cursor(SmConn *conn, SmStatement *statement, SmStream *stream, SmOdd *odd)
 	stream->depth = conn->session ? list_length(conn->session->savepoints) : 0;
 	if (run.unnamed.nfields != reader->desc->natts)
 		sm_report_shape(conn->engine, stream->sql, run.unnamed.nfields,
-						reader->desc->natts);
+						reader->desc->natts, run.columns);
 	stream->fields = run.unnamed.fields;
 	stream->binary = sm_reader_wants_binary(reader, conn, run.unnamed.nfields,
 											run.unnamed.fields);

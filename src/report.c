@@ -25,6 +25,14 @@
 /* of a statement in a context line, in bytes */
 #define MAX_STATEMENT_SHOWN 1000
 
+/* a longer one is not shown for the sake of a position in it */
+#define MAX_QUERY_SHOWN 10000
+
+#define HINT_COPY "Use sessmgr.pull() to get rows, and sessmgr.push() to send them."
+
+/* columns of a column definition list that is shown in a hint */
+#define MAX_COLUMNS_SHOWN 100
+
 typedef struct SmNotice
 {
 	struct SmNotice *next;
@@ -49,14 +57,25 @@ typedef struct RemoteError
 	char	   *column;
 	char	   *datatype;
 	char	   *constraint;
+	int			position;		/* in query */
+	const char *query;			/* or NULL */
 } RemoteError;
+
+/* An SQLSTATE of five characters as the server has it, 0 if it is none. */
+int
+sm_sqlstate(const char *code)
+{
+	if (code == NULL || strlen(code) != 5)
+		return 0;
+	return MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]);
+}
 
 static int
 sqlstate_of(const char *code, int otherwise)
 {
-	if (code == NULL || strlen(code) != 5)
-		return otherwise;
-	return MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]);
+	int			sqlstate = sm_sqlstate(code);
+
+	return sqlstate ? sqlstate : otherwise;
 }
 
 /*
@@ -111,12 +130,39 @@ remote_context(const SmConn *conn, const char *sql, const char *remote)
 	return sm_report_context(conn->engine, sql);
 }
 
+static int
+number_of(const char *field)
+{
+	return field ? atoi(field) : 0;
+}
+
+/* Where the error is: in the statement, or in one that a function there ran. */
+static void
+take_position(RemoteError *err, const SmConn *conn, const PGresult *res, const char *sql)
+{
+	const char *inner = PQresultErrorField(res, PG_DIAG_INTERNAL_QUERY);
+
+	err->query = NULL;
+	err->position = number_of(PQresultErrorField(res, PG_DIAG_STATEMENT_POSITION));
+	if (err->position > 0 && !conn->error_elsewhere && sql != NULL &&
+		!conn->engine->options.hide_parameters)
+		err->query = sql;
+	else if (inner != NULL)
+	{
+		err->position = number_of(PQresultErrorField(res, PG_DIAG_INTERNAL_POSITION));
+		err->query = clean_copy(inner);
+	}
+	if (err->query != NULL && (err->position <= 0 || strlen(err->query) > MAX_QUERY_SHOWN))
+		err->query = NULL;
+}
+
 /*
  * Raise the error in res, which must be an error result of the server (with an
- * SQLSTATE).  Frees res, also if it is the connection's current one.
+ * SQLSTATE).  The hint, or NULL, is for where the server has none.  Frees res,
+ * also if it is the connection's current one.
  */
 void
-sm_report_result(SmConn *conn, PGresult *res, const char *sql)
+sm_report_result(SmConn *conn, PGresult *res, const char *sql, const char *hint)
 {
 	RemoteError err;
 
@@ -132,12 +178,16 @@ sm_report_result(SmConn *conn, PGresult *res, const char *sql)
 							  conn->error_row);
 	conn->error_row = 0;
 	err.hint = clean_copy(PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
+	if (err.hint == NULL && hint != NULL)
+		err.hint = pstrdup(hint);
 	err.context = clean_copy(PQresultErrorField(res, PG_DIAG_CONTEXT));
 	err.schema = clean_copy(PQresultErrorField(res, PG_DIAG_SCHEMA_NAME));
 	err.table = clean_copy(PQresultErrorField(res, PG_DIAG_TABLE_NAME));
 	err.column = clean_copy(PQresultErrorField(res, PG_DIAG_COLUMN_NAME));
 	err.datatype = clean_copy(PQresultErrorField(res, PG_DIAG_DATATYPE_NAME));
 	err.constraint = clean_copy(PQresultErrorField(res, PG_DIAG_CONSTRAINT_NAME));
+	take_position(&err, conn, res, sql);
+	conn->error_elsewhere = false;
 
 	if (conn->result == res)
 		conn->result = NULL;
@@ -153,6 +203,8 @@ sm_report_result(SmConn *conn, PGresult *res, const char *sql)
 			 err.column ? err_generic_string(PG_DIAG_COLUMN_NAME, err.column) : 0,
 			 err.datatype ? err_generic_string(PG_DIAG_DATATYPE_NAME, err.datatype) : 0,
 			 err.constraint ? err_generic_string(PG_DIAG_CONSTRAINT_NAME, err.constraint) : 0,
+			 err.query ? internalerrquery(err.query) : 0,
+			 err.query ? internalerrposition(err.position) : 0,
 			 remote_context(conn, sql, err.context)));
 }
 
@@ -198,16 +250,83 @@ sm_report_unknown(SmConn *conn, const char *sql, const char *why)
 			 remote_context(conn, sql, NULL)));
 }
 
-/* A statement does not return the columns that its caller declared. */
+/* Is the name that of a column before this one? */
+static bool
+is_taken(TupleDesc desc, int column, const char *name)
+{
+	for (int i = 0; i < column; i++)
+	{
+		if (strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A column definition list for these columns, as it is written after a function
+ * in FROM, or NULL if it would be too long to help.  before: what comes first,
+ * or NULL.
+ */
+char *
+sm_report_columns(TupleDesc desc, const char *before)
+{
+	StringInfoData buf;
+
+	if (desc->natts == 0 || desc->natts > MAX_COLUMNS_SHOWN)
+		return NULL;
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "AS t(%s", before ? before : "");
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		const char *name = NameStr(att->attname);
+
+		/* not what an expression is called, nor one name twice */
+		if (strcmp(name, "?column?") == 0 || is_taken(desc, i, name))
+			name = psprintf("column%d", i + 1);
+		appendStringInfo(&buf, "%s%s %s", i > 0 ? ", " : "", quote_identifier(name),
+						 format_type_with_typemod(att->atttypid, att->atttypmod));
+	}
+	appendStringInfoChar(&buf, ')');
+	return buf.data;
+}
+
+static bool
+is_copy(const char *sql)
+{
+	return sql != NULL && pg_strncasecmp(sql + strspn(sql, " \t\r\n"), "copy", 4) == 0;
+}
+
+/*
+ * A statement does not return the columns that its caller declared.  columns:
+ * what would be right, from sm_report_columns(), or NULL.
+ */
 void
-sm_report_shape(const SmEngine *engine, const char *sql, int returned, int declared)
+sm_report_shape(const SmEngine *engine, const char *sql, int returned, int declared,
+				const char *columns)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg_plural("statement on \"%s\" returns %d column, not the declared %d",
 						   "statement on \"%s\" returns %d columns, not the declared %d",
 						   returned, engine->label, returned, declared),
+			 returned > 0 ?
+			 (columns ? errhint("Its column definition list is %s.", columns) : 0) :
+			 is_copy(sql) ? errhint(HINT_COPY) :
+			 errhint("Add RETURNING to get rows of INSERT, UPDATE or DELETE, or use sessmgr.execute()."),
 			 sm_report_context(engine, sql)));
+}
+
+/* COPY from or to the client; done: what its query does may have been done. */
+void
+sm_report_copy(const SmEngine *engine, bool done)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("COPY from or to the client cannot be used on \"%s\"", engine->label),
+			 done ? errdetail("What its query does may have been done.") : 0,
+			 engine->driver->remote ?
+			 errhint(HINT_COPY) : 0));
 }
 
 /* There is no statement in the text. */

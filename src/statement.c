@@ -399,7 +399,7 @@ launch(SmRun *run)
 			MemoryContextSwitchTo(old);
 		}
 		if (!fits(run))
-			sm_run_check_shape(run, run->entry->nfields);
+			sm_run_check_shape(run, run->entry->nfields, run->columns);
 	}
 	send_flight(run);
 }
@@ -595,12 +595,7 @@ raise_odd(const SmRun *run)
 			sm_report_empty(run->conn->engine);
 			break;
 		case SM_ODD_COPY:
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("COPY from or to the client cannot be used on \"%s\"",
-							run->conn->engine->label),
-					 run->copied && run->statement->autocommit ?
-					 errdetail("What its query does may have been done.") : 0));
+			sm_report_copy(run->conn->engine, run->copied && run->statement->autocommit);
 			break;
 		case SM_ODD_NONE:
 		case SM_ODD_TRANSACTION_CONTROL:

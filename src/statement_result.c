@@ -14,6 +14,7 @@
 #include "sessmgr.h"
 #include "src/compat.h"
 
+#include "access/htup_details.h"
 #include "utils/memutils.h"
 
 /* ----------
@@ -28,14 +29,29 @@ sm_run_needs_shape(const SmRun *run)
 	return run->sink != NULL && !run->sink->first_column;
 }
 
-/* Has the result the shape that is declared?  Throws 42804. */
+/*
+ * Has the result the shape that is declared?  Throws 42804.  columns: those of
+ * the result, for the hint, or NULL.
+ */
 void
-sm_run_check_shape(const SmRun *run, int nfields)
+sm_run_check_shape(const SmRun *run, int nfields, const char *columns)
 {
 	int			wanted = run->sink->reader->desc->natts;
 
 	if (nfields != wanted)
-		sm_report_shape(run->conn->engine, run->statement->sql, nfields, wanted);
+		sm_report_shape(run->conn->engine, run->statement->sql, nfields, wanted, columns);
+}
+
+/* The columns of a result that are not the declared ones, for that. */
+static const char *
+other_columns(const SmRun *run, const PGresult *res)
+{
+	const SmSink *sink = run->sink;
+
+	if (!sm_run_needs_shape(run) || sink->reader == NULL ||
+		PQnfields(res) == sink->reader->desc->natts || PQnfields(res) > MaxTupleAttributeNumber)
+		return NULL;
+	return sm_report_columns(sm_result_columns(res), sink->before);
 }
 
 /* The first result with rows, or with the news that there are none. */
@@ -56,7 +72,7 @@ begin_rows(SmRun *run, const PGresult *res)
 	}
 	else
 	{
-		sm_run_check_shape(run, nfields);
+		sm_run_check_shape(run, nfields, other_columns(run, res));
 		run->row = palloc0(Max(natts, 1) * sizeof(Datum));
 		run->nulls = palloc0(Max(natts, 1) * sizeof(bool));
 		run->rowcxt = AllocSetContextCreate(run->cxt, "sessmgr row",
@@ -161,12 +177,25 @@ static void
 take_rows(SmRun *run, PGresult *res)
 {
 	if (!run->reading)
-		sm_run_check_shape(run, PQnfields(res));
+		sm_run_check_shape(run, PQnfields(res), other_columns(run, res));
 	run->reading = true;
 	run->as_text = PQnfields(res) > 0 && !PQbinaryTuples(res);
 	run->rows = PQntuples(res) > 0;
 	if (PQresultStatus(res) == PGRES_TUPLES_OK)
 		take_end(run, res);
+}
+
+/* Take an error aside, and note whether it is the statement's own text that it is about. */
+static void
+keep_error(SmRun *run)
+{
+	SmConn	   *conn = run->conn;
+	int			last = run->step == SM_RUN_RUNNING ? run->nbefore : run->describing;
+
+	if (conn->error == NULL)
+		conn->error_elsewhere = run->step == SM_RUN_SETTING_UP ||
+			conn->ended < run->nbefore || conn->ended > last;
+	sm_remote_keep_error(conn, &conn->error);
 }
 
 static void
@@ -192,7 +221,7 @@ take_result(SmRun *run, PGresult *res)
 			take_end(run, res);
 			/* it returns no rows at all: for a declared shape a mismatch */
 			if (sm_run_needs_shape(run) && !run->sink->counts)
-				sm_run_check_shape(run, 0);
+				sm_run_check_shape(run, 0, NULL);
 			break;
 		case PGRES_EMPTY_QUERY:
 			run->odd = SM_ODD_EMPTY;
@@ -206,7 +235,7 @@ take_result(SmRun *run, PGresult *res)
 									sm_deadline(run->conn->engine->options.cleanup_timeout));
 			break;
 		default:
-			sm_remote_keep_error(run->conn, &run->conn->error);
+			keep_error(run);
 			break;
 	}
 }
@@ -220,7 +249,7 @@ sm_run_take(SmRun *run, PGresult *res)
 	if (run->step == SM_RUN_RUNNING && run->conn->ended == run->nbefore)
 		take_result(run, res);
 	else if (!good)
-		sm_remote_keep_error(run->conn, &run->conn->error);
+		keep_error(run);
 	else if (run->step == SM_RUN_VERIFYING && run->conn->ended == run->describing)
 		run->changed = !sm_statement_same(run->entry, res);
 	else if (run->step == SM_RUN_PREPARING && run->conn->ended == run->describing)
@@ -228,6 +257,7 @@ sm_run_take(SmRun *run, PGresult *res)
 		MemoryContext old = MemoryContextSwitchTo(run->cxt);
 
 		run->described = true;
+		run->columns = other_columns(run, res);
 		sm_statement_described(run->conn, run->entry, res,
 							   sm_run_needs_shape(run) && run->sink->reader == NULL);
 		MemoryContextSwitchTo(old);

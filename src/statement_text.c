@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * statement_text.c
- *		What the text of a statement says before any server has seen it: which
- *		parameters it uses.
+ *		What the text of a statement says by itself: which parameters it uses,
+ *		and whether they are written as in other languages.
  *
  * A server takes parameters that a statement does not use, as long as it is
  * told their types: UPDATE t SET a = $1 with two of them, its WHERE forgotten,
@@ -15,6 +15,8 @@
 #include "postgres.h"
 
 #include "sessmgr.h"
+
+#include <ctype.h>
 
 #include "common/keywords.h"
 #include "parser/parser.h"
@@ -30,6 +32,7 @@ typedef struct Usage
 	bool		empty;			/* there is no statement */
 	int			highest;		/* parameter used; 0: none */
 	int			unused;			/* the first one given that is not; 0: none */
+	bool		foreign;		/* something looks like a parameter elsewhere */
 } Usage;
 
 /* ----------
@@ -89,7 +92,30 @@ has_own_parameters(const int *tokens, int n)
 		(is_keyword(last, "function") || is_keyword(last, "procedure"));
 }
 
-/* Throws what the scanner throws, and 42601 for a number that cannot be. */
+/*
+ * Is the token at this place, which is not in a string or a comment, or a part
+ * of it, what other languages write for a parameter: ?, %s, %(name)s, :name,
+ * $name, {name}?
+ */
+static bool
+is_foreign(const char *place)
+{
+	const char *end = place + strspn(place, "~!@#^&|`?+-*/%<>=");
+
+	if (*place == '{')
+		return true;
+	if (*place == ':' || *place == '$')
+		return isalpha((unsigned char) place[1]) || place[1] == '_';
+	if (end == place)
+		return false;
+	return memchr(place, '?', end - place) != NULL ||
+		(end[-1] == '%' && (*end == '(' || (*end == 's' && !isalnum((unsigned char) end[1]))));
+}
+
+/*
+ * Throws what the scanner throws, and 42601 for a number that cannot be; then
+ * usage has what was found before.
+ */
 static void
 scan(const char *sql, int given, bool standard_strings, Usage *usage)
 {
@@ -104,11 +130,13 @@ scan(const char *sql, int given, bool standard_strings, Usage *usage)
 	int			token;
 
 	usage->empty = true;
+	usage->foreign = false;
 	usage->highest = usage->unused = 0;
 	while ((token = core_yylex(&value, &location, scanner)) != 0)
 	{
 		if (token != ';')
 			usage->empty = false;
+		usage->foreign |= is_foreign(sql + location);
 		if (n < (int) lengthof(first))
 		{
 			first[n++] = token;
@@ -175,10 +203,11 @@ has_standard_strings(const SmConn *conn)
 	value = PQparameterStatus(conn->pg, "standard_conforming_strings");
 	return value == NULL || strcmp(value, "on") == 0;
 }
+static const char placeholders[] = "The places of parameters in a statement are $1, $2 and so on.";
+
 static void
 report_count(const SmEngine *engine, const char *sql, int needed, int given)
 {
-	const char *placeholders = "The places of parameters in a statement are $1, $2 and so on.";
 	const char *missing = "Is a part of the statement missing, such as its WHERE?";
 
 	ereport(ERROR,
@@ -217,4 +246,23 @@ sm_statement_check_params(const SmConn *conn, const char *sql, int given)
 				 errmsg("statement does not use parameter $%d", usage.unused),
 				 errhint("Number the parameters without a gap. Is a part of the statement missing?"),
 				 sm_report_context(engine, sql)));
+}
+
+/*
+ * What to say of an error of this state where the server has no hint of its
+ * own, or NULL.
+ */
+const char *
+sm_statement_hint(const SmConn *conn, const char *sql, int sqlstate)
+{
+	Usage		usage = {0};
+
+	if (sql == NULL || (sqlstate != ERRCODE_SYNTAX_ERROR && sqlstate != ERRCODE_INDETERMINATE_DATATYPE))
+		return NULL;
+	(void) find_usage(sql, 0, has_standard_strings(conn), &usage);
+	if (sqlstate == ERRCODE_SYNTAX_ERROR && usage.foreign)
+		return placeholders;
+	if (sqlstate == ERRCODE_INDETERMINATE_DATATYPE && usage.highest > 0)
+		return SM_HINT_CAST;
+	return NULL;
 }
