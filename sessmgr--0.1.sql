@@ -3,6 +3,12 @@
 -- complain if the script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION sessmgr" to load this file. \quit
 
+-- A schema that the script makes is a part of the extension and goes with it;
+-- one that the control file names is not.
+CREATE SCHEMA sessmgr;
+COMMENT ON SCHEMA sessmgr IS 'Engines, pooled sessions and models';
+SET LOCAL search_path = sessmgr, pg_temp;
+
 --
 -- Handle types
 --
@@ -750,13 +756,36 @@ COMMENT ON FUNCTION cancel(session) IS
 -- Models
 --
 
+-- A regclass that can also be read where there is no such relation, and is 0
+-- then: a dump may have the registry without all that is registered in it.
+CREATE TYPE model_relation;
+CREATE FUNCTION model_relation_in(cstring) RETURNS model_relation
+    AS 'MODULE_PATHNAME', 'sm_model_relation_in' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION model_relation_out(model_relation) RETURNS cstring
+    AS 'regclassout' LANGUAGE internal STABLE STRICT PARALLEL SAFE;
+CREATE TYPE model_relation (
+    INPUT = model_relation_in, OUTPUT = model_relation_out, LIKE = pg_catalog.oid
+);
+CREATE CAST (model_relation AS pg_catalog.oid) WITHOUT FUNCTION AS IMPLICIT;
+CREATE CAST (model_relation AS pg_catalog.regclass) WITHOUT FUNCTION;
+CREATE CAST (pg_catalog.regclass AS model_relation) WITHOUT FUNCTION AS ASSIGNMENT;
+COMMENT ON FUNCTION model_relation_in(cstring) IS 'I/O of type sessmgr.model_relation';
+COMMENT ON FUNCTION model_relation_out(model_relation) IS 'I/O of type sessmgr.model_relation';
+COMMENT ON TYPE model_relation IS 'A relation in the registry of models; like regclass, but none where it is not there';
+COMMENT ON CAST (model_relation AS pg_catalog.oid) IS 'The number of a relation in the registry';
+COMMENT ON CAST (model_relation AS pg_catalog.regclass) IS 'A relation in the registry';
+COMMENT ON CAST (pg_catalog.regclass AS model_relation) IS 'A relation for the registry';
+
 -- Written only by the functions below, which run as its owner.  Relations that
 -- are gone have no place in a dump: their numbers would mean another one there.
+-- Several rows of a dump may have lost theirs, so there is no primary key.
 CREATE TABLE model_registry (
-    relation pg_catalog.regclass NOT NULL,
-    metadata pg_catalog.name NOT NULL,
-    PRIMARY KEY (relation, metadata)
+    relation model_relation NOT NULL,
+    metadata pg_catalog.name NOT NULL
 );
+CREATE UNIQUE INDEX model_registry_key ON model_registry (relation, metadata)
+    WHERE relation <> 0;
+ALTER TABLE model_registry REPLICA IDENTITY FULL;
 COMMENT ON TABLE model_registry IS
     'The registered models; written by sessmgr.add_model() and drop_model(), read through view sessmgr.models';
 COMMENT ON COLUMN model_registry.relation IS 'The table or sequence';
@@ -766,7 +795,7 @@ SELECT pg_catalog.pg_extension_config_dump('model_registry',
     'WHERE EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = relation)');
 
 CREATE VIEW models WITH (security_barrier) AS
-    SELECT m.relation,
+    SELECT m.relation::pg_catalog.regclass AS relation,
            m.metadata,
            pg_catalog.pg_get_userbyid(c.relowner) AS owner,
            CASE c.relkind WHEN 'r' THEN 'table'

@@ -48,6 +48,7 @@
 #include "utils/reltrigger.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/varlena.h"
 
 #define REGISTRY_SCHEMA	"sessmgr"
 #define REGISTRY_TABLE	"model_registry"
@@ -55,6 +56,7 @@
 PG_FUNCTION_INFO_V1(sm_add_model);
 PG_FUNCTION_INFO_V1(sm_drop_model);
 PG_FUNCTION_INFO_V1(sm_models_dropped);
+PG_FUNCTION_INFO_V1(sm_model_relation_in);
 
 /* The registry as last looked up, for the callback, which may not look. */
 static Oid	registry_oid = InvalidOid;
@@ -473,6 +475,32 @@ sm_drop_model(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Input of type model_relation, which a dump has as a qualified name: the oid
+ * of the relation, or 0.  It neither locks nor needs privileges, as nothing is
+ * done with the relation, and only what is no name is an error.
+ */
+Datum
+sm_model_relation_in(PG_FUNCTION_ARGS)
+{
+	const char *name = PG_GETARG_CSTRING(0);
+	List	   *names;
+	Oid			schema;
+
+	/* what output makes of a relation that is gone */
+	if (strcmp(name, "-") == 0 || strspn(name, "0123456789") == strlen(name))
+		PG_RETURN_OID(InvalidOid);
+	if (!SplitIdentifierString(pstrdup(name), '.', &names) ||
+		list_length(names) < 1 || list_length(names) > 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("invalid input syntax for type %s: \"%s\"", "model_relation", name)));
+	if (list_length(names) == 1)
+		PG_RETURN_OID(RelnameGetRelid(linitial(names)));
+	schema = get_namespace_oid(linitial(names), true);
+	PG_RETURN_OID(OidIsValid(schema) ? get_relname_relid(lsecond(names), schema) : InvalidOid);
+}
+
+/*
  * The event trigger on sql_drop.  Whoever drops a table has its row removed,
  * without privileges on the registry.  If that is itself gone there is nothing
  * to do.
@@ -488,7 +516,8 @@ sm_models_dropped(PG_FUNCTION_ARGS)
 	if (OidIsValid(find_registry()))
 		(void) write_registry("DELETE FROM " REGISTRY_SCHEMA "." REGISTRY_TABLE " AS m"
 							  " USING pg_event_trigger_dropped_objects() AS d"
-							  " WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0"
+							  " WHERE m.relation = 0"
+							  " OR d.classid = 'pg_class'::regclass AND d.objsubid = 0"
 							  " AND m.relation = d.objid",
 							  0, NULL, NULL);
 	PG_RETURN_NULL();

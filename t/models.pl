@@ -84,6 +84,7 @@ $one->is("SELECT count(*) FROM sessmgr.model_registry WHERE relation::text ~ 'm.
 	'... and removes what it registered');
 
 # ---- dump and restore
+my $db_number = 0;
 
 $one->value('CREATE SEQUENCE m."S q"; CREATE TABLE m.gone (id int)');
 $one->value(q{SELECT sessmgr.add_model('m."S q"', 'Other "one"'), sessmgr.add_model('m.gone')});
@@ -104,7 +105,41 @@ $restored->is('SELECT count(*) FROM sessmgr.model_registry', 5, '... without tha
 $restored->is($prepare, 0, '... and is as good as the old one');
 $restored->value('DROP TABLE m.a; DROP EXTENSION sessmgr CASCADE; DROP TABLE m.c');
 $restored->is('SELECT count(*) FROM pg_event_trigger', 0, 'nothing stays behind without the extension');
+$restored->is(q{SELECT count(*) FROM pg_namespace WHERE nspname = 'sessmgr'}, 0, '... nor does its schema');
+$restored->value('CREATE EXTENSION sessmgr');
+$restored->is('SELECT count(*) FROM sessmgr.models', 0, '... and it can be created anew');
 $restored->quit;
+
+# tables that were left out, or are not there yet: what is lost is only theirs
+$one->value('CREATE TABLE m."T 1" (id int); CREATE TABLE m.t2 (id int)');
+$one->value(q{SELECT sessmgr.add_model('m."T 1"'), sessmgr.add_model('m.t2'), sessmgr.add_model('m.t2', 'x')});
+$shown = $one->value($models);
+my @ways = (
+	[ 'one table left out', '', ['m.t2'], [] ],
+	[ 'two of them, as INSERT', '', [ 'm.t2', 'm."T 1"' ], ['--inserts'] ],
+	[ 'a sequence left out', '', ['m."S q"'], [] ],
+	[ 'in parallel', '', ['m.t2'], [ '-Fd', '-j2' ] ],
+	[ 'only data', 'CREATE EXTENSION sessmgr; CREATE SCHEMA m; CREATE TABLE m."T 1" (id int)',
+		[], ['--data-only', '--disable-triggers'] ]);
+foreach my $way (@ways)
+{
+	my ($what, $before, $without, $options) = @$way;
+	my ($db, $file) = ("restored_" . ++$db_number, $local->basedir . "/dump_$db_number");
+	my ($parallel) = grep { /^-j/ } @$options;
+
+	$local->safe_psql('postgres', "CREATE DATABASE $db TEMPLATE template0");
+	$local->safe_psql($db, $before) if $before;
+	command_ok([ 'pg_dump', $parallel ? () : '-Fc', '-f', $file, @$options, (map { ('-T', $_) } @$without),
+		$before ? ('-t', 'sessmgr.model_registry') : (), '-d', $local->connstr('postgres') ], "pg_dump: $what");
+	command_ok([ 'pg_restore', '-e', $parallel // '-j1', '-d', $local->connstr($db), $file ],
+		"pg_restore: $what");
+	my $left = join("\n", grep { my $row = $_; !grep { $row =~ /^\Q$_\E\|/ } @$without } split(/\n/, $shown));
+	$left = join("\n", grep { /^m\."T 1"/ } split(/\n/, $shown)) if $before;
+	is($local->safe_psql($db, $models), $left, "what is there is registered: $what");
+	$local->safe_psql($db, 'CREATE TABLE IF NOT EXISTS m.new (id int); '
+		  . "SELECT sessmgr.add_model('m.new'), sessmgr.drop_model('m.new')");
+}
+$one->value(q{DROP TABLE m."T 1", m.t2});
 
 # ---- a target that cannot be written to
 
