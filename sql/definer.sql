@@ -38,6 +38,9 @@ BEGIN
 END $$;
 CREATE FUNCTION de.fail(secret text, target text DEFAULT 'loop') RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
     $$ BEGIN RETURN sessmgr.scalar(target, format('SELECT 1 / 0 /* %s */', secret)); END $$;
+-- an error that has a place in the statement
+CREATE FUNCTION de.mistake(secret text, target text DEFAULT 'loop') RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+    $$ BEGIN RETURN sessmgr.scalar(target, format('SELECT nothing /* %s */', secret)); END $$;
 CREATE FUNCTION de.context(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     context text;
@@ -127,6 +130,7 @@ SELECT de.log('secret');
 SELECT de.session('secret', true);
 SELECT de.fail('secret');
 \echo :LAST_ERROR_MESSAGE
+SELECT de.mistake('secret');
 SELECT de.context($$SELECT de.fail('secret')$$);
 SELECT count(*) FROM sessmgr.engines;
 SELECT count(*) FROM sessmgr.connections;
@@ -135,6 +139,7 @@ RESET ROLE;
 SET ROLE regress_sm_user;
 SELECT de.log('secret');
 SELECT de.context($$SELECT de.fail('secret')$$);
+SELECT de.mistake('secret');
 -- to a member of the role, as long as he is one
 RESET ROLE;
 GRANT regress_sm_user TO regress_sm_other;
@@ -149,6 +154,7 @@ RESET ROLE;
 SELECT de.log('secret');
 SELECT de.context($$SELECT de.fail('secret')$$);
 SELECT de.context($$SELECT de.fail('secret', 'de_quiet')$$);
+SELECT de.mistake('secret', 'de_quiet');
 -- to who is SET ROLE to another role, whatever his session's user could see
 SET ROLE regress_sm_none;
 SELECT de.context($$SELECT de.fail('secret')$$);

@@ -101,15 +101,21 @@ clean_copy(const char *str)
 	return copy;
 }
 
+/* May the text of an engine's statements be shown to whoever reads our messages? */
+static bool
+may_show_statements(const SmEngine *engine)
+{
+	return !engine->options.hide_parameters && sm_audience_entitled(engine);
+}
+
 /*
- * For an ereport: the context that tells which engine it was and, unless that
- * has hide_parameters or it is not known or not for the caller to see, which
- * statement.
+ * For an ereport: the context that tells which engine it was and, if it is
+ * known and may be shown, which statement.
  */
 int
 sm_report_context(const SmEngine *engine, const char *sql)
 {
-	if (sql == NULL || engine->options.hide_parameters || !sm_audience_entitled(engine))
+	if (sql == NULL || !may_show_statements(engine))
 		errcontext("statement on \"%s\"", engine->label);
 	else
 	{
@@ -136,7 +142,10 @@ number_of(const char *field)
 	return field ? atoi(field) : 0;
 }
 
-/* Where the error is: in the statement, or in one that a function there ran. */
+/*
+ * Where the error is: in the statement, or in one that a function there ran, if
+ * that may be shown.
+ */
 static void
 take_position(RemoteError *err, const SmConn *conn, const PGresult *res, const char *sql)
 {
@@ -144,8 +153,9 @@ take_position(RemoteError *err, const SmConn *conn, const PGresult *res, const c
 
 	err->query = NULL;
 	err->position = number_of(PQresultErrorField(res, PG_DIAG_STATEMENT_POSITION));
-	if (err->position > 0 && !conn->error_elsewhere && sql != NULL &&
-		!conn->engine->options.hide_parameters)
+	if (!may_show_statements(conn->engine))
+		return;
+	if (err->position > 0 && !conn->error_elsewhere && sql != NULL)
 		err->query = sql;
 	else if (inner != NULL)
 	{
