@@ -885,7 +885,7 @@ COMMENT ON FUNCTION sessions_list() IS 'Rows of view sessmgr.sessions';
 CREATE FUNCTION connections_list(
     OUT dburi text, OUT role name, OUT state text, OUT remote_pid integer, OUT session session,
     OUT connected_at timestamptz, OUT state_change timestamptz, OUT recycle_at timestamptz,
-    OUT statements bigint, OUT rows bigint, OUT bytes bigint
+    OUT statements bigint, OUT rows bigint, OUT bytes bigint, OUT pooler text
 ) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'sm_connections_list' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION connections_list() IS 'Rows of view sessmgr.connections';
@@ -933,6 +933,7 @@ COMMENT ON COLUMN connections.recycle_at IS 'When it will be too old to be reuse
 COMMENT ON COLUMN connections.statements IS 'Commands sent so far';
 COMMENT ON COLUMN connections.rows IS 'While a bulk function runs on it: rows sent or received so far';
 COMMENT ON COLUMN connections.bytes IS 'While a bulk function runs on it: bytes of data sent or received so far';
+COMMENT ON COLUMN connections.pooler IS 'What was found before the target: none, session, transaction, or "transaction, prepared statements" where it keeps their names';
 GRANT SELECT ON engines, sessions, connections TO PUBLIC;
 
 --

@@ -72,6 +72,13 @@ typedef enum SmBinaryMode
 	SM_BINARY_OFF
 } SmBinaryMode;
 
+typedef enum SmPoolerMode
+{
+	SM_POOLER_AUTO,
+	SM_POOLER_SESSION,
+	SM_POOLER_TRANSACTION
+} SmPoolerMode;
+
 typedef enum SmTxnMode
 {
 	SM_TXN_MANUAL,
@@ -113,6 +120,7 @@ typedef struct SmEngineOptions
 	int			cleanup_timeout;
 	int			statement_cache_size;
 	int			binary;			/* SmBinaryMode */
+	int			pooler;			/* SmPoolerMode */
 	int			echo;
 	int			hide_parameters;
 } SmEngineOptions;
@@ -296,6 +304,14 @@ typedef enum SmOutcome
 	SM_OUTCOME_UNKNOWN			/* one or the other */
 } SmOutcome;
 
+/* What stands between a connection and its server, as far as it matters. */
+typedef enum SmPooler
+{
+	SM_BEHIND_NONE,
+	SM_BEHIND_SESSION,			/* a pooler, but the server's session is ours */
+	SM_BEHIND_TRANSACTION		/* each transaction may have another session */
+} SmPooler;
+
 /* What remote_settle.c is doing to a connection, in this order. */
 typedef enum SmSettleStep
 {
@@ -345,7 +361,13 @@ typedef struct SmConn
 	PGresult   *error;			/* that of the command being read, the same */
 	dlist_head	streams;		/* that are read from it (src/remote_stream.c) */
 	SmStream   *fetching;		/* whose FETCH is on the wire, or NULL */
-	uint32		cursors;		/* named so far */
+	uint64		tag;			/* in its names for objects of the session, which
+								 * nobody else uses */
+	uint64		named;			/* prepared statements so far */
+	uint32		cursors;		/* the same */
+	SmPooler	pooler;
+	bool		maps_statements;	/* it keeps names of prepared statements true */
+	bool		probing;		/* it is being found out, while it is set up */
 	struct WaitEventSet *waitset;
 	int			waitset_events; /* what it waits for on the socket */
 	bool		fd_acquired;	/* counted with AcquireExternalFD */
@@ -435,6 +457,9 @@ typedef enum SmArrival
 	SM_GONE						/* it was found dead: begin once more */
 } SmArrival;
 
+/* Room for a name of sm_remote_name(). */
+#define SM_NAME_SIZE	48
+
 /* A statement that a connection has seen (see src/statement_cache.c). */
 typedef struct SmStatementKey
 {
@@ -452,12 +477,13 @@ typedef struct SmStatementEntry
 	bool		counted;		/* its parameters are those that it uses */
 	bool		prepared;
 	bool		suspect;		/* it may not be what it was when prepared */
+	bool		spoiled;		/* a pooler's: not to be asked for any more */
 	int			nparams;		/* known when it is prepared, as the next ones */
 	Oid		   *params;			/* their types as the server sees them */
 	int			nfields;		/* of its rows */
 	Oid		   *fields;			/* their types */
 	TupleDesc	shape;			/* the same for a sink's describe(), or NULL */
-	char		name[32];
+	char		name[SM_NAME_SIZE];
 } SmStatementEntry;
 
 /* In which form values of a type may travel. */
@@ -567,11 +593,17 @@ typedef struct SmStatement
 	bool		one_flight;		/* must have left when sm_run_start() returns */
 	const char *set_up;			/* commands for a flight of their own before all
 								 * else, which are the driver's; or NULL */
+	/*
+	 * Behind a pooler an autocommit statement is in a transaction that begins
+	 * with these commands, or NIL; plain: it asks for nothing that would have
+	 * to begin a transaction.  The driver's.
+	 */
+	List	   *around;
+	bool		plain;
 	/* what is to be done before it, in one way with it; gone when it is sent: */
 	const SmSessionOptions *begin;	/* begin a transaction like this, or NULL */
 	List	   *before;			/* of char *, commands that return nothing */
-	const char *after;			/* the same to be done after it, or NULL; only
-								 * where a stream reads it */
+	const char *after;			/* the same to be done after it, or NULL */
 	const char *cursor;			/* declare this for it instead of running it, or
 								 * NULL */
 } SmStatement;
@@ -593,6 +625,7 @@ typedef enum SmRunStep
 	SM_RUN_VERIFYING,			/* is what was prepared still what it was? */
 	SM_RUN_PREPARING,			/* it is prepared or described */
 	SM_RUN_RUNNING,
+	SM_RUN_ROLLING_BACK,		/* it has failed, and is to be run again */
 	SM_RUN_DONE
 } SmRunStep;
 
@@ -612,6 +645,8 @@ typedef struct SmRun
 	int			describing;		/* the command that describes it */
 	bool		counted;		/* as in an entry */
 	bool		retried;
+	bool		enclosed;		/* in statement->around and COMMIT */
+	bool		may_be_bare;	/* it need not be */
 	bool		described;		/* by this run */
 	bool		changed;		/* it is not what was prepared */
 	const char *columns;		/* that it returns, where the declared ones differ */
@@ -683,7 +718,7 @@ struct SmStream
 	SmStatement statement;
 	SmRun		run;
 	/* a cursor: */
-	char		name[32];		/* or empty: there is none to be closed */
+	char		name[SM_NAME_SIZE]; /* or empty: there is none to be closed */
 	int			depth;			/* savepoints that it was declared in */
 	int			size;			/* of the next FETCH */
 	int			asked;			/* of the last one */
@@ -1262,6 +1297,7 @@ extern void sm_report_unknown(SmConn *conn, const char *sql, const char *why) pg
 
 /* in src/statement_text.c */
 #define SM_HINT_CAST "Cast it here, as in NULL::integer or 'a'::text, or in the statement, as in $1::text."
+extern bool sm_statement_may_commit(const char *sql);
 extern void sm_statement_check_params(const SmConn *conn, const char *sql, int given);
 extern const char *sm_statement_hint(const SmConn *conn, const char *sql, int sqlstate);
 
@@ -1325,13 +1361,13 @@ extern PGresult *sm_remote_next(SmConn *conn, const char *sql, TimestampTz deadl
 extern void sm_remote_keep_error(SmConn *conn, PGresult **error);
 extern void sm_remote_raise(SmConn *conn, PGresult *error, const char *sql,
 							bool is_commit) pg_attribute_noreturn();
-extern PGresult *sm_remote_run(SmConn *conn, const char *sql, bool commits,
-							   TimestampTz deadline);
 extern char *sm_commands_join(const List *commands);
 extern void sm_remote_command_send(SmConn *conn, const char *sql, bool commits,
 								   TimestampTz deadline);
 extern void sm_remote_command_finish(SmConn *conn, const char *sql, bool commits,
 									 TimestampTz deadline);
+extern PGresult *sm_remote_close_statement(SmConn *conn, const char *name,
+										   TimestampTz deadline);
 extern void sm_remote_ping(SmConn *conn, TimestampTz deadline);
 extern bool sm_remote_ping_on(SmConn *conn, bool wait);
 
@@ -1355,7 +1391,8 @@ extern void sm_pipeline_row(SmPipeline *pipeline, const SmWire *wire);
 extern uint64 sm_pipeline_end(SmPipeline *pipeline);
 
 /* in src/remote_connect.c */
-extern char *sm_remote_setup_commands(const SmConn *conn);
+extern List *sm_remote_setup_commands(const SmConn *conn);
+extern const char *sm_remote_name(char *buf, const SmConn *conn, const char *kind, uint64 n);
 extern void sm_remote_is_set_up(SmConn *conn, const SmSessionOptions *defaults);
 extern bool sm_remote_drifted(const SmConn *conn);
 extern uint32 sm_remote_events(const SmConn *conn);
@@ -1481,7 +1518,8 @@ extern void sm_twophase_recover(SmEngine *engine,
 /* in src/joined.c */
 extern bool sm_session_bound(const SmSession *session);
 extern void sm_savepoints_truncate(SmSession *session, int n);
-extern List *sm_joined_begin(SmSession *session, SmSessionOptions *options);
+extern List *sm_joined_begin(SmSession *session, const SmConn *conn,
+							 SmSessionOptions *options);
 extern List *sm_joined_begin_again(SmSession *session, SmSessionOptions *options);
 extern List *sm_joined_nest(SmSession *session);
 extern void sm_joined_unsent(SmSession *session, int n);
@@ -1508,7 +1546,8 @@ extern void sm_session_release(SmSession *session, int savepoint);
 extern void sm_session_rollback_to(SmSession *session, int savepoint);
 extern bool sm_session_in_transaction(SmSession *session);
 extern void sm_session_check_usable(SmSession *session);
-extern List *sm_session_beginning(SmSession *session, SmSessionOptions *options);
+extern List *sm_session_beginning(SmSession *session, const SmConn *conn,
+								  SmSessionOptions *options);
 extern void sm_session_activate(SmSession *session, SmConn *conn);
 extern void sm_session_start(SmSession *session, SmConn *conn);
 extern TimestampTz sm_session_cleanup_deadline(const SmSession *session);

@@ -55,7 +55,7 @@ INSERT INTO tried (name, value)
                ELSE
                    ARRAY['', ' ', '1', 'nonsense', 'on', 'off', 'default', 'DEFAULT', 'rollback', 'Discard', 'none', 'QueuePool', 'nullpool',
                          'manual', 'autocommit', 'AUTOCOMMIT', 'joined', 'two_phase', 'READ COMMITTED', 'read committed', 'READ_COMMITTED',
-                         'READ  COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE', 'read uncommitted', 'tRuE']
+                         'READ  COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE', 'read uncommitted', 'tRuE', 'session', 'Transaction']
                END) value
      WHERE o.contexts = 'server, user mapping, call';
 SELECT name, string_agg(format('"%s"', value), ' ' ORDER BY n) FILTER (WHERE outcome = '') AS taken,
@@ -137,6 +137,7 @@ DECLARE
                        WHEN option = 'isolation_level' THEN 'READ UNCOMMITTED'
                        WHEN option = 'transaction' THEN 'autocommit'
                        WHEN option = 'binary' THEN 'off'
+                       WHEN option = 'pooler' THEN 'session'
                        ELSE 'on' END;
     outcome text;
 BEGIN

@@ -9,7 +9,7 @@ BEGIN
     EXECUTE statement;
     RETURN 'no error';
 EXCEPTION WHEN OTHERS THEN
-    RETURN SQLSTATE || ': ' || SQLERRM;
+    RETURN SQLSTATE || ': ' || regexp_replace(SQLERRM, 'sessmgr_[0-9a-f]{16}_', 'sessmgr_');
 END $$;
 SELECT sessmgr.open(factory) AS s FROM sessmgr.create_session('loop', options => '{"hold": true}') \gset
 SELECT sessmgr.open(factory) AS a FROM sessmgr.create_session('loop', options => '{"hold": true, "transaction": "autocommit"}') \gset

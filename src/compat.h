@@ -111,6 +111,16 @@ extern bool pq_check_connection(void);
 #define SM_ASYNC_CANCEL 1
 #endif
 
+/* libpq 17 can close a prepared statement, which is no error if it is not there. */
+#ifdef LIBPQ_HAS_CLOSE_PREPARED
+#define SM_CLOSES_STATEMENTS true
+#define sm_send_close(pg, name) PQsendClosePrepared((pg), (name))
+#else
+#define SM_CLOSES_STATEMENTS false
+#define sm_send_close(pg, name) \
+	PQsendQueryParams((pg), psprintf("DEALLOCATE %s", (name)), 0, NULL, NULL, NULL, NULL, 0)
+#endif
+
 /* Since 18 OLD and NEW of RETURNING are told apart. */
 #if PG_VERSION_NUM >= 180000
 #define sm_expandRTE(rte, rti, names, vars) \

@@ -177,7 +177,7 @@ backend_of(const SmConn *conn)
 	Endpoint	local;
 	Endpoint	peer;
 
-	if (!IsUnderPostmaster || pid <= 0 ||
+	if (!IsUnderPostmaster || pid <= 0 || conn->pooler != SM_BEHIND_NONE ||
 		getsockname(sock, (struct sockaddr *) &here, &here_len) != 0 ||
 		getpeername(sock, (struct sockaddr *) &there, &there_len) != 0)
 		return -1;

@@ -71,11 +71,15 @@ note_rollback_to(SmConn *conn)
 		conn->set_up = false;
 }
 
-/* Is there anything that DISCARD ALL would undo, and is that wanted? */
+/*
+ * Is there anything that DISCARD ALL would undo, and is that wanted?  Behind a
+ * pooler nothing of ours was left, and what there is may be others'.
+ */
 static bool
 wants_discard(const SmConn *conn)
 {
-	return !conn->fresh && conn->engine->options.pool_reset_on_return == SM_RESET_DISCARD;
+	return !conn->fresh && conn->pooler != SM_BEHIND_TRANSACTION &&
+		conn->engine->options.pool_reset_on_return == SM_RESET_DISCARD;
 }
 
 /* It was settled: what DISCARD ALL has done. */
@@ -122,7 +126,7 @@ libpq_reset(SmConn *conn, SmResetMode mode, TimestampTz deadline)
 
 	if (conn->state != SM_CONN_READY)
 		return false;
-	if (libpq_status(conn) == PQTRANS_IDLE && (mode != SM_RESET_DISCARD || conn->fresh))
+	if (libpq_status(conn) == PQTRANS_IDLE && !wants_discard(conn))
 		return true;
 	if (mode == SM_RESET_NONE)
 		return false;
@@ -230,6 +234,14 @@ set_up_commands(SmConn *conn, const SmSessionOptions *defaults)
 	const SmSessionOptions *have = &conn->defaults;
 	StringInfoData buf;
 
+	if (unlikely(conn->pooler == SM_BEHIND_TRANSACTION))
+	{
+		/* it comes with each BEGIN, and is to be renewed only within it */
+		if (libpq_status(conn) != PQTRANS_INTRANS ||
+			(conn->set_up && !sm_remote_drifted(conn)))
+			return NULL;
+		return sm_commands_join(sm_remote_setup_commands(conn));
+	}
 	if (likely(conn->set_up && !sm_remote_drifted(conn) && !conn->defaults_unknown) &&
 		likely(defaults == NULL ||
 			   (have->isolation_level == defaults->isolation_level &&
@@ -241,7 +253,7 @@ set_up_commands(SmConn *conn, const SmSessionOptions *defaults)
 	initStringInfo(&buf);
 	if (!(conn->set_up && !sm_remote_drifted(conn)) &&
 		libpq_status(conn) != PQTRANS_INERROR)
-		appendStringInfoString(&buf, sm_remote_setup_commands(conn));
+		appendStringInfoString(&buf, sm_commands_join(sm_remote_setup_commands(conn)));
 	if (defaults != NULL)
 		append_defaults(&buf, have, defaults);
 	return buf.len > 0 ? buf.data : NULL;
@@ -281,12 +293,27 @@ begin_command(const SmSessionOptions *options)
 	return buf.data;
 }
 
+/*
+ * What begins a transaction.  Behind a pooler the settings that statements rely
+ * on come with it, and go with it.
+ */
+static List *
+begin_commands(SmConn *conn, const SmSessionOptions *options)
+{
+	List	   *commands = list_make1(begin_command(options));
+
+	conn->set_up_late = false;
+	if (likely(conn->pooler != SM_BEHIND_TRANSACTION))
+		return commands;
+	conn->set_up = true;
+	return list_concat(commands, sm_remote_setup_commands(conn));
+}
+
 static void
 libpq_begin(SmConn *conn, const SmSessionOptions *options, List *then)
 {
 	set_up(conn, &no_defaults);
-	conn->set_up_late = false;
-	libpq_command(conn, sm_commands_join(lcons(begin_command(options), then)),
+	libpq_command(conn, sm_commands_join(list_concat(begin_commands(conn, options), then)),
 				  SM_COMMAND_PLAIN);
 }
 
@@ -302,9 +329,20 @@ make_ready(SmConn *conn, SmStatement *statement, bool at_once)
 	if (statement->begin != NULL)
 	{
 		defaults = &no_defaults;
-		conn->set_up_late = false;
-		statement->before = lcons(begin_command(statement->begin), statement->before);
+		statement->before = list_concat(begin_commands(conn, statement->begin),
+										statement->before);
 		statement->begin = NULL;
+	}
+	statement->around = NIL;
+	if (unlikely(conn->pooler == SM_BEHIND_TRANSACTION))
+	{
+		if (defaults != NULL && statement->autocommit)
+		{
+			statement->plain = defaults->isolation_level == SM_ISOLATION_DEFAULT &&
+				defaults->read_only == SM_UNSET && defaults->deferrable == SM_UNSET;
+			statement->around = begin_commands(conn, defaults);
+		}
+		defaults = NULL;
 	}
 	statement->defaults = defaults;
 	statement->set_up = NULL;

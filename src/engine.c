@@ -279,7 +279,8 @@ free_engine(SmEngine *engine)
 static bool
 take_target(SmEngine *engine, const SmTarget *target, uint64 generation)
 {
-	bool		changed = engine->fingerprint != target->fingerprint;
+	bool		changed = engine->fingerprint != target->fingerprint ||
+		engine->options.pooler != target->engine.pooler;
 
 	engine->options = target->engine;
 	engine->session = target->session;

@@ -85,15 +85,19 @@ mirrored_level(const SmSession *session)
  * sm_joined_unsent() takes that back.
  */
 static List *
-add_savepoints(SmSession *session, List *commands, int level)
+add_savepoints(SmSession *session, const SmConn *conn, List *commands, int level)
 {
+	char		name[SM_NAME_SIZE];
+
 	while (mirrored_level(session) < level)
 	{
 		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
 		session->savepoints = lappend_int(session->savepoints, ++session->next_savepoint);
 		MemoryContextSwitchTo(old);
-		commands = lappend(commands, psprintf("SAVEPOINT sessmgr_%d", session->next_savepoint));
+		commands = lappend(commands,
+						   psprintf("SAVEPOINT %s",
+									sm_remote_name(name, conn, "", session->next_savepoint)));
 	}
 	return commands;
 }
@@ -103,12 +107,12 @@ add_savepoints(SmSession *session, List *commands, int level)
  * out: like this, and then with these commands.
  */
 List *
-sm_joined_begin(SmSession *session, SmSessionOptions *options)
+sm_joined_begin(SmSession *session, const SmConn *conn, SmSessionOptions *options)
 {
 	*options = begin_options(session);
 	sm_savepoints_truncate(session, 0);
 	session->began = GetCurrentTransactionNestLevel();
-	return add_savepoints(session, NIL, session->began);
+	return add_savepoints(session, conn, NIL, session->began);
 }
 
 /*
@@ -124,7 +128,7 @@ sm_joined_begin_again(SmSession *session, SmSessionOptions *options)
 	*options = begin_options(session);
 	sm_savepoints_truncate(session, 0);
 	session->stale = 0;
-	return add_savepoints(session, NIL, level);
+	return add_savepoints(session, session->conn, NIL, level);
 }
 
 /*
@@ -135,6 +139,7 @@ List *
 sm_joined_nest(SmSession *session)
 {
 	List	   *commands = NIL;
+	char		name[SM_NAME_SIZE];
 
 	if (likely(mirrored_level(session) >= GetCurrentTransactionNestLevel()))
 		return NIL;
@@ -142,9 +147,10 @@ sm_joined_nest(SmSession *session)
 	if (session->engine->driver->status(session->conn) == PQTRANS_INERROR)
 		return NIL;
 	if (session->stale != 0)
-		commands = list_make1(psprintf("RELEASE SAVEPOINT sessmgr_%d", session->stale));
+		commands = list_make1(psprintf("RELEASE SAVEPOINT %s",
+									   sm_remote_name(name, session->conn, "", session->stale)));
 	session->stale = 0;
-	return add_savepoints(session, commands, GetCurrentTransactionNestLevel());
+	return add_savepoints(session, session->conn, commands, GetCurrentTransactionNestLevel());
 }
 
 /* What sm_joined_nest() returned was not sent, and there were n savepoints. */
@@ -174,6 +180,7 @@ const char *
 sm_joined_subabort(SmSession *session, int level)
 {
 	int			savepoint;
+	char		name[SM_NAME_SIZE];
 
 	if (session->began >= level)
 		return "ROLLBACK";
@@ -184,8 +191,8 @@ sm_joined_subabort(SmSession *session, int level)
 		sm_streams_lose(session->conn, level - 2);
 	sm_savepoints_truncate(session, level - 2);
 	session->stale = 0;
+	(void) sm_remote_name(name, session->conn, "", savepoint);
 	snprintf(session->command, sizeof(session->command),
-			 "ROLLBACK TO SAVEPOINT sessmgr_%d; RELEASE SAVEPOINT sessmgr_%d",
-			 savepoint, savepoint);
+			 "ROLLBACK TO SAVEPOINT %s; RELEASE SAVEPOINT %s", name, name);
 	return session->command;
 }

@@ -50,6 +50,13 @@ static const struct config_enum_entry binary_modes[] = {
 	{NULL, 0, false}
 };
 
+static const struct config_enum_entry pooler_modes[] = {
+	{"auto", SM_POOLER_AUTO, false},
+	{"session", SM_POOLER_SESSION, false},
+	{"transaction", SM_POOLER_TRANSACTION, false},
+	{NULL, 0, false}
+};
+
 static const struct config_enum_entry transaction_modes[] = {
 	{"manual", SM_TXN_MANUAL, false},
 	{"autocommit", SM_TXN_AUTOCOMMIT, false},
@@ -133,6 +140,9 @@ const SmOption sm_option_table[] = {
 	{"binary", SM_EVERYWHERE, ENGINE(binary),
 		SM_TYPE_ENUM, 0, 0, SM_BINARY_AUTO, binary_modes, false,
 	"Whether values travel in binary form: auto, where both sides surely have the same; off, never."},
+	{"pooler", SM_EXPLICIT, ENGINE(pooler),
+		SM_TYPE_ENUM, 0, 0, SM_POOLER_AUTO, pooler_modes, false,
+	"What a connection pooler before the target, such as PgBouncer, keeps for a client: its session, or only each transaction; auto finds out whether there is one, and then takes it for the latter."},
 	{"echo", SM_EVERYWHERE, ENGINE(echo),
 		SM_TYPE_BOOL, 0, 1, false, NULL, false,
 	"Show every statement with its parameters, as a message of level INFO, before it is sent."},

@@ -492,11 +492,14 @@ sm_remote_command_finish(SmConn *conn, const char *sql, bool commits, TimestampT
 		sm_remote_raise(conn, error, sql, commits);
 }
 
-/* Both halves, but returning the error result. */
+/* Make the server forget a prepared statement; returns the error result, too. */
 PGresult *
-sm_remote_run(SmConn *conn, const char *sql, bool commits, TimestampTz deadline)
+sm_remote_close_statement(SmConn *conn, const char *name, TimestampTz deadline)
 {
-	sm_remote_command_send(conn, sql, commits, deadline);
+	const char *sql = psprintf("DEALLOCATE %s", name);
+
+	sm_remote_begin(conn, false);
+	sm_remote_sent(conn, sm_send_close(conn->pg, name), true, sql, deadline);
 	return read_command(conn, sql, deadline);
 }
 

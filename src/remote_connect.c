@@ -23,6 +23,9 @@
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 
+/* The greatest of a server's process ids anywhere. */
+#define MAX_PROCESS_ID	4194304
+
 /*
  * Is there a descriptor for a wait set?  Making one fails without a proper
  * SQLSTATE.
@@ -78,26 +81,74 @@ make_waitset(SmConn *conn)
 		AddWaitEventToSet(conn->waitset, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 }
 
-/* What sessmgr relies on in the remote session while values travel as text. */
-#define TEXT_FORM \
-	"SET datestyle = 'ISO, YMD'; SET intervalstyle = postgres; " \
-	"SET extra_float_digits = 3; SET bytea_output = hex; SET lc_monetary = 'C'"
+/* ----------
+ * What the remote session is like
+ *
+ * Not start-up parameters: PgBouncer refuses those it does not know.
+ * ----------
+ */
+typedef struct Setting
+{
+	const char *name;
+	const char *value;
+} Setting;
+
+#define MAX_SETTINGS	7
 
 /*
- * What sets up a remote session, or puts right what its statements have
- * changed.  Not start-up parameters: PgBouncer refuses those it does not know.
- *
- * A remote statement must not outlive us for long if we are killed.  Not every
- * platform can look after its client; then it must do without.
+ * What sessmgr relies on: the encoding, and what the text of values depends on.
+ * And a remote statement must not outlive us for long if we are killed; but not
+ * every platform can look after its client, and then must do without.
  */
-char *
+static int
+list_settings(const SmConn *conn, Setting *settings)
+{
+	int			n = 0;
+
+	settings[n++] = (Setting) {"client_encoding", GetDatabaseEncodingName()};
+	settings[n++] = (Setting) {"datestyle", "ISO, YMD"};
+	settings[n++] = (Setting) {"intervalstyle", "postgres"};
+	settings[n++] = (Setting) {"extra_float_digits", "3"};
+	settings[n++] = (Setting) {"bytea_output", "hex"};
+	settings[n++] = (Setting) {"lc_monetary", "C"};
+	if (PQserverVersion(conn->pg) >= 140000 && !conn->no_client_check)
+		settings[n++] = (Setting) {"client_connection_check_interval", "2s"};
+	return n;
+}
+
+/*
+ * What puts right what statements have changed of the remote session; behind a
+ * pooler, what makes it right for one transaction.
+ */
+List *
 sm_remote_setup_commands(const SmConn *conn)
 {
-	bool		check = PQserverVersion(conn->pg) >= 140000 && !conn->no_client_check;
+	Setting		settings[MAX_SETTINGS];
+	int			n = list_settings(conn, settings);
+	List	   *commands = NIL;
 
-	return psprintf("SET client_encoding = '%s'; " TEXT_FORM "%s",
-					GetDatabaseEncodingName(),
-					check ? "; SET client_connection_check_interval = '2s'" : "");
+	for (int i = 0; i < n; i++)
+		commands = lappend(commands,
+						   psprintf("SET %s%s = '%s'",
+									conn->pooler == SM_BEHIND_TRANSACTION ? "LOCAL " : "",
+									settings[i].name, settings[i].value));
+	return commands;
+}
+
+/*
+ * A name for something in the remote session that nobody else gives to
+ * anything: whoever gets to another one by mistake is not to find it there.  buf
+ * has room for SM_NAME_SIZE bytes; returns it.
+ */
+const char *
+sm_remote_name(char *buf, const SmConn *conn, const char *kind, uint64 n)
+{
+	if (conn == NULL)
+		snprintf(buf, SM_NAME_SIZE, "sessmgr_%s" UINT64_FORMAT, kind, n);
+	else
+		snprintf(buf, SM_NAME_SIZE, "sessmgr_%s%08x%08x_" UINT64_FORMAT, kind,
+				 (uint32) (conn->tag >> 32), (uint32) conn->tag, n);
+	return buf;
 }
 
 /*
@@ -155,13 +206,121 @@ check_password_used(const SmConn *conn)
 				 errhint("Change the target's authentication method, or let a superuser set password_required 'false' in the user mapping.")));
 }
 
+/*
+ * The statement that sets up the session of a connection just made, and tells
+ * whether it is ours: a pooler gives its clients other process ids than the
+ * server's.  What is set in one that is not ours ends with the statement.
+ */
+static char *
+setup_query(const SmConn *conn)
+{
+	int			mode = conn->engine->options.pooler;
+	Setting		settings[MAX_SETTINGS];
+	int			n = list_settings(conn, settings);
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfoString(&buf, "SELECT pg_catalog.pg_backend_pid()");
+	for (int i = 0; i < n; i++)
+	{
+		appendStringInfo(&buf, ", pg_catalog.set_config('%s', '%s', ",
+						 settings[i].name, settings[i].value);
+		if (mode == SM_POOLER_AUTO)
+			appendStringInfo(&buf, "pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.<>) %d)",
+							 PQbackendPID(conn->pg));
+		else
+			appendStringInfoString(&buf, mode == SM_POOLER_SESSION ? "false)" : "true)");
+	}
+	return buf.data;
+}
+
+/* The commands of a set-up that probes. */
+enum
+{
+	PROBE_SET_UP,
+	PROBE_PREPARE,
+	PROBE_LOOK,
+	PROBE_CLOSE
+};
+
+/*
+ * Is it worth a probe whether names of prepared statements are kept true?  Not
+ * where it seems to be a server: a pooler's process ids are at random, and few
+ * of them could be one.
+ */
+static bool
+wants_probe(const SmConn *conn)
+{
+	int			pid = PQbackendPID(conn->pg);
+
+	return conn->engine->options.pooler == SM_POOLER_TRANSACTION ||
+		(conn->engine->options.pooler == SM_POOLER_AUTO && (pid <= 0 || pid > MAX_PROCESS_ID));
+}
+
+/*
+ * Prepare a statement, look whether the server knows it by the name that we gave
+ * it, and close it.  All of it is one message to the server, and nothing is left
+ * behind.
+ */
+static bool
+send_probe(SmConn *conn)
+{
+	char		name[SM_NAME_SIZE];
+	const char *value = sm_remote_name(name, conn, "", ++conn->named);
+
+	return PQsendPrepare(conn->pg, name, "SELECT 1", 0, NULL) &&
+		PQsendQueryParams(conn->pg,
+						  "SELECT FROM pg_catalog.pg_prepared_statements"
+						  " WHERE name OPERATOR(pg_catalog.=) $1::pg_catalog.text",
+						  1, NULL, &value, NULL, NULL, 0) &&
+		sm_send_close(conn->pg, name);
+}
+
 static void
 send_setup(SmConn *conn)
 {
-	const char *sql = sm_remote_setup_commands(conn);
+	const char *sql = setup_query(conn);
+	bool		sent;
 
 	sm_remote_begin(conn, false);
-	sm_remote_sent(conn, PQsendQuery(conn->pg, sql), false, sql, conn->deadline);
+	conn->pooler = conn->engine->options.pooler == SM_POOLER_TRANSACTION ?
+		SM_BEHIND_TRANSACTION : SM_BEHIND_NONE;
+	conn->probing = wants_probe(conn);
+	if (conn->probing)
+	{
+		conn->maps_statements = true;	/* unless it is found there */
+		sent = PQenterPipelineMode(conn->pg) &&
+			PQsendQueryParams(conn->pg, sql, 0, NULL, NULL, NULL, NULL, 0) &&
+			send_probe(conn) && PQpipelineSync(conn->pg);
+		conn->syncs = 1;
+	}
+	else
+		sent = PQsendQuery(conn->pg, sql);
+	sm_remote_sent(conn, sent, false, sql, conn->deadline);
+}
+
+/* What a result of the set-up says. */
+static void
+take_setup(SmConn *conn)
+{
+	const PGresult *res = conn->result;
+	bool		rows = PQresultStatus(res) == PGRES_TUPLES_OK ||
+		PQresultStatus(res) == PGRES_SINGLE_TUPLE;
+
+	if (!rows && PQresultStatus(res) != PGRES_COMMAND_OK)
+	{
+		/* where it has another name, there is nothing to close under ours */
+		if (conn->ended == PROBE_SET_UP || conn->pooler != SM_BEHIND_TRANSACTION)
+			sm_remote_keep_error(conn, &conn->error);
+		else if (conn->ended != PROBE_CLOSE)
+			conn->maps_statements = false;
+	}
+	else if (rows && PQntuples(res) > 0 && conn->ended == PROBE_LOOK)
+		conn->maps_statements = false;
+	else if (rows && PQntuples(res) > 0 && conn->ended == PROBE_SET_UP &&
+			 strtol(PQgetvalue(res, 0, 0), NULL, 10) != PQbackendPID(conn->pg))
+		conn->pooler = conn->engine->options.pooler == SM_POOLER_SESSION ?
+			SM_BEHIND_SESSION : SM_BEHIND_TRANSACTION;
 }
 
 /* Its socket is ready: on with the handshake.  True: it is connected. */
@@ -194,8 +353,8 @@ read_setup(SmConn *conn)
 			return false;
 		if (i > SM_MAX_UNASKED)
 			sm_report_connect_failure(conn, "It answers more than it was asked.");
-		if (conn->result != NULL && PQresultStatus(conn->result) != PGRES_COMMAND_OK)
-			sm_remote_keep_error(conn, &conn->error);
+		if (conn->result != NULL)
+			take_setup(conn);
 	}
 	error = conn->error;
 	conn->error = NULL;
@@ -209,8 +368,8 @@ read_setup(SmConn *conn)
 		return false;
 	}
 	if (error == NULL)
-		sm_report_lost(conn, sm_remote_setup_commands(conn));
-	sm_remote_raise(conn, error, sm_remote_setup_commands(conn), false);
+		sm_report_lost(conn, setup_query(conn));
+	sm_remote_raise(conn, error, setup_query(conn), false);
 }
 
 static void
@@ -220,6 +379,14 @@ learn_parameters(SmConn *conn)
 	const char *datetimes = PQparameterStatus(conn->pg, "integer_datetimes");
 
 	conn->encoding = PQclientEncoding(conn->pg);
+	if (conn->pooler == SM_BEHIND_TRANSACTION)
+	{
+		/* but for what was set for the moment */
+		conn->encoding = GetDatabaseEncoding();
+		conn->set_up = false;
+	}
+	else
+		conn->maps_statements = false;
 	conn->integer_datetimes = (datetimes == NULL || strcmp(datetimes, "on") == 0);
 	conn->same_major = PQserverVersion(conn->pg) / 10000 == PG_VERSION_NUM / 10000;
 	/* a server that does not check encodings may send anything */
@@ -308,6 +475,8 @@ sm_remote_connect(SmEngine *engine, const SmTarget *target)
 	conn->subid = GetCurrentSubTransactionId();
 	conn->deadline = sm_deadline(engine->options.connect_timeout);
 	conn->password_must_be_used = sm_password_must_be_used(target);
+	if (!pg_strong_random(&conn->tag, sizeof(conn->tag)))
+		conn->tag = pg_prng_uint64(&pg_global_prng_state);
 	PG_TRY();
 	{
 		sm_settle_reserve(conn);

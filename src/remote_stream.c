@@ -277,7 +277,7 @@ static void
 send_fetch(SmStream *stream)
 {
 	SmConn	   *conn = stream->conn;
-	char		sql[96];
+	char		sql[SM_NAME_SIZE + 64];
 
 	if (conn->fetching != NULL)
 		collect(conn);
@@ -318,10 +318,9 @@ start_cursor(SmConn *conn, SmStatement *statement, SmStream *stream, SmOdd *odd)
 {
 	SmReader   *reader = stream->sink.reader;
 	SmRun		run;
-	char		name[32];
+	char		name[SM_NAME_SIZE];
 
-	snprintf(name, sizeof(name), "sessmgr_cursor_%u", ++conn->cursors);
-	statement->cursor = name;
+	statement->cursor = sm_remote_name(name, conn, "cursor_", ++conn->cursors);
 	sm_run_start(&run, conn, statement, &stream->sink, true);
 	(void) sm_run_advance(&run);
 	check_declared(&run);

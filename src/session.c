@@ -365,12 +365,12 @@ sm_session_check_usable(SmSession *session)
 	session->used = true;
 }
 
-/* What the session's transaction, about to begin, is to begin with. */
+/* What the session's transaction, about to begin on conn, is to begin with. */
 List *
-sm_session_beginning(SmSession *session, SmSessionOptions *options)
+sm_session_beginning(SmSession *session, const SmConn *conn, SmSessionOptions *options)
 {
 	if (sm_session_bound(session))
-		return sm_joined_begin(session, options);
+		return sm_joined_begin(session, conn, options);
 	*options = session->options;
 	return NIL;
 }
@@ -396,7 +396,7 @@ sm_session_start(SmSession *session, SmConn *conn)
 
 	if (conn == NULL)
 		conn = sm_pool_checkout(session->engine);
-	then = sm_session_beginning(session, &options);
+	then = sm_session_beginning(session, conn, &options);
 	session->engine->driver->begin(conn, &options, then);
 	sm_session_activate(session, conn);
 	if (session->options.transaction == SM_TXN_TWO_PHASE)
@@ -499,10 +499,12 @@ sm_session_in_transaction(SmSession *session)
 static void
 savepoint_command(SmSession *session, const char *verb, int savepoint, SmCommand kind)
 {
-	char		sql[64];
+	char		name[SM_NAME_SIZE];
 
-	snprintf(sql, sizeof(sql), "%s sessmgr_%d", verb, savepoint);
-	session->engine->driver->command(session->conn, sql, kind);
+	session->engine->driver->command(session->conn,
+									 psprintf("%s %s", verb,
+											  sm_remote_name(name, session->conn, "", savepoint)),
+									 kind);
 }
 
 int

@@ -28,6 +28,7 @@
 #include "sessmgr.h"
 #include "src/compat.h"
 
+#include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/memutils.h"
@@ -73,11 +74,38 @@ check_params(SmRun *run)
 	run->counted = true;
 }
 
+/*
+ * May the connection be asked for a statement that was prepared in an earlier
+ * transaction?  Not behind a pooler, unless that sees to it.
+ */
+static bool
+may_keep(const SmRun *run)
+{
+	const SmConn *conn = run->conn;
+
+	return conn->pooler != SM_BEHIND_TRANSACTION ||
+		(conn->maps_statements && (run->statement->around == NIL || run->enclosed));
+}
+
+/*
+ * Is all that is to be known of its rows known from an earlier time?  Behind a
+ * pooler it may be another session of the server that is asked this time, and
+ * another plan.
+ */
+static bool
+is_described(const SmRun *run)
+{
+	if (!sm_run_needs_shape(run))
+		return true;
+	return run->conn->pooler != SM_BEHIND_TRANSACTION &&
+		(run->sink->reader != NULL || run->entry->shape != NULL);
+}
+
 /* Find the statement in the cache and decide what its first flight is for. */
 static void
 choose_step(SmRun *run)
 {
-	bool		seen;
+	bool		seen = false;
 
 	if (run->sink != NULL && run->sink->stream != NULL)
 	{
@@ -89,14 +117,19 @@ choose_step(SmRun *run)
 		return;
 	}
 	/* what would cost a round trip to make room is not kept, then */
-	run->entry = sm_statement_find(run->conn, run->statement->sql, run->wire.n,
-								   run->wire.types, run->wait ? run->deadline : 0, &seen);
+	run->entry = NULL;
+	if (likely(may_keep(run)))
+		run->entry = sm_statement_find(run->conn, run->statement->sql, run->wire.n,
+									   run->wire.types, run->wait ? run->deadline : 0,
+									   &seen);
 	if (run->entry == NULL || unlikely(!run->entry->counted))
 	{
 		check_params(run);
 		if (run->entry != NULL)
 			run->entry->counted = true;
 	}
+	if (run->entry != NULL && unlikely(run->entry->spoiled))
+		run->entry = NULL;
 	if (run->statement->one_flight && run->entry != NULL &&
 		(!run->entry->prepared || run->entry->suspect))
 		run->entry = NULL;
@@ -109,8 +142,7 @@ choose_step(SmRun *run)
 		run->step = SM_RUN_RUNNING;
 	else if (unlikely(run->entry->suspect))
 		run->step = SM_RUN_VERIFYING;
-	else if (run->entry->prepared &&
-			 (!sm_run_needs_shape(run) || run->sink->reader != NULL || run->entry->shape != NULL))
+	else if (run->entry->prepared && is_described(run))
 		run->step = SM_RUN_RUNNING;
 	else
 		run->step = (seen || sm_run_needs_shape(run)) ? SM_RUN_PREPARING : SM_RUN_RUNNING;
@@ -172,6 +204,7 @@ send_statement(SmRun *run)
 		return PQsendQueryParams(run->conn->pg, run->statement->sql, wire->n, wire->types,
 								 wire->values, wire->lengths, wire->formats, 0);
 	binary = run->sink != NULL && run->sink->reader != NULL &&
+		(run->described || run->conn->pooler != SM_BEHIND_TRANSACTION) &&
 		sm_reader_wants_binary(run->sink->reader, run->conn, entry->nfields, entry->fields);
 	return PQsendQueryPrepared(run->conn->pg, entry->name, wire->n, wire->values,
 							   wire->lengths, wire->formats, binary);
@@ -213,8 +246,11 @@ send_flight(SmRun *run)
 					run->step == SM_RUN_VERIFYING ? send_verify(run) : send_prepare(run));
 	if (after != NULL)
 	{
-		/* the statement is the first of this flight */
-		(void) sm_set_rows_mode(conn->pg);
+		/* where it is the first of this flight; otherwise its turn comes */
+		if (run->nbefore == 0 && run->sink != NULL && run->sink->stream != NULL)
+			(void) sm_set_rows_mode(conn->pg);
+		else if (run->nbefore == 0)
+			(void) PQsetSingleRowMode(conn->pg);
 		sent = sent && PQsendQueryParams(conn->pg, after, 0, NULL, NULL, NULL, NULL, 0);
 	}
 	if (several)
@@ -225,6 +261,79 @@ send_flight(SmRun *run)
 	else if (sent)
 		(void) PQsetSingleRowMode(conn->pg);
 	sm_remote_sent(conn, sent, run->wait, run->statement->sql, run->deadline);
+}
+
+/* ----------
+ * In a transaction of its own, behind a pooler
+ * ----------
+ */
+
+/*
+ * Can the statement go without a transaction around it, in one flight?  Then
+ * its meaning must depend on none of the settings that would travel with it.
+ */
+static bool
+may_be_bare(const SmRun *run)
+{
+	const SmWire *wire = &run->wire;
+
+	if (run->sink != NULL || !run->statement->plain)
+		return false;
+	for (int i = 0; i < wire->n; i++)
+	{
+		if (wire->values[i] != NULL && wire->formats[i] == 0 &&
+			OidIsValid(wire->types[i]) && wire->types[i] != TEXTOID)
+			return false;
+	}
+	return true;
+}
+
+static void
+enclose(SmRun *run)
+{
+	MemoryContext old = MemoryContextSwitchTo(run->cxt);
+
+	run->statement->before = list_copy(run->statement->around);
+	MemoryContextSwitchTo(old);
+	run->statement->after = "COMMIT";
+	run->enclosed = true;
+}
+
+static void
+unenclose(SmRun *run)
+{
+	run->statement->before = NIL;
+	run->statement->after = NULL;
+	run->enclosed = false;
+}
+
+/* Has the server refused to run it in a transaction block, and done nothing? */
+static bool
+must_be_bare(const SmRun *run)
+{
+	const PGresult *error = run->conn->error;
+	const char *code;
+	const char *function;
+
+	if (!run->enclosed || !run->may_be_bare || error == NULL || run->reading ||
+		run->conn->state != SM_CONN_READY ||
+		PQresultErrorField(error, PG_DIAG_CONTEXT) != NULL)
+		return false;
+	code = PQresultErrorField(error, PG_DIAG_SQLSTATE);
+	function = PQresultErrorField(error, PG_DIAG_SOURCE_FUNCTION);
+	return code != NULL && strcmp(code, "25001") == 0 &&
+		function != NULL && strcmp(function, "PreventInTransactionBlock") == 0;
+}
+
+/* What it was in has failed: end that, before it is run again. */
+static void
+send_rollback(SmRun *run)
+{
+	static const char sql[] = "ROLLBACK";
+
+	run->step = SM_RUN_ROLLING_BACK;
+	sm_remote_begin(run->conn, false);
+	sm_remote_sent(run->conn, PQsendQuery(run->conn->pg, sql), run->wait, sql, run->deadline);
 }
 
 /* ----------
@@ -303,7 +412,8 @@ suspicion(const SmRun *run)
 	const char *message;
 	const char *function;
 
-	if (run->entry == NULL || !run->entry->prepared || error == NULL || run->reading)
+	if (run->entry == NULL || error == NULL || run->reading ||
+		!(run->entry->prepared || (run->conn->maps_statements && run->entry->name[0] != '\0')))
 		return NOT_SUSPECT;
 	code = PQresultErrorField(error, PG_DIAG_SQLSTATE);
 	message = PQresultErrorField(error, PG_DIAG_MESSAGE_PRIMARY);
@@ -319,7 +429,7 @@ suspicion(const SmRun *run)
 		strcmp(function, "RevalidateCachedQuery") == 0)
 		return STALE;
 	/* what was prepared just now is what it is */
-	if (run->described)
+	if (run->described || !run->entry->prepared)
 		return NOT_SUSPECT;
 	if (is_failed_lookup(code, message) || names_lost_type(run->entry, code, message))
 		return STALE;
@@ -333,7 +443,10 @@ forget(SmRun *run)
 {
 	if (sm_run_needs_shape(run) && !run->declared)
 		run->sink->reader = NULL;
-	if (run->entry != &run->unnamed)
+	/* a pooler would only take it for the one it knows already */
+	if (run->conn->pooler == SM_BEHIND_TRANSACTION)
+		run->entry->spoiled = true;
+	else if (run->entry != &run->unnamed)
 		sm_statement_forget(run->conn, run->entry);
 	run->entry = NULL;
 }
@@ -431,13 +544,28 @@ end_flight(SmRun *run)
 		if (run->step == SM_RUN_DONE)
 			return;
 	}
-	else if (run->step == SM_RUN_RUNNING && run->statement->autocommit && !run->retried &&
+	else if ((run->step == SM_RUN_RUNNING || run->step == SM_RUN_PREPARING) &&
+			 run->statement->autocommit && !run->retried && conn->state == SM_CONN_READY &&
 			 must_prepare_again(run))
 	{
 		/* the server has done nothing but refuse: once more */
 		run->retried = true;
+		if (run->enclosed)
+		{
+			enclose(run);
+			send_rollback(run);
+			return;
+		}
 		choose_step(run);
 	}
+	else if (run->step == SM_RUN_RUNNING && must_be_bare(run))
+	{
+		unenclose(run);
+		send_rollback(run);
+		return;
+	}
+	else if (run->step == SM_RUN_ROLLING_BACK && good)
+		choose_step(run);
 	else
 	{
 		run->step = SM_RUN_DONE;
@@ -472,6 +600,12 @@ sm_run_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink, boo
 	run->deadline = sm_deadline(conn->engine->options.statement_timeout);
 	sm_wire_init(&run->wire, statement->params);
 	sm_wire_encode(&run->wire, statement->params, conn);
+	if (unlikely(statement->around != NIL))
+	{
+		run->may_be_bare = may_be_bare(run);
+		if (!run->may_be_bare || statement->one_flight || !sm_statement_may_commit(statement->sql))
+			enclose(run);
+	}
 	echo(run);
 	if (unlikely(statement->set_up != NULL))
 	{
@@ -615,6 +749,9 @@ check_drifted(const SmRun *run)
 	const SmEngine *engine = conn->engine;
 
 	if (likely(!run->as_text || !sm_remote_drifted(conn)))
+		return;
+	/* they were the transaction's, which has ended with the statement */
+	if (run->enclosed)
 		return;
 	/* a string is what it is in every style, though not in every encoding */
 	if (run->sink->reader->only_text && PQclientEncoding(conn->pg) == conn->encoding)

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "sessmgr.h"
+#include "src/compat.h"
 
 #include "common/hashfn.h"
 #include "utils/hsearch.h"
@@ -30,7 +31,6 @@ struct SmStatementCache
 	HTAB	   *entries;
 	dlist_head	lru;
 	int			n;
-	uint64		last_name;
 };
 
 static uint32
@@ -98,12 +98,10 @@ sm_statement_forget_all(SmConn *conn)
 	conn->cache = NULL;
 }
 
+/* Forget what the server has said of a statement. */
 static void
-forget_entry(SmStatementCache *cache, SmStatementEntry *entry)
+forget_description(SmStatementEntry *entry)
 {
-	const char *sql = entry->key.sql;
-	const Oid  *types = entry->key.types;
-
 	if (entry->fields != NULL)
 	{
 		pfree(entry->fields);
@@ -111,6 +109,17 @@ forget_entry(SmStatementCache *cache, SmStatementEntry *entry)
 	}
 	if (entry->shape != NULL)
 		pfree(entry->shape);
+	entry->fields = entry->params = NULL;
+	entry->shape = NULL;
+}
+
+static void
+forget_entry(SmStatementCache *cache, SmStatementEntry *entry)
+{
+	const char *sql = entry->key.sql;
+	const Oid  *types = entry->key.types;
+
+	forget_description(entry);
 	dlist_delete(&entry->node);
 	cache->n--;
 	hash_search(cache->entries, &entry->key, HASH_REMOVE, NULL);
@@ -124,7 +133,8 @@ forget_entry(SmStatementCache *cache, SmStatementEntry *entry)
  * The server has to forget what it prepared.  In a transaction that is not
  * tried, as it may fail and would take the transaction with it; outside of one
  * a failure means that the server does not have the statement anyway.  Nor is
- * it tried without a deadline (0), by those who cannot wait.
+ * it tried without a deadline (0), by those who cannot wait, nor by DEALLOCATE
+ * behind a pooler, whose server knows another name than ours.
  */
 static bool
 make_room(SmConn *conn, int limit, TimestampTz deadline)
@@ -137,10 +147,10 @@ make_room(SmConn *conn, int limit, TimestampTz deadline)
 
 		if (entry->prepared)
 		{
-			if (PQtransactionStatus(conn->pg) != PQTRANS_IDLE || deadline == 0)
+			if (PQtransactionStatus(conn->pg) != PQTRANS_IDLE || deadline == 0 ||
+				(conn->pooler == SM_BEHIND_TRANSACTION && !SM_CLOSES_STATEMENTS))
 				return false;
-			PQclear(sm_remote_run(conn, psprintf("DEALLOCATE %s", entry->name), false,
-								  deadline));
+			PQclear(sm_remote_close_statement(conn, entry->name, deadline));
 			if (conn->state != SM_CONN_READY)
 				return false;
 		}
@@ -217,6 +227,7 @@ sm_statement_find(SmConn *conn, const char *sql, int nparams, const Oid *types,
 	entry->suspect = false;
 	entry->nparams = entry->nfields = 0;
 	entry->params = entry->fields = NULL;
+	entry->spoiled = false;
 	entry->shape = NULL;
 	entry->name[0] = '\0';
 	dlist_push_head(&cache->lru, &entry->node);
@@ -228,8 +239,7 @@ sm_statement_find(SmConn *conn, const char *sql, int nparams, const Oid *types,
 void
 sm_statement_name(SmConn *conn, SmStatementEntry *entry)
 {
-	snprintf(entry->name, sizeof(entry->name), "sessmgr_%llu",
-			 (unsigned long long) ++conn->cache->last_name);
+	(void) sm_remote_name(entry->name, conn, "", ++conn->named);
 }
 
 /*
@@ -244,9 +254,13 @@ sm_statement_described(SmConn *conn, SmStatementEntry *entry, const PGresult *re
 	int			n = PQnfields(res);
 	TupleDesc	desc = shape ? sm_result_shape(res) : NULL;
 	MemoryContext old = CurrentMemoryContext;
+	/* another session of the server may have prepared it in its turn */
+	bool		changing = conn->pooler == SM_BEHIND_TRANSACTION;
 
 	if (entry->key.sql != NULL)
 		MemoryContextSwitchTo(conn->cache->cxt);
+	if (changing)
+		forget_description(entry);
 	if (desc != NULL && entry->shape == NULL)
 		entry->shape = CreateTupleDescCopy(desc);
 	if (entry->fields == NULL)

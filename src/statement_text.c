@@ -2,7 +2,8 @@
  *
  * statement_text.c
  *		What the text of a statement says by itself: which parameters it uses,
- *		and whether they are written as in other languages.
+ *		whether they are written as in other languages, and whether it may commit
+ *		by itself.
  *
  * A server takes parameters that a statement does not use, as long as it is
  * told their types: UPDATE t SET a = $1 with two of them, its WHERE forgotten,
@@ -185,6 +186,41 @@ find_usage(const char *sql, int given, bool standard_strings, Usage *usage)
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(cxt);
 	return done;
+}
+
+/*
+ * May it commit what it has done so far and go on?  CALL and DO may, which a
+ * transaction around them would prevent.
+ */
+bool
+sm_statement_may_commit(const char *sql)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr scan",
+											  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	volatile bool may = false;
+
+	PG_TRY();
+	{
+		core_yy_extra_type extra;
+		core_yyscan_t scanner = begin_scan(sql, true, &extra);
+		core_YYSTYPE value;
+		YYLTYPE		location;
+		int			token = core_yylex(&value, &location, scanner);
+
+		may = is_keyword(token, "call") || is_keyword(token, "do");
+		scanner_finish(scanner);
+	}
+	PG_CATCH();
+	{
+		if (geterrcode() == ERRCODE_OUT_OF_MEMORY)
+			PG_RE_THROW();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+	return may;
 }
 
 /* ----------

@@ -115,6 +115,13 @@ learn_identity(SmConn *conn)
 
 	if (conn->identity != NULL)
 		return;
+	/* COMMIT PREPARED may go to another server than what it is to commit */
+	if (conn->pooler == SM_BEHIND_TRANSACTION)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("two-phase transactions cannot be used on \"%s\"", conn->engine->label),
+				 errdetail("It is reached through a pooler that may give each transaction another server."),
+				 errhint("Connect to the server itself, or, if the pooler keeps a client's session, say so with option pooler 'session'.")));
 	row = linitial(query_texts(conn,
 							   "SELECT pg_catalog.current_setting('max_prepared_transactions'), "
 							   "(SELECT system_identifier::text FROM pg_catalog.pg_control_system()), "

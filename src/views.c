@@ -215,6 +215,24 @@ connection_state_name(const SmConn *conn)
 	return NULL;
 }
 
+/* What stands before the target; NULL: it is not known yet, or is this backend. */
+static const char *
+pooler_name(const SmConn *conn)
+{
+	if (conn->connected_at == 0 || !conn->engine->driver->remote)
+		return NULL;
+	switch (conn->pooler)
+	{
+		case SM_BEHIND_NONE:
+			return "none";
+		case SM_BEHIND_SESSION:
+			return "session";
+		case SM_BEHIND_TRANSACTION:
+			return conn->maps_statements ? "transaction, prepared statements" : "transaction";
+	}
+	return NULL;
+}
+
 static void
 put_connection(FunctionCallInfo fcinfo, SmConn *conn)
 {
@@ -245,6 +263,7 @@ put_connection(FunctionCallInfo fcinfo, SmConn *conn)
 		add_null(&row);
 		add_null(&row);
 	}
+	add_text(&row, pooler_name(conn));
 	put(fcinfo, &row);
 }
 

@@ -128,7 +128,7 @@ sm_journey_enter(SmSession *session, SmJourney *journey, SmConn *conn)
 	{
 		if (conn == NULL)
 			conn = sm_pool_checkout(session->engine);
-		begin_with(journey, sm_session_beginning(session, &journey->begin));
+		begin_with(journey, sm_session_beginning(session, conn, &journey->begin));
 		sm_session_activate(session, conn);
 	}
 	else if (sm_session_bound(session))
@@ -147,7 +147,7 @@ sm_journey_again(SmSession *session, SmJourney *journey)
 	sm_conn_cleanup(session->conn, "ROLLBACK", sm_session_cleanup_deadline(session));
 	begin_with(journey, sm_session_bound(session) ?
 			   sm_joined_begin_again(session, &journey->begin) :
-			   sm_session_beginning(session, &journey->begin));
+			   sm_session_beginning(session, session->conn, &journey->begin));
 	journey->statement.first = false;
 }
 

@@ -199,6 +199,7 @@ foreach my $dburi ('loopback:', "host=$socket port=$port dbname=postgres", 'by_s
 	# its lock on the target, which is this database
 	$psql->is(q{SELECT sessmgr.prepare_models(sessmgr.get_engine('loopback:'))}, 0, 'models: nothing to make');
 	$psql->value('SELECT sessmgr.reset()');
+	$psql->is(q{SELECT sessmgr.scalar('loopback:', 'SELECT 1')}, 1, 'models: connected before');
 	$psql->value('BEGIN; LOCK TABLE pg_namespace');
 	deadlock($psql, q{SELECT sessmgr.prepare_models(sessmgr.get_engine('loopback:'))}, 'models');
 	unlike($psql->{last_err}, qr/given up after/, 'models: another attempt would find the same');

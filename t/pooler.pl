@@ -15,57 +15,20 @@ plan(skip_all => 'there is no pgbouncer') unless $pgbouncer;
 plan(skip_all => 'pgbouncer refuses to run as root') if $> == 0;
 
 my ($local, $remote) = new_pair();
-my $dir = PostgreSQL::Test::Utils::tempdir_short;
-my $port = PostgreSQL::Test::Cluster::get_free_port();
-my $user = $remote->safe_psql('postgres', 'SELECT current_user');
-my ($host, $remote_port) = ($remote->host, $remote->port);
-
-append_to_file("$dir/users", qq{"$user" ""\n});
-append_to_file("$dir/pgbouncer.ini", <<"INI");
-[databases]
-postgres = host=$host port=$remote_port dbname=postgres
-[pgbouncer]
-listen_addr =
-listen_port = $port
-unix_socket_dir = $dir
-auth_type = trust
-auth_file = $dir/users
-pool_mode = session
-logfile = $dir/log
-pidfile = $dir/pid
-default_pool_size = 3
-INI
-
-my $pooler = fork();
-die "could not fork: $!" unless defined $pooler;
-if ($pooler == 0)
-{
-	open(STDIN, '<', '/dev/null');
-	open(STDOUT, '>', '/dev/null');
-	open(STDERR, '>', '/dev/null');
-	exec($pgbouncer, "$dir/pgbouncer.ini") or POSIX::_exit(1);
-}
-END
-{
-	my $status = $?;
-	if ($pooler)
-	{
-		kill('KILL', $pooler);
-		waitpid($pooler, 0);
-	}
-	$? = $status;
-}
-ok(wait_for(sub { -S "$dir/.s.PGSQL.$port" }), 'pgbouncer runs');
+my $pooler = start_pgbouncer($remote, program => $pgbouncer, pool_mode => 'session', default_pool_size => 3);
+ok($pooler, 'pgbouncer runs');
+my ($dir, $port, $user) = @$pooler{qw(dir port user)};
 
 $local->safe_psql('postgres', qq{
 	CREATE SERVER pooled FOREIGN DATA WRAPPER sessmgr
-		OPTIONS (host '$dir', port '$port', dbname 'postgres');
+		OPTIONS (host '$dir', port '$port', dbname 'postgres', pooler 'session');
 	CREATE USER MAPPING FOR CURRENT_USER SERVER pooled OPTIONS (user '$user')});
 $remote->safe_psql('postgres', 'CREATE TABLE t (id int)');
 
 my $psql = psql($local);
 my $s = q{:'s'::sessmgr.session};
 $psql->is(q{SELECT sessmgr.scalar('pooled', 'SELECT 42')}, 42, 'connects and works');
+$psql->is(q{SELECT pooler FROM sessmgr.connections}, 'session', 'the pooler is seen');
 $psql->is(
 	q{SELECT sum(sessmgr.scalar_as(NULL::int, 'pooled', 'SELECT $1 + 1', i)) FROM generate_series(1, 10) i},
 	65, 'prepared statements');
@@ -97,9 +60,7 @@ $psql->is(
 	65, 'the next backend');
 
 # the pooler goes away
-kill('KILL', $pooler);
-waitpid($pooler, 0);
-undef $pooler;
+stop_pgbouncer($pooler);
 $psql->fails(q{SELECT sessmgr.scalar('pooled', 'SELECT 1')}, '08001', 'the pooler is gone');
 unlike(slurp_file("$dir/log"), qr/unsupported startup parameter/, 'no unknown start-up parameter');
 $psql->quit;

@@ -12,13 +12,15 @@ use Fcntl ':flock';
 use File::Basename qw(dirname);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use POSIX ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(new_node new_pair new_server psql wait_for stop_process
   continue_process remote_backends remote_running gone_soon rss_kb descriptors
   log_since test_library use_test_library stops children_at_last kill_server
-  kill_postmaster start_again answers crashed_and_back whole_messages put_all left_out);
+  kill_postmaster start_again answers crashed_and_back
+  start_pgbouncer stop_pgbouncer whole_messages put_all left_out);
 
 # seconds that anything may take on a slow and noisy machine
 our $patience = 120;
@@ -306,6 +308,68 @@ sub crashed_and_back
 {
 	my ($node, @pids) = @_;
 	return wait_for(sub { !grep { -e "/proc/$_" } @pids }) && answers($node);
+}
+
+# A PgBouncer before a server, given by its program and settings; returns what
+# there is to know of it, or undef if it does not start.
+my @poolers;
+
+sub start_pgbouncer
+{
+	my ($node, %setting) = @_;
+	my $program = delete $setting{program};
+	my $dir = PostgreSQL::Test::Utils::tempdir_short();
+	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	my $user = $node->safe_psql('postgres', 'SELECT current_user');
+	my ($host, $node_port) = ($node->host, $node->port);
+	my $settings = join('', map { "$_ = $setting{$_}\n" } sort keys %setting);
+
+	PostgreSQL::Test::Utils::append_to_file("$dir/users", qq{"$user" ""\n});
+	PostgreSQL::Test::Utils::append_to_file("$dir/pgbouncer.ini", <<"INI");
+[databases]
+* = host=$host port=$node_port
+[pgbouncer]
+listen_addr =
+listen_port = $port
+unix_socket_dir = $dir
+auth_type = trust
+auth_file = $dir/users
+logfile = $dir/log
+pidfile = $dir/pid
+$settings
+INI
+	my $pid = fork();
+	die "could not fork: $!" unless defined $pid;
+	if ($pid == 0)
+	{
+		open(STDIN, '<', '/dev/null');
+		open(STDOUT, '>', '/dev/null');
+		open(STDERR, '>', '/dev/null');
+		exec($program, "$dir/pgbouncer.ini") or POSIX::_exit(1);
+	}
+	push @poolers, $pid;
+	return unless wait_for(sub { -S "$dir/.s.PGSQL.$port" }, 20);
+	return { pid => $pid, dir => $dir, port => $port, user => $user,
+		connstr => "host=$dir port=$port user=$user dbname=postgres" };
+}
+
+sub stop_pgbouncer
+{
+	my ($pooler) = @_;
+	kill('KILL', $pooler->{pid});
+	waitpid($pooler->{pid}, 0);
+	@poolers = grep { $_ != $pooler->{pid} } @poolers;
+}
+
+END
+{
+	my $status = $?;
+	foreach (@poolers)
+	{
+		kill('KILL', $_);
+		waitpid($_, 0);
+	}
+	$? = $status;
 }
 
 # A psql that stays connected.
