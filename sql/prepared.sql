@@ -181,6 +181,11 @@ BEGIN;
 SELECT sessmgr.open(factory) AS j FROM sessmgr.create_session('loop', options => '{"transaction": "joined"}') \gset
 SELECT sessmgr.scalar(:'j'::sessmgr.session, 'SELECT $1::pr.alone', 'ok');
 COMMIT;
+-- on many targets
+SELECT count(*) FROM generate_series(1, 2), LATERAL sessmgr.query_all('{loop,loop_none}', 'SELECT $1::pr.alone', 'ok') AS t(target text, a text);
+DROP TYPE pr.alone;
+CREATE TYPE pr.alone AS ENUM ('ok', 'sad');
+SELECT * FROM sessmgr.query_all('{loop,loop_none}', 'SELECT $1::pr.alone', 'ok') AS t(target text, a text);
 -- what is refused for good is refused, and stays prepared
 SELECT pr.err('SELECT sessmgr.scalar(''loop'', ''SELECT $1::pr.alone'', ''angry'')') FROM generate_series(1, 4);
 SELECT sessmgr.scalar('loop', 'SELECT count(*) FROM pg_prepared_statements WHERE statement = ''SELECT $1::pr.alone'' AND parameter_types = ''{pr.alone}''');

@@ -455,6 +455,7 @@ END $$;
 SELECT v, pg_temp.hint(format('SELECT sessmgr.scalar(''loop'', %L)', v)), pg_temp.hint(format('SELECT sessmgr.scalar(''loop'', %L, 1)', v))
   FROM unnest(ARRAY['SELECT v FROM kv WHERE k = ?', 'SELECT v FROM kv WHERE k=? AND true', 'INSERT INTO kv VALUES (?, ?)', 'SELECT v FROM kv WHERE k = %s', 'SELECT v FROM kv WHERE k = %(key)s',
     'SELECT v FROM kv WHERE k = :key', 'SELECT v FROM kv WHERE k = $key', 'SELECT v FROM kv WHERE k = {key}']) v;
+SELECT sessmgr.scalar('spi:', 'SELECT v FROM kv WHERE k = ?');
 -- no hint where they are something else
 SELECT v, pg_temp.hint(format('SELECT sessmgr.scalar(''loop'', %L)', v))
   FROM unnest(ARRAY['SELECT ''{"a": 1}''::jsonb ? ''a''', 'SELECT (ARRAY[1, 2])[1:2]', 'SELECT 5 % 3', 'SELECT ''?'' 1 2', 'SELECT 1 -- :key

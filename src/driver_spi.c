@@ -262,6 +262,34 @@ check_result(int result, const SinkReceiver *receiver, SmOdd *odd)
 		sm_report_shape(receiver->engine, NULL, 0, sink->reader->desc->natts, NULL);
 }
 
+/* SPI_prepare_extended(), with our hint where an error has none. */
+static SPIPlanPtr
+prepare_plan(const SmConn *conn, const char *sql, const SPIPrepareOptions *options)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	SPIPlanPtr volatile plan = NULL;
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		plan = SPI_prepare_extended(sql, options);
+	}
+	PG_CATCH();
+	{
+		error = sm_error_catch(cxt);
+	}
+	PG_END_TRY();
+	if (error != NULL)
+	{
+		const char *hint = sm_statement_hint(conn, sql, error->sqlerrcode);
+
+		if (error->hint == NULL && hint != NULL)
+			error->hint = pstrdup(hint);
+		sm_error_rethrow(error);
+	}
+	return plan;
+}
+
 /* The text must be one statement, as on a connection. */
 static void
 check_single(SPIPlanPtr plan, const SmEngine *engine)
@@ -327,7 +355,7 @@ spi_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmOdd *odd)
 		elog(ERROR, "SPI_connect failed");
 	prepare.parserSetup = setup_parser;
 	prepare.parserSetupArg = &types;
-	plan = SPI_prepare_extended(statement->sql, &prepare);
+	plan = prepare_plan(conn, statement->sql, &prepare);
 	if (plan == NULL && SPI_result == SPI_ERROR_TRANSACTION)
 		*odd = SM_ODD_TRANSACTION_CONTROL;
 	else if (plan == NULL)
@@ -414,7 +442,7 @@ spi_execute_many(SmConn *conn, const SmMany *what, SmOdd *odd)
 
 	prepare.parserSetup = setup_parser;
 	prepare.parserSetupArg = &types;
-	many.plan = SPI_prepare_extended(what->sql, &prepare);
+	many.plan = prepare_plan(conn, what->sql, &prepare);
 	if (many.plan == NULL)
 		elog(ERROR, "SPI_prepare_extended failed: %s", SPI_result_code_string(SPI_result));
 	check_single(many.plan, conn->engine);
