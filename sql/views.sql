@@ -119,12 +119,12 @@ SELECT a.attrelid::regclass, a.attname FROM pg_attribute a JOIN members ON class
  WHERE attnum > 0 AND NOT attisdropped AND coalesce(col_description(attrelid, attnum), '') = '';
 -- overloads can be told apart by theirs
 SELECT proname, d FROM pg_proc p JOIN members ON classid = 'pg_proc'::regclass AND objid = p.oid, obj_description(objid, 'pg_proc') d
- WHERE proname !~ '^(engine|sessionmaker|session)_' GROUP BY 1, 2 HAVING count(*) > 1;
+ WHERE proname !~ '^(engine|sessionmaker|session|model_relation)_' GROUP BY 1, 2 HAVING count(*) > 1;
 SELECT obj_description(oid, 'pg_extension') FROM pg_extension WHERE extname = 'sessmgr';
 -- every argument has a name, the I/O and operator functions aside
 SELECT p.oid::regprocedure FROM pg_proc p JOIN members ON classid = 'pg_proc'::regclass AND objid = p.oid
  WHERE pronargs > 0 AND (proargnames IS NULL OR '' = ANY (proargnames))
-   AND proname !~ '^(engine|sessionmaker|session)_(in|out|recv|send|eq|ne|lt|le|gt|ge|cmp|hash|hash_extended)$';
+   AND proname !~ '^(engine|sessionmaker|session|model_relation)_(in|out|recv|send|eq|ne|lt|le|gt|ge|cmp|hash|hash_extended)$';
 -- the same function has the same names in every overload
 SELECT proname, array_agg(DISTINCT n) FROM pg_proc p JOIN members ON classid = 'pg_proc'::regclass AND objid = p.oid, unnest(proargnames[:3]) WITH ORDINALITY a (n, i)
  WHERE proname IN ('execute', 'query', 'query_as', 'query_json', 'scalar', 'scalar_as', 'stream', 'stream_as') GROUP BY proname ORDER BY proname COLLATE "C";
@@ -133,13 +133,13 @@ SELECT proname, array_agg(DISTINCT n) FROM pg_proc p JOIN members ON classid = '
 SELECT p.oid::regprocedure, p.provolatile, p.proparallel
   FROM pg_proc p JOIN members ON classid = 'pg_proc'::regclass AND objid = p.oid
  WHERE has_function_privilege('regress_sm_none', p.oid, 'EXECUTE')
-   AND proname !~ '^(engine|sessionmaker|session)_(in|out|recv|send|eq|ne|lt|le|gt|ge|cmp|hash|hash_extended)$'
+   AND proname !~ '^(engine|sessionmaker|session|model_relation)_(in|out|recv|send|eq|ne|lt|le|gt|ge|cmp|hash|hash_extended)$'
  ORDER BY p.oid::regprocedure::text COLLATE "C";
 -- parallel safe and not volatile are only those that look at nothing that is kept
 SELECT p.oid::regprocedure, p.provolatile, p.proparallel, p.proisstrict
   FROM pg_proc p JOIN members ON classid = 'pg_proc'::regclass AND objid = p.oid
  WHERE (proparallel <> 'u' OR provolatile <> 'v')
-   AND proname !~ '^(engine|sessionmaker|session)_(out|send|eq|ne|lt|le|gt|ge|cmp|hash|hash_extended)$'
+   AND proname !~ '^(engine|sessionmaker|session|model_relation)_(out|send|eq|ne|lt|le|gt|ge|cmp|hash|hash_extended)$'
  ORDER BY p.oid::regprocedure::text COLLATE "C";
 SELECT DISTINCT provolatile, proparallel, proisstrict
   FROM pg_proc p JOIN members ON classid = 'pg_proc'::regclass AND objid = p.oid
@@ -149,7 +149,7 @@ SELECT p.oid::regprocedure FROM pg_proc p JOIN members ON classid = 'pg_proc'::r
  WHERE prosecdef OR prosupport <> 0 OR proleakproof AND proname !~ '_(eq|ne|lt|le|gt|ge|cmp|hash|hash_extended)$';
 -- strict functions would swallow a NULL that is to be an error
 SELECT p.oid::regprocedure FROM pg_proc p JOIN members ON classid = 'pg_proc'::regclass AND objid = p.oid
- WHERE proisstrict AND pronargs > 0 AND proname !~ '^(engine|sessionmaker|session)_|_validator$';
+ WHERE proisstrict AND pronargs > 0 AND proname !~ '^(engine|sessionmaker|session|model_relation)_|_validator$';
 -- relations: read by everybody or by nobody, written by nobody
 SELECT c.relname, c.relkind, has_table_privilege('regress_sm_none', c.oid, 'SELECT') AS read,
        has_table_privilege('regress_sm_none', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER, REFERENCES') AS write

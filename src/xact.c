@@ -18,10 +18,23 @@
 #include "sessmgr.h"
 #include "src/compat.h"
 
+#include "catalog/namespace.h"
 #include "storage/ipc.h"
+#include "utils/inval.h"
+#include "utils/syscache.h"
 
 static bool exit_registered = false;
 static bool exited = false;		/* everything is closed for good */
+
+/*
+ * The extension's schema as it was when something was first kept here, and
+ * whether that may be another one now, or none: without the extension nobody
+ * could end what is open any more.  The callback may look at nothing.  So the
+ * end of a transaction looks, and the commit acts on it.
+ */
+static Oid	schema_seen = InvalidOid;
+static bool schemas_changed = false;
+static bool extension_gone = false;
 
 static bool
 nothing_to_do(void)
@@ -111,6 +124,31 @@ settle_connections(SubTransactionId subid)
 	return deadline;
 }
 
+/*
+ * End all sessions and forget all engines, with their connections.  Nothing
+ * may be running.  Never throws.
+ */
+static void
+close_everything(void)
+{
+	dlist_head	conns = DLIST_STATIC_INIT(conns);
+	TimestampTz deadline;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &sm_checked_out)
+		sm_conns_gather(&conns, dlist_container(SmConn, node, iter.cur), "ROLLBACK");
+	deadline = sm_conns_clean(&conns);
+	while (!dlist_is_empty(&sm_sessions))
+	{
+		SmSession  *session = dlist_head_element(SmSession, node, &sm_sessions);
+
+		sm_session_forget_sent(session);
+		sm_session_end(session, deadline);
+	}
+	sm_engine_drop_all(false);
+	sm_idle_stop();
+}
+
 /* ----------
  * The local transaction
  * ----------
@@ -183,6 +221,37 @@ before_commit(void)
 	}
 	/* last, as close to the local commit as can be */
 	sm_bound_before_commit();
+}
+
+static void
+note_schema_change(Datum arg, int cacheid, uint32 hashvalue)
+{
+	(void) arg;
+	(void) cacheid;
+	(void) hashvalue;
+	schemas_changed = true;
+}
+
+/* Does this transaction leave the extension as it was? */
+static void
+look_for_extension(void)
+{
+	if (likely(!schemas_changed))
+		return;
+	schemas_changed = false;
+	extension_gone = get_namespace_oid("sessmgr", true) != schema_seen;
+}
+
+/* It does not: close all, as at the start of the backend. */
+static void
+forget_extension(void)
+{
+	if (likely(!extension_gone))
+		return;
+	extension_gone = false;
+	close_everything();
+	/* let the next use see which schema there is then */
+	schema_seen = InvalidOid;
 }
 
 static void
@@ -261,6 +330,7 @@ xact_callback(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 			before_commit();
+			look_for_extension();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
 			sm_bound_refuse_prepare();
@@ -270,8 +340,11 @@ xact_callback(XactEvent event, void *arg)
 		case XACT_EVENT_PREPARE:
 			after_commit();
 			at_end(true);
+			forget_extension();
 			break;
 		case XACT_EVENT_ABORT:
+			schemas_changed |= extension_gone;
+			extension_gone = false;
 			sm_bound_at_abort();
 			after_abort();
 			at_end(false);
@@ -418,6 +491,7 @@ sm_xact_init(void)
 {
 	RegisterXactCallback(xact_callback, NULL);
 	RegisterSubXactCallback(subxact_callback, NULL);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, note_schema_change, (Datum) 0);
 }
 
 /*
@@ -429,7 +503,10 @@ sm_enter(void)
 {
 	bool		inherited;
 
-	if (likely(sm_engine_owned()))
+	if (likely(sm_engine_owned() && OidIsValid(schema_seen)))
+		return;
+	schema_seen = get_namespace_oid("sessmgr", true);
+	if (sm_engine_owned())
 		return;
 	inherited = sm_engine_take_over();
 	if (inherited)
@@ -454,8 +531,6 @@ sm_enter(void)
 void
 sm_reset(void)
 {
-	dlist_head	conns = DLIST_STATIC_INIT(conns);
-	TimestampTz deadline;
 	dlist_iter	iter;
 
 	if (nothing_to_do())
@@ -489,16 +564,5 @@ sm_reset(void)
 					 errmsg("cannot reset while a transaction on \"%s\" is part of the local one",
 							session->engine->label)));
 	}
-	dlist_foreach(iter, &sm_checked_out)
-		sm_conns_gather(&conns, dlist_container(SmConn, node, iter.cur), "ROLLBACK");
-	deadline = sm_conns_clean(&conns);
-	while (!dlist_is_empty(&sm_sessions))
-	{
-		SmSession  *session = dlist_head_element(SmSession, node, &sm_sessions);
-
-		sm_session_forget_sent(session);
-		sm_session_end(session, deadline);
-	}
-	sm_engine_drop_all(false);
-	sm_idle_stop();
+	close_everything();
 }
