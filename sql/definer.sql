@@ -41,6 +41,8 @@ CREATE FUNCTION de.fail(secret text, target text DEFAULT 'loop') RETURNS text LA
 -- an error that has a place in the statement
 CREATE FUNCTION de.mistake(secret text, target text DEFAULT 'loop') RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
     $$ BEGIN RETURN sessmgr.scalar(target, format('SELECT nothing /* %s */', secret)); END $$;
+CREATE FUNCTION de.shape() RETURNS integer LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+    $$ SELECT a FROM sessmgr.query('loop', 'SELECT 1 AS secret, 2') AS t(a integer) $$;
 CREATE FUNCTION de.context(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     context text;
@@ -131,6 +133,7 @@ SELECT de.session('secret', true);
 SELECT de.fail('secret');
 \echo :LAST_ERROR_MESSAGE
 SELECT de.mistake('secret');
+SELECT de.shape();
 SELECT de.context($$SELECT de.fail('secret')$$);
 SELECT count(*) FROM sessmgr.engines;
 SELECT count(*) FROM sessmgr.connections;
@@ -140,6 +143,7 @@ SET ROLE regress_sm_user;
 SELECT de.log('secret');
 SELECT de.context($$SELECT de.fail('secret')$$);
 SELECT de.mistake('secret');
+SELECT de.shape();
 -- to a member of the role, as long as he is one
 RESET ROLE;
 GRANT regress_sm_user TO regress_sm_other;

@@ -438,6 +438,7 @@ CREATE FUNCTION st.nested() RETURNS integer LANGUAGE plpgsql AS $$ BEGIN RETURN 
 SELECT sessmgr.scalar('loop', 'SELECT st.nested()');
 -- not where the statement is not to be shown, nor in a very long one
 SELECT sessmgr.scalar('loop_hide', 'SELECT nope');
+SELECT sessmgr.scalar('loop_hide', 'SELECT st.nested()');
 \set VERBOSITY terse
 SELECT sessmgr.scalar('loop', 'SELECT nope /* ' || repeat('x', 10000) || ' */');
 \set VERBOSITY default

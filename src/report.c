@@ -321,7 +321,8 @@ sm_report_shape(const SmEngine *engine, const char *sql, int returned, int decla
 						   "statement on \"%s\" returns %d columns, not the declared %d",
 						   returned, engine->label, returned, declared),
 			 returned > 0 ?
-			 (columns ? errhint("Its column definition list is %s.", columns) : 0) :
+			 (columns && sm_audience_entitled(engine) ?
+			  errhint("Its column definition list is %s.", columns) : 0) :
 			 is_copy(sql) ? errhint(HINT_COPY) :
 			 errhint("Add RETURNING to get rows of INSERT, UPDATE or DELETE, or use sessmgr.execute()."),
 			 sm_report_context(engine, sql)));
