@@ -929,8 +929,8 @@ struct SmEngine
 	Oid			audience;		/* who was seen to read this backend's messages */
 	bool		audience_entitled;	/* and has the role's privileges */
 	int			users;			/* sessions */
-	SmSession  *joined;			/* of its one-liners, where they are bound to the
-								 * local transaction and it has any */
+	SmSession  *shared[2];		/* its transactions that are bound to the local one,
+								 * as joined and as two_phase, or NULL */
 	bool		transient;		/* ends with the local transaction */
 	TimestampTz created_at;
 	uint64		hits;
@@ -965,6 +965,7 @@ typedef struct SmJourney
 typedef struct SmSent
 {
 	MemoryContext cxt;			/* that it lives in, with all it needs */
+	uint64		sender;			/* handle of the session that it was sent in */
 	bool		alone;			/* commits by itself, on a connection just for it */
 	SmJourney	journey;
 	SmRun		run;
@@ -972,7 +973,8 @@ typedef struct SmSent
 
 struct SmSession
 {
-	uint64		id;				/* its handle, 0: closed, or of one-liners */
+	uint64		id;				/* its handle; 0: it has none, as a transaction that
+								 * bound sessions share */
 	dlist_node	node;			/* in the list of all sessions */
 	SmEngine   *engine;
 	SmSessionOptions options;
@@ -998,7 +1000,8 @@ struct SmSession
 
 	/* of a session bound to the local transaction, see src/joined.c */
 	int			began;			/* local nesting level of what its transaction
-								 * belongs to */
+								 * belongs to; of a handle: of its first use of
+								 * the one that it shares, or 0 */
 	int			stale;			/* savepoint that is to be released, or 0 */
 	char		gid[SM_GID_SIZE];	/* of a two-phase transaction */
 	char		command[SM_GID_SIZE + 80];	/* what is to end it, or a part of it */
@@ -1517,6 +1520,8 @@ extern void sm_twophase_recover(SmEngine *engine,
 
 /* in src/joined.c */
 extern bool sm_session_bound(const SmSession *session);
+extern bool sm_joined_shares(const SmSession *session);
+extern bool sm_joined_suits(const SmSession *shared, const SmSessionOptions *options);
 extern void sm_savepoints_truncate(SmSession *session, int n);
 extern List *sm_joined_begin(SmSession *session, const SmConn *conn,
 							 SmSessionOptions *options);
@@ -1535,7 +1540,10 @@ extern void sm_idle_block_ends(void);
 extern dlist_head sm_sessions;
 extern SmSession *sm_session_open(SmEngine *engine, const SmSessionOptions *options);
 extern SmSession *sm_session_from_handle(uint64 id, bool missing_ok);
-extern SmSession *sm_session_of_one_liners(SmEngine *engine);
+extern SmSession *sm_session_shared(SmEngine *engine, const SmSessionOptions *options);
+extern SmSession *sm_session_unit(SmSession *session);
+extern SmSession *sm_session_unit_of_sent(SmSession *session);
+extern SmSession *sm_session_enter(SmSession *session);
 extern SmSession *sm_session_of_work(SmEngine *engine);
 extern void sm_session_begin(SmSession *session);
 extern void sm_session_commit(SmSession *session);

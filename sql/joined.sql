@@ -171,7 +171,7 @@ BEGIN;
 SELECT jo.open() AS s \gset
 SELECT jo.open('{"transaction": "manual"}') AS m \gset
 SELECT jo.add(:'s', 1), jo.add(:'m', 2), jo.add(3), jo.sessions();
-SELECT 'each sees its own', sessmgr.scalar(:'s'::sessmgr.session, 'SELECT string_agg(a::text, '','') FROM jo.t'),
+SELECT 'shared', sessmgr.scalar(:'s'::sessmgr.session, 'SELECT string_agg(a::text, '','') FROM jo.t'),
     sessmgr.scalar('joined', 'SELECT string_agg(a::text, '','') FROM jo.t'), sessmgr.in_transaction(:'s');
 SELECT 'commit', try(format('SELECT sessmgr.commit(%L)', :'s'));
 SELECT 'rollback', try(format('SELECT sessmgr.rollback(%L)', :'s'));
@@ -245,6 +245,173 @@ ROLLBACK;
 SELECT jo.committed();
 
 --
+-- One transaction there, whoever is part of it
+--
+CREATE FUNCTION jo.of_this_backend() RETURNS bigint LANGUAGE sql AS $$
+    SELECT count(DISTINCT remote_pid) FROM sessmgr.connections WHERE dburi = 'joined' AND state <> 'idle' $$;
+BEGIN;
+SELECT jo.open() AS s \gset
+SELECT jo.open() AS t \gset
+SELECT jo.add(:'s', 1), jo.sessions(), sessmgr.in_transaction(:'s'), sessmgr.in_transaction(:'t');
+SELECT 'they touch one row', sessmgr.execute(:'t'::sessmgr.session, 'UPDATE jo.t SET a = a + 10'),
+    sessmgr.execute('joined', 'UPDATE jo.t SET a = a + 100'), sessmgr.execute(:'s'::sessmgr.session, 'UPDATE jo.t SET a = a + 1000');
+SELECT jo.sessions(), jo.of_this_backend(), sessmgr.in_transaction(:'t');
+SELECT count(DISTINCT remote_pid), sum(statements) FILTER (WHERE session IS NOT NULL), sum(statements) FILTER (WHERE session IS NULL)
+    FROM sessmgr.sessions WHERE remote_pid IS NOT NULL;
+SELECT sessmgr.close(:'s'), sessmgr.execute(:'t'::sessmgr.session, 'UPDATE jo.t SET a = a + 10000'), jo.sessions();
+COMMIT;
+SELECT jo.committed(), jo.sessions();
+-- savepoints are the transaction's, not each session's
+BEGIN;
+SELECT jo.open() AS s \gset
+SELECT jo.add(:'s', 1);
+SAVEPOINT a;
+SELECT jo.open() AS t \gset
+SELECT jo.add(:'t', 2), jo.add(:'s', 3), jo.add(4), jo.sessions();
+SAVEPOINT b;
+SELECT jo.add(5);
+ROLLBACK TO b;
+SELECT jo.add(:'t', 6), jo.sessions();
+ROLLBACK TO a;
+SELECT jo.sessions(), jo.add(:'s', 7), try(format('SELECT jo.add(%L::sessmgr.session, 8)', :'t'));
+COMMIT;
+SELECT jo.committed(), jo.sessions();
+-- opened outside, first used in what is rolled back: it is out of the transaction again
+BEGIN;
+SELECT jo.open() AS s \gset
+SELECT jo.add(1);
+SAVEPOINT a;
+SELECT jo.add(:'s', 2), sessmgr.in_transaction(:'s');
+ROLLBACK TO a;
+SELECT sessmgr.in_transaction(:'s'), jo.sessions(), sessmgr.begin(:'s'), sessmgr.in_transaction(:'s');
+SELECT try(format('SELECT sessmgr.begin(%L)', :'s'));
+COMMIT;
+SELECT jo.committed();
+-- a held one beside others
+SELECT jo.open('{"hold": true}') AS h \gset
+BEGIN;
+SELECT jo.add(1), jo.add(:'h', 2), jo.sessions(), jo.of_this_backend();
+COMMIT;
+SELECT jo.sessions(), sessmgr.in_transaction(:'h');
+BEGIN;
+SELECT jo.add(:'h', 3), jo.add(4), jo.of_this_backend();
+ROLLBACK;
+SELECT jo.sessions(), sessmgr.begin(:'h');
+SELECT sessmgr.close(:'h'), jo.committed(), jo.sessions();
+-- a session for each row: one connection
+CREATE FUNCTION jo.each() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    s sessmgr.session := jo.open();
+BEGIN
+    PERFORM sessmgr.begin(s);
+    PERFORM sessmgr.execute(s, 'UPDATE jo.t SET a = a + 1 WHERE $1 % 100 = 0', new.i);
+    RETURN new;
+END $$;
+CREATE TABLE jo.rows (i integer);
+CREATE TRIGGER each AFTER INSERT ON jo.rows FOR EACH ROW EXECUTE FUNCTION jo.each();
+BEGIN;
+SELECT jo.add(0);
+INSERT INTO jo.rows SELECT generate_series(1, 10000);
+SELECT jo.of_this_backend(), count(*) FROM sessmgr.sessions;
+COMMIT;
+SELECT jo.committed(), jo.sessions();
+DO $$
+DECLARE
+    s sessmgr.session;
+BEGIN
+    FOR i IN 1..1000 LOOP
+        BEGIN
+            s := jo.open();
+            PERFORM jo.add(s, i);
+            IF i % 100 <> 0 THEN RAISE division_by_zero; END IF;
+            PERFORM sessmgr.close(s);
+        EXCEPTION WHEN division_by_zero THEN NULL;
+        END;
+    END LOOP;
+    RAISE NOTICE '% connection, %', jo.of_this_backend(), jo.sessions();
+END $$;
+SELECT jo.committed(), jo.sessions();
+-- what differs from how it began
+BEGIN;
+SELECT jo.add(1);
+SELECT o, try(format('SELECT jo.add(jo.open(%L), 2)', o)) FROM unnest(ARRAY[
+    '{"isolation_level": "SERIALIZABLE"}', '{"read_only": true}', '{"deferrable": true}',
+    '{"isolation_level": "READ COMMITTED", "read_only": false, "deferrable": false}',
+    '{"isolation_level": "READ UNCOMMITTED"}', '{"hold": true}']) o;
+SELECT 'another mode', jo.add(jo.open('{"transaction": "manual", "isolation_level": "SERIALIZABLE"}'), 3);
+ROLLBACK;
+BEGIN;
+SELECT jo.open('{"read_only": true}') AS r \gset
+SELECT sessmgr.begin(:'r'), jo.add(4);
+ROLLBACK;
+BEGIN;
+SAVEPOINT a;
+SELECT sessmgr.scalar(jo.open('{"read_only": true}'), 'SHOW transaction_read_only');
+ROLLBACK TO a;
+SELECT 'begun anew', jo.add(5);
+COMMIT;
+SELECT jo.committed();
+-- one statement at a time, whoever sends it
+BEGIN;
+SELECT jo.open() AS s \gset
+SELECT jo.open() AS t \gset
+SELECT sessmgr.send(:'s', 'SELECT 1'), jo.sessions();
+SELECT sessmgr.is_busy(:'t'), sessmgr.cancel(:'t'), sessmgr.wait_any(ARRAY[:'t', :'s']::sessmgr.session[]) OPERATOR(sessmgr.=) :'s';
+SELECT try(format('SELECT jo.add(%L::sessmgr.session, 2)', :'t')), try('SELECT jo.add(2)');
+SELECT try(format('SELECT * FROM sessmgr.receive(%L) AS t(a integer)', :'t'));
+SELECT sessmgr.close(:'t');
+SELECT * FROM sessmgr.receive(:'s') AS t(a integer);
+SELECT jo.add(2);
+-- given up by who sent it
+SELECT sessmgr.send(:'s', 'SELECT pg_sleep(100)'), sessmgr.close(:'s'), jo.sessions();
+ROLLBACK;
+-- a subtransaction ends the one that has sent it
+BEGIN;
+SELECT jo.add(1);
+SAVEPOINT a;
+SELECT sessmgr.send(jo.open(), 'INSERT INTO jo.t (a) VALUES (2)');
+ROLLBACK TO a;
+SELECT jo.add(3), jo.sessions();
+COMMIT;
+SELECT jo.committed(), jo.sessions();
+-- streams and bulk functions
+BEGIN;
+SELECT jo.open() AS s \gset
+SELECT jo.add(i) FROM generate_series(1, 3) i \g /dev/null
+SELECT x.a, jo.add(x.a + 10), jo.add(jo.open(), x.a + 100)
+    FROM sessmgr.stream(:'s'::sessmgr.session, 'SELECT a FROM jo.t WHERE a < 10 ORDER BY a') AS x(a integer);
+SELECT sessmgr.push(:'s'::sessmgr.session, 'SELECT 1000 + i FROM generate_series(1, 2) i', 'jo.t', ARRAY['a']),
+    sessmgr.execute_many('joined', 'UPDATE jo.t SET a = a + 1000 WHERE a = $1', 'SELECT 1001'),
+    sessmgr.pull(:'s'::sessmgr.session, 'SELECT a FROM jo.t', 'jo.here'), jo.of_this_backend();
+SELECT try(format('SELECT sessmgr.push(%L::sessmgr.session, ''SELECT jo.add(jo.open(), i::int) FROM generate_series(1, 2) i'', ''jo.t'', ARRAY[''a''])', :'s'));
+SELECT sum(a) FROM sessmgr.query_all(ARRAY['joined', 'joined'], 'SELECT count(*) FROM jo.t') AS q(target text, a bigint);
+SELECT target, rows, sqlstate FROM sessmgr.execute_all(ARRAY['joined', 'joined'], 'UPDATE jo.t SET a = a + 5000');
+ROLLBACK;
+SELECT jo.committed(), jo.sessions();
+-- transaction control in one is the loss of all
+BEGIN;
+SELECT jo.open() AS s \gset
+SELECT jo.add(1);
+SELECT try(format('SELECT sessmgr.execute(%L::sessmgr.session, ''ROLLBACK'')', :'s')), jo.sessions();
+SELECT try('SELECT jo.add(2)'), sessmgr.in_transaction(:'s');
+COMMIT;
+-- a transaction for each mode
+BEGIN;
+SELECT jo.open() AS s \gset
+SELECT jo.add(:'s', 1);
+SELECT jo.open('{"transaction": "two_phase"}') AS p \gset
+SELECT jo.add(jo.open(), 2), jo.sessions();
+ROLLBACK;
+SELECT jo.committed(), jo.sessions();
+-- the engine invalidated: what is under way goes on for those who are in it
+BEGIN;
+SELECT jo.open() AS s \gset
+SELECT jo.open() AS t \gset
+SELECT jo.add(:'s', 1), sessmgr.invalidate('joined'), jo.add(:'t', 2), jo.sessions();
+COMMIT;
+SELECT jo.committed(), jo.sessions();
+
+--
 -- What the transaction there is like
 --
 CREATE FUNCTION jo.level(target text DEFAULT 'joined') RETURNS text LANGUAGE sql AS $$
@@ -259,10 +426,16 @@ SELECT jo.level();
 COMMIT;
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT jo.level(), jo.level(jo.open('{"isolation_level": "READ COMMITTED"}')),
-    jo.level(jo.open('{"isolation_level": "SERIALIZABLE", "read_only": true}'));
+    jo.level(jo.open('{"isolation_level": "REPEATABLE READ", "read_only": false, "deferrable": false}'));
+COMMIT;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT jo.level(jo.open('{"isolation_level": "SERIALIZABLE", "read_only": true}'));
 COMMIT;
 BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE;
-SELECT jo.level(), jo.level(jo.open('{"read_only": false, "deferrable": false, "isolation_level": "READ COMMITTED"}'));
+SELECT jo.level(), jo.level(jo.open('{"read_only": true, "deferrable": true, "isolation_level": "READ COMMITTED"}'));
+COMMIT;
+BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE;
+SELECT jo.level(jo.open('{"read_only": false, "deferrable": false, "isolation_level": "READ COMMITTED"}'));
 COMMIT;
 BEGIN READ ONLY;
 SELECT jo.level(), try('SELECT jo.add(1)');

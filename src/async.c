@@ -51,18 +51,13 @@ send_it(SmSession *session, SmSent *sent)
 	}
 }
 
-/*
- * Send a statement without waiting for its answer.  The parameters are not
- * needed any more when this returns.
- */
-void
-sm_session_send(SmSession *session, const char *sql, const SmParams *params)
+static void
+send_in(SmSession *session, uint64 sender, const char *sql, const SmParams *params)
 {
 	MemoryContext cxt;
 	MemoryContext old;
 	SmSent	   *sent;
 
-	sm_session_check_usable(session);
 	if (session->engine->driver->start == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -74,8 +69,8 @@ sm_session_send(SmSession *session, const char *sql, const SmParams *params)
 	old = MemoryContextSwitchTo(cxt);
 	sent = palloc0(sizeof(SmSent));
 	sent->cxt = cxt;
+	sent->sender = sender;
 	sent->alone = sm_session_begins_none(session);
-	session->statements++;
 	session->running++;
 	PG_TRY();
 	{
@@ -95,6 +90,16 @@ sm_session_send(SmSession *session, const char *sql, const SmParams *params)
 	MemoryContextSwitchTo(old);
 	session->running--;
 	session->sent = sent;
+}
+
+/*
+ * Send a statement without waiting for its answer.  The parameters are not
+ * needed any more when this returns.
+ */
+void
+sm_session_send(SmSession *session, const char *sql, const SmParams *params)
+{
+	send_in(sm_session_enter(session), session->id, sql, params);
 }
 
 /* ----------
@@ -117,7 +122,7 @@ busy(SmSession *session)
 bool
 sm_session_is_busy(SmSession *session)
 {
-	return busy(session);
+	return busy(sm_session_unit_of_sent(session));
 }
 
 /* The first of these sessions that has something to receive, or -1. */
@@ -209,11 +214,14 @@ sm_sessions_wait_any(SmSession **sessions, int n, TimestampTz deadline)
 	SmWaits		waits;
 	SmWatch		watch = {0};
 	volatile int found = -1;
+	SmSession **units = palloc(Max(n, 1) * sizeof(SmSession *));
 
+	for (int i = 0; i < n; i++)
+		units[i] = sm_session_unit_of_sent(sessions[i]);
 	sm_waits_init(&waits, n);
 	PG_TRY();
 	{
-		found = wait_for_any(sessions, n, deadline, &waits, &watch);
+		found = wait_for_any(units, n, deadline, &waits, &watch);
 	}
 	PG_FINALLY();
 	{
@@ -325,13 +333,8 @@ check_sent(const SmSession *session)
 						session->engine->label)));
 }
 
-/*
- * Wait for what was sent and feed its rows to sink, whose shape is declared.
- * Returns how many rows it affected or returned; *rows tells whether it is a
- * statement that returns rows.  Throws its error.
- */
-uint64
-sm_session_receive(SmSession *session, SmSink *sink, bool *rows)
+static uint64
+receive_in(SmSession *session, SmSink *sink, bool *rows)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ErrorData  *volatile error = NULL;
@@ -375,6 +378,17 @@ sm_session_receive(SmSession *session, SmSink *sink, bool *rows)
 	else
 		sm_session_check_transaction(session, odd);
 	return count;
+}
+
+/*
+ * Wait for what was sent and feed its rows to sink, whose shape is declared.
+ * Returns how many rows it affected or returned; *rows tells whether it is a
+ * statement that returns rows.  Throws its error.
+ */
+uint64
+sm_session_receive(SmSession *session, SmSink *sink, bool *rows)
+{
+	return receive_in(sm_session_unit_of_sent(session), sink, rows);
 }
 
 /* ----------
@@ -423,11 +437,15 @@ is_cancelled(const PGresult *res)
 bool
 sm_session_cancel(SmSession *session)
 {
-	SmSent	   *sent = session->sent;
-	SmConn	   *conn = session->conn;
+	SmSent	   *sent;
+	SmConn	   *conn;
 	TimestampTz deadline;
 	bool		asked;
 	bool		answered;
+
+	session = sm_session_unit_of_sent(session);
+	sent = session->sent;
+	conn = session->conn;
 
 	if (sent == NULL)
 		return false;

@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * joined.c
- *		Sessions bound to the local transaction: how their transaction on the
- *		target follows it.
+ *		What is bound to the local transaction: how the transaction on the target
+ *		follows it.
  *
- * In modes joined and two_phase a session's transaction begins with its first
- * use in a local transaction, and each local subtransaction in which it is
+ * In modes joined and two_phase an engine has one transaction on the target for
+ * each local transaction and mode, which sessions and one-liners share.  It
+ * begins with its first use, and each local subtransaction in which it is
  * used gets a savepoint on the target: session->savepoints has those of the
  * local nesting levels from 2 on.  When a subtransaction commits, its
  * savepoint only becomes stale: what is done next belongs to the level above
@@ -33,6 +34,13 @@ sm_session_bound(const SmSession *session)
 		session->engine->driver->remote;
 }
 
+/* Is it a handle for the transaction that its engine's bound sessions share? */
+bool
+sm_joined_shares(const SmSession *session)
+{
+	return sm_session_bound(session) && session->id != 0;
+}
+
 /* Forget all savepoints but the first n; never throws. */
 void
 sm_savepoints_truncate(SmSession *session, int n)
@@ -55,9 +63,9 @@ sm_savepoints_truncate(SmSession *session, int n)
  * transaction promises.
  */
 static SmSessionOptions
-begin_options(const SmSession *session)
+begin_options(const SmSessionOptions *asked)
 {
-	SmSessionOptions options = session->options;
+	SmSessionOptions options = *asked;
 
 	if (XactIsoLevel == XACT_SERIALIZABLE)
 		options.isolation_level = SM_ISOLATION_SERIALIZABLE;
@@ -69,6 +77,22 @@ begin_options(const SmSession *session)
 	if (options.deferrable == SM_UNSET && XactDeferrable)
 		options.deferrable = SM_ON;
 	return options;
+}
+
+/*
+ * Is the transaction, which has begun, as one with these options would be?  What
+ * is left to the target's defaults counts as what these usually are.
+ */
+bool
+sm_joined_suits(const SmSession *shared, const SmSessionOptions *options)
+{
+	SmSessionOptions has = begin_options(&shared->options);
+	SmSessionOptions asks = begin_options(options);
+
+	return Max(has.isolation_level, SM_ISOLATION_READ_COMMITTED) ==
+		Max(asks.isolation_level, SM_ISOLATION_READ_COMMITTED) &&
+		(has.read_only == SM_ON) == (asks.read_only == SM_ON) &&
+		(has.deferrable == SM_ON) == (asks.deferrable == SM_ON);
 }
 
 /* The local nesting level of the innermost savepoint. */
@@ -109,7 +133,7 @@ add_savepoints(SmSession *session, const SmConn *conn, List *commands, int level
 List *
 sm_joined_begin(SmSession *session, const SmConn *conn, SmSessionOptions *options)
 {
-	*options = begin_options(session);
+	*options = begin_options(&session->options);
 	sm_savepoints_truncate(session, 0);
 	session->began = GetCurrentTransactionNestLevel();
 	return add_savepoints(session, conn, NIL, session->began);
@@ -125,7 +149,7 @@ sm_joined_begin_again(SmSession *session, SmSessionOptions *options)
 {
 	int			level = mirrored_level(session);
 
-	*options = begin_options(session);
+	*options = begin_options(&session->options);
 	sm_savepoints_truncate(session, 0);
 	session->stale = 0;
 	return add_savepoints(session, session->conn, NIL, level);

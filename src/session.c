@@ -19,9 +19,11 @@
  * when that aborts, as what it did before is gone without its user's doing.
  *
  * A session in mode autocommit leaves IDLE only by an explicit begin or
- * savepoint.  One bound to the local transaction (joined.c) is ended by that
- * alone: closing it only takes its handle away.  The one-liners of an engine
- * whose mode binds them share a session without a handle.  On a driver without
+ * savepoint.  What is bound to the local transaction (joined.c) is ended by that
+ * alone, and there is one transaction of an engine and mode: a session without
+ * a handle, which the engine's one-liners and all bound sessions share.  These
+ * are handles for it and nothing else, always IDLE; what is done in one is done in
+ * its unit (sm_session_unit()).  On a driver without
  * transactions of its own (remote is false) a session is always IDLE and has a
  * connection only during a statement.
  *
@@ -69,18 +71,81 @@ sm_session_open(SmEngine *engine, const SmSessionOptions *options)
 	return session;
 }
 
-/* The session of an engine's one-liners in this local transaction, if it binds them. */
+/*
+ * The transaction of an engine that is bound to the local one in the way that
+ * these options say.  It begins as they say with its first use; throws 25001 if
+ * it has begun otherwise.
+ */
 SmSession *
-sm_session_of_one_liners(SmEngine *engine)
+sm_session_shared(SmEngine *engine, const SmSessionOptions *options)
 {
-	if (engine->joined == NULL)
-	{
-		SmSessionOptions options = engine->session;
+	SmSession **place = &engine->shared[options->transaction - SM_TXN_JOINED];
+	SmSession  *shared = *place;
 
-		options.hold = false;
-		engine->joined = new_session(engine, &options);
+	if (shared == NULL)
+	{
+		*place = shared = new_session(engine, options);
+		/* what becomes of its work at the end of a subtransaction, joined.c says */
+		shared->subid = TopSubTransactionId;
 	}
-	return engine->joined;
+	else if (shared->state == SM_SESSION_IDLE && shared->running == 0)
+		shared->options = *options;
+	else if (shared->state == SM_SESSION_ACTIVE && !sm_joined_suits(shared, options))
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("the transaction on \"%s\" that is part of the local one has begun with other properties",
+						engine->label),
+				 errdetail("All sessions and one-liners of an engine that are part of the local transaction share one transaction there: \"isolation_level\", \"read_only\" and \"deferrable\" must be the same."),
+				 errhint("Use another local transaction, or a session with transaction 'manual'.")));
+	shared->options.hold = false;
+	return shared;
+}
+
+/* The session in which is done what is asked of this one: itself, or what it shares. */
+SmSession *
+sm_session_unit(SmSession *session)
+{
+	SmSession  *shared;
+
+	if (likely(!sm_joined_shares(session)))
+		return session;
+	shared = session->engine->shared[session->options.transaction - SM_TXN_JOINED];
+	return shared != NULL ? shared : session;
+}
+
+/* The same for what was sent, if it was sent in this one. */
+SmSession *
+sm_session_unit_of_sent(SmSession *session)
+{
+	SmSession  *unit = sm_session_unit(session);
+
+	return unit->sent != NULL && unit->sent->sender == session->id ? unit : session;
+}
+
+/* It is about to be used: its unit, which is usable. */
+static SmSession *
+enter_unit(SmSession *session)
+{
+	SmSession  *unit = session;
+
+	if (unlikely(sm_joined_shares(session)))
+		unit = sm_session_shared(session->engine, &session->options);
+	sm_session_check_usable(unit);
+	if (unlikely(unit != session) && session->began == 0)
+		session->began = GetCurrentTransactionNestLevel();
+	return unit;
+}
+
+/* The same for a statement. */
+SmSession *
+sm_session_enter(SmSession *session)
+{
+	SmSession  *unit = enter_unit(session);
+
+	unit->statements++;
+	if (unit != session)
+		session->statements++;
+	return unit;
 }
 
 /*
@@ -105,7 +170,7 @@ sm_session_of_work(SmEngine *engine)
 	SmSessionOptions options = engine->session;
 
 	if (options.transaction >= SM_TXN_JOINED && engine->driver->remote)
-		return sm_session_of_one_liners(engine);
+		return sm_session_shared(engine, &options);
 	options.hold = false;
 	options.transaction = SM_TXN_MANUAL;
 	return new_session(engine, &options);
@@ -278,12 +343,24 @@ sm_session_cleanup_deadline(const SmSession *session)
 void
 sm_session_end(SmSession *session, TimestampTz deadline)
 {
+	SmSession  *unit = sm_session_unit_of_sent(session);
+
+	if (unit != session)
+	{
+		/* the transaction stays, but nobody is left to receive this */
+		sm_conn_cleanup(unit->conn, NULL, deadline);
+		sm_session_forget_sent(unit);
+		sm_session_note_loss(unit);
+	}
 	sm_session_abandon_transaction(session, deadline);
 	dlist_delete(&session->node);
 	if (session->id != 0)
 		sm_handle_forget(session->id);
-	if (session->engine->joined == session)
-		session->engine->joined = NULL;
+	for (int i = 0; i < (int) lengthof(session->engine->shared); i++)
+	{
+		if (session->engine->shared[i] == session)
+			session->engine->shared[i] = NULL;
+	}
 	session->engine->users--;
 	pfree(session);
 	sm_engine_sweep();
@@ -292,24 +369,7 @@ sm_session_end(SmSession *session, TimestampTz deadline)
 void
 sm_session_close(SmSession *session)
 {
-	check_not_running(session);
-	if (sm_session_bound(session) && session->state != SM_SESSION_IDLE)
-	{
-		/* its work is the local transaction's: it stays until that ends */
-		if (session->sent != NULL)
-		{
-			sm_conn_cleanup(session->conn, NULL, sm_session_cleanup_deadline(session));
-			sm_session_forget_sent(session);
-			sm_session_note_loss(session);
-		}
-		sm_handle_forget(session->id);
-		session->id = 0;
-		if (session->survives)
-			session->subid = TopSubTransactionId;
-		session->survives = false;
-		session->options.hold = 0;
-		return;
-	}
+	check_not_running(sm_session_unit_of_sent(session));
 	sm_session_end(session, sm_session_cleanup_deadline(session));
 }
 
@@ -406,16 +466,20 @@ sm_session_start(SmSession *session, SmConn *conn)
 void
 sm_session_begin(SmSession *session)
 {
-	sm_session_check_usable(session);
+	bool		again = sm_session_in_transaction(session);
+	SmSession  *unit = enter_unit(session);
+
 	if (!session->engine->driver->remote)
 		return;
-	if (session->state == SM_SESSION_ACTIVE)
+	if (again)
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("this session on \"%s\" is already in a transaction",
 						session->engine->label),
 				 errhint("A session begins one by itself with its first statement.")));
-	sm_session_start(session, NULL);
+	/* one that others have begun is this one's, too */
+	if (unit->state == SM_SESSION_IDLE)
+		sm_session_start(unit, NULL);
 }
 
 /*
@@ -487,7 +551,10 @@ sm_session_rollback(SmSession *session)
 bool
 sm_session_in_transaction(SmSession *session)
 {
-	return !session->engine->driver->remote || session->state != SM_SESSION_IDLE;
+	const SmSession *unit = sm_session_unit(session);
+
+	return !session->engine->driver->remote ||
+		(unit->state != SM_SESSION_IDLE && (unit == session || session->began != 0));
 }
 
 /* ----------

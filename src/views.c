@@ -166,17 +166,22 @@ sm_sessions_list(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	dlist_foreach(iter, &sm_sessions)
 	{
-		const SmSession *session = dlist_container(SmSession, node, iter.cur);
+		SmSession  *session = dlist_container(SmSession, node, iter.cur);
 		const SmEngine *engine = session->engine;
-		const char *state = session_state_name(session->state);
+		const SmSession *unit = sm_session_in_transaction(session) ?
+			sm_session_unit(session) : session;
+		const char *state = session_state_name(unit->state);
 		Row			row = {.n = 0};
 
 		if (!sm_role_entitled(engine->key.roleid))
 			continue;
-		if (session->conn != NULL &&
-			engine->driver->status(session->conn) == PQTRANS_INERROR)
+		/* kept for the next statement, but nothing is shared yet */
+		if (session->id == 0 && session->state == SM_SESSION_IDLE)
+			continue;
+		if (unit->conn != NULL &&
+			engine->driver->status(unit->conn) == PQTRANS_INERROR)
 			state = "in failed transaction";
-		if (session->sent != NULL)
+		if (sm_session_unit_of_sent(session)->sent != NULL)
 			state = "sent";
 		add_session(&row, session);
 		add_text(&row, engine->label);
@@ -184,10 +189,10 @@ sm_sessions_list(PG_FUNCTION_ARGS)
 		add_text(&row, state);
 		add_text(&row, txn_mode_name(session->options.transaction));
 		add(&row, BoolGetDatum(session->options.hold));
-		add(&row, Int32GetDatum(list_length(session->savepoints)));
+		add(&row, Int32GetDatum(list_length(unit->savepoints)));
 		add(&row, Int64GetDatum((int64) session->statements));
-		if (session->conn != NULL)
-			add(&row, Int32GetDatum(engine->driver->pid(session->conn)));
+		if (unit->conn != NULL)
+			add(&row, Int32GetDatum(engine->driver->pid(unit->conn)));
 		else
 			add_null(&row);
 		add(&row, TimestampTzGetDatum(session->opened_at));

@@ -209,7 +209,6 @@ sm_session_check_transaction(SmSession *session, SmOdd odd)
 			session->ended = true;
 			/* and going back to a savepoint takes nothing of it back */
 			session->began = 1;
-			session->subid = TopSubTransactionId;
 		}
 		report_transaction_control(session->engine, sm_session_bound(session));
 	}
@@ -254,8 +253,7 @@ sm_session_execute(SmSession *session, const char *sql, const SmParams *params,
 	SmJourney	journey = {.statement = {.sql = sql, .params = params}};
 	uint64		count = 0;
 
-	sm_session_check_usable(session);
-	session->statements++;
+	session = sm_session_enter(session);
 	session->running++;
 	PG_TRY();
 	{
@@ -283,7 +281,8 @@ uint64
 sm_engine_execute(SmEngine *engine, const char *sql, const SmParams *params, SmSink *sink)
 {
 	if (engine->session.transaction >= SM_TXN_JOINED && engine->driver->remote)
-		return sm_session_execute(sm_session_of_one_liners(engine), sql, params, sink);
+		return sm_session_execute(sm_session_shared(engine, &engine->session), sql,
+								  params, sink);
 	return execute_alone(engine, &engine->session, sql, params, sink);
 }
 
@@ -345,8 +344,7 @@ sm_session_work(SmSession *session, SmWork work, void *arg)
 {
 	uint64		count = 0;
 
-	sm_session_check_usable(session);
-	session->statements++;
+	session = sm_session_enter(session);
 	session->running++;
 	PG_TRY();
 	{
@@ -370,6 +368,6 @@ uint64
 sm_engine_work(SmEngine *engine, SmWork work, void *arg)
 {
 	if (engine->session.transaction >= SM_TXN_JOINED && engine->driver->remote)
-		return sm_session_work(sm_session_of_one_liners(engine), work, arg);
+		return sm_session_work(sm_session_shared(engine, &engine->session), work, arg);
 	return work_alone(engine, &engine->session, work, arg);
 }

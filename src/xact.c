@@ -271,6 +271,7 @@ after_commit(void)
 		}
 		session->survives = true;
 		session->used = false;
+		session->began = 0;
 		session->older = session->state != SM_SESSION_IDLE;
 	}
 }
@@ -306,6 +307,7 @@ after_abort(void)
 		if (session->used)
 			sm_session_torn(session, deadline);
 		session->used = false;
+		session->began = 0;
 	}
 }
 
@@ -367,6 +369,13 @@ joined_subabort(SmSession *session, TimestampTz deadline)
 {
 	SmConn	   *conn = session->conn;
 
+	if (sm_joined_shares(session))
+	{
+		/* its first use in what is left of the transaction may be still to come */
+		if (session->began >= GetCurrentTransactionNestLevel())
+			session->began = 0;
+		return;
+	}
 	if (session->state == SM_SESSION_IDLE)
 		return;
 	if (session->began >= GetCurrentTransactionNestLevel())
@@ -416,7 +425,7 @@ subxact_commit(SubTransactionId subid, SubTransactionId parent)
 
 		if (session->subid == subid)
 			session->subid = parent;
-		if (sm_session_bound(session) && session->state != SM_SESSION_IDLE)
+		if (sm_session_bound(session))
 			sm_joined_subcommit(session, GetCurrentTransactionNestLevel());
 	}
 }

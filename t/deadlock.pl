@@ -218,8 +218,9 @@ foreach my $dburi ('loopback:', "host=$socket port=$port dbname=postgres", 'by_s
 	$psql->value('BEGIN;' . update(1));
 	deadlock($psql, in_session('s', update(1)), 'session');
 	$psql->value('ROLLBACK');
-	$psql->is(q{SELECT sessmgr.in_transaction(:'s'::sessmgr.session)}, 'f',
+	$psql->is(q{SELECT state FROM sessmgr.sessions WHERE session OPERATOR(sessmgr.=) :'s'::sessmgr.session}, 'lost',
 		'session: rolled back, as it was used in the local transaction');
+	$psql->value(q{SELECT sessmgr.rollback(:'s'::sessmgr.session)});
 	$psql->is(in_session('s', update(1)), 1, 'session: usable');
 
 	# between two of one backend
