@@ -277,6 +277,7 @@ typedef struct SmEngine SmEngine;
 typedef struct SmSession SmSession;
 typedef struct SmStatementCache SmStatementCache;
 typedef struct SmStream SmStream;
+typedef struct SmHosts SmHosts;
 
 /*
  * A connection's life.  The transitions are made by sm_conn_set_state() and
@@ -286,6 +287,8 @@ typedef struct SmStream SmStream;
  *	READY <-> IDLE (in the pool)
  *	READY <-> BUSY (a command is on its way)
  *	any -> DEAD (to be closed at check-in)
+ *
+ * but that one that was not ready for use yet may begin again at CONNECTING.
  */
 typedef enum SmConnState
 {
@@ -355,7 +358,9 @@ typedef struct SmConn
 
 	/* what follows is the libpq driver's */
 	PGconn	   *pg;
+	SmHosts    *hosts;			/* until it is ready for use: what else to try */
 	PostgresPollingStatusType polling;	/* while it is CONNECTING */
+	uint64		heard;			/* bytes, until it is ready for use */
 	bool		password_must_be_used;
 	PGresult   *result;			/* the one being read, freed on any way out */
 	PGresult   *error;			/* that of the command being read, the same */
@@ -408,6 +413,7 @@ typedef struct SmConn
 	SmStatementCache *cache;
 	struct SmNotice *notices;	/* queued by libpq, newest first */
 	int			nnotices;
+	size_t		notice_bytes;
 	uint64		dropped_notices;
 	/* for remote_cancel.c */
 	SmCancelState cancel_state;
@@ -418,8 +424,8 @@ typedef struct SmConn
 	int			cancel_pid;
 	int			cancel_key;
 	FILE	   *trace;
-	char	   *trace_text;
-	size_t		trace_len;
+	char		trace_line[80];
+	int			trace_used;
 } SmConn;
 
 /* Sockets to be waited for at the same time (see src/remote_many.c). */
@@ -929,6 +935,8 @@ struct SmEngine
 	Oid			audience;		/* who was seen to read this backend's messages */
 	bool		audience_entitled;	/* and has the role's privileges */
 	int			users;			/* sessions */
+	bool		unavailable;	/* its last connect that failed may not do so if
+								 * tried again soon */
 	SmSession  *shared[2];		/* its transactions that are bound to the local one,
 								 * as joined and as two_phase, or NULL */
 	bool		transient;		/* ends with the local transaction */
@@ -1184,6 +1192,10 @@ extern const char *sm_options_keyword(const SmTarget *target, const char *keywor
 extern const SmAlias *sm_alias_find(const char *name);
 extern const char *sm_closest_match(const char *name, List *candidates);
 
+/* in src/environment.c */
+extern PGconn *sm_libpq_start(const char *const *keywords, const char *const *values);
+extern PostgresPollingStatusType sm_libpq_poll(PGconn *pg);
+
 /* in src/own_table.c */
 extern Oid	sm_own_table(const char *name);
 extern uint64 sm_own_table_write(Oid table, const char *sql, int nargs, Oid *types,
@@ -1285,6 +1297,7 @@ extern bool sm_report_softly(SmRaise raise, const void *arg);
 extern void sm_notices_report(SmConn *conn);
 extern void sm_notices_forget(SmConn *conn);
 extern char *sm_report_text(const char *message);
+extern char *sm_report_loss(const char *message);
 extern int	sm_report_context(const SmEngine *engine, const char *sql);
 extern bool sm_report_echoes(const SmEngine *engine);
 extern void sm_report_echo(const SmEngine *engine, const char *sql);
@@ -1356,6 +1369,8 @@ extern void sm_remote_given_up(SmConn *conn, const char *sql, const char *reason
 extern void sm_report_timeout(SmConn *conn, const char *sql) pg_attribute_noreturn();
 extern void sm_remote_wait(SmConn *conn, uint32 events, const char *sql,
 						   TimestampTz deadline);
+extern bool sm_remote_wait_ready(SmConn *conn, uint32 events, const char *sql,
+								 TimestampTz deadline);
 extern void sm_remote_begin(SmConn *conn, bool commits);
 extern void sm_remote_sent(SmConn *conn, int sent, bool wait, const char *sql,
 						   TimestampTz deadline);
@@ -1392,6 +1407,15 @@ extern void sm_pipeline_begin(SmPipeline *pipeline, SmConn *conn, const char *sq
 							  const SmWire *wire);
 extern void sm_pipeline_row(SmPipeline *pipeline, const SmWire *wire);
 extern uint64 sm_pipeline_end(SmPipeline *pipeline);
+
+/* in src/remote_hosts.c */
+extern SmHosts *sm_hosts_make(const SmTarget *target);
+extern const SmTarget *sm_hosts_next(SmHosts *hosts);
+extern void sm_hosts_note_failure(SmHosts *hosts, const char *reason);
+extern const char *sm_hosts_failures(const SmHosts *hosts);
+extern bool sm_hosts_choosy(const SmHosts *hosts);
+extern char *sm_hosts_label(const SmHosts *hosts);
+extern void sm_hosts_free(SmHosts *hosts);
 
 /* in src/remote_connect.c */
 extern List *sm_remote_setup_commands(const SmConn *conn);

@@ -345,13 +345,12 @@ connect_step(SmGatherState *state, SmGatherLeg *leg)
 
 	if (conn == NULL)
 		return;
-	if (!leg->ready && !conn->pinged && is_over(state, leg))
-		sm_report_connect_timeout(conn);
 	leg->conn = NULL;
 	switch (sm_pool_go_on(conn, false))
 	{
 		case SM_NOT_ARRIVED:
 			leg->conn = conn;
+			leg->deadline = conn->deadline;
 			leg->ready = false;
 			sm_waits_renew(&state->waits);
 			break;

@@ -69,8 +69,9 @@ is_in(const char *name, const char *const *list, int n)
 }
 
 /*
- * Copy the names out of libpq, once in the life of the backend: asking it
- * means reading the environment and perhaps a file.
+ * Copy the names out of libpq, once in the life of the backend.  What it knows
+ * is what it finds in a string that says nothing; its defaults it would take
+ * from the environment, and perhaps a file.
  */
 static void
 load_keywords(void)
@@ -80,7 +81,7 @@ load_keywords(void)
 	if (keywords != NULL)
 		return;
 
-	defaults = PQconndefaults();
+	defaults = PQconninfoParse("", NULL);
 	if (defaults == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),

@@ -170,6 +170,13 @@ wait_ready(SmConn *conn, uint32 events, const char *sql, TimestampTz deadline)
 	return ready;
 }
 
+/* Wait until the socket is ready; false: the deadline came. */
+bool
+sm_remote_wait_ready(SmConn *conn, uint32 events, const char *sql, TimestampTz deadline)
+{
+	return wait_ready(conn, events, sql, deadline);
+}
+
 static void
 wait_socket(SmConn *conn, uint32 events, const char *sql, TimestampTz deadline)
 {
@@ -262,18 +269,24 @@ sm_remote_sent(SmConn *conn, int sent, bool wait, const char *sql, TimestampTz d
 	conn->unsent = (left != 0);
 }
 
-/* The command on the wire, or the last one of a pipeline, was read to its end. */
+/* Nobody here wants notifications, but libpq keeps them until they are taken. */
 static void
-end_command(SmConn *conn, bool good)
+drop_notifications(SmConn *conn)
 {
 	PGnotify   *notify;
 
-	/* nobody here wants them, but libpq keeps them until they are taken */
 	while ((notify = PQnotifies(conn->pg)) != NULL)
 	{
 		PQfreemem(notify);
 		conn->listens = true;
 	}
+}
+
+/* The command on the wire, or the last one of a pipeline, was read to its end. */
+static void
+end_command(SmConn *conn, bool good)
+{
+	drop_notifications(conn);
 	sm_conn_set_state(conn, good && PQstatus(conn->pg) == CONNECTION_OK ?
 					  SM_CONN_READY : SM_CONN_DEAD);
 }
@@ -307,7 +320,10 @@ take(SmConn *conn, bool readable)
 	for (;;)
 	{
 		if (PQisBusy(pg) && readable && PQsocket(pg) != PGINVALID_SOCKET)
+		{
+			drop_notifications(conn);
 			return false;
+		}
 		conn->result = PQgetResult(pg);
 		if (likely(conn->result != NULL))
 		{
@@ -410,7 +426,7 @@ sm_remote_raise(SmConn *conn, PGresult *error, const char *sql, bool is_commit)
 		(code == NULL ||
 		 (lost && (is_commit || conn->completed || strcmp(code, "57P02") == 0))))
 	{
-		char	   *why = sm_report_text(PQresultErrorMessage(error));
+		char	   *why = sm_report_loss(PQresultErrorMessage(error));
 
 		PQclear(error);
 		sm_report_unknown(conn, sql,

@@ -12,8 +12,9 @@
  * libpq 17 can send a cancel request without blocking.  In older libpq it
  * blocks without any bound while the server's postmaster does not answer, and
  * keeps the key it needs to itself.  The one public way to that key is libpq's
- * protocol trace (libpq 14): it is switched on while the connection starts,
- * into memory, and the request is then sent from here.  The request is not
+ * protocol trace (libpq 14): it is switched on while the connection starts, and
+ * the request is then sent from here.  Of the trace, which grows as the server
+ * likes and has the password in it, nothing is kept but the line being written.  The request is not
  * encrypted, as PQcancel's is not.
  *
  * A server ignores a request that comes while it waits for the next message,
@@ -111,15 +112,65 @@ sm_cancel_end(SmConn *conn)
 #include "libpq/pqcomm.h"
 #include "port/pg_bswap.h"
 
+/* A line of the trace: is it the key? */
+static void
+learn_from_line(SmConn *conn)
+{
+	static const char tag[] = "\tBackendKeyData\t";
+	char	   *at;
+
+	conn->trace_line[conn->trace_used] = '\0';
+	at = strstr(conn->trace_line, tag);
+	/* the last one counts: what comes before may quote anything */
+	if (at != NULL &&
+		sscanf(at + strlen(tag), "%d %d", &conn->cancel_pid, &conn->cancel_key) != 2)
+		conn->cancel_pid = 0;
+}
+
+/* What the trace is written to.  Of a line that is too long, the rest is lost. */
+static ssize_t
+take_trace(void *cookie, const char *data, size_t n)
+{
+	SmConn	   *conn = cookie;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		if (data[i] == '\n')
+		{
+			learn_from_line(conn);
+			conn->trace_used = 0;
+		}
+		else if (conn->trace_used < (int) sizeof(conn->trace_line) - 1)
+			conn->trace_line[conn->trace_used++] = data[i];
+	}
+	return (ssize_t) n;
+}
+
+#ifdef __APPLE__
+static int
+take_trace_int(void *cookie, const char *data, int n)
+{
+	return (int) take_trace(cookie, data, (size_t) n);
+}
+
+#define open_trace(conn) funopen((conn), NULL, take_trace_int, NULL, NULL)
+#else
+#define open_trace(conn) \
+	fopencookie((conn), "w", (cookie_io_functions_t) {.write = take_trace})
+#endif
+
 /* Start to listen for the key; libpq must not yet have read anything. */
 void
 sm_cancel_learn_start(SmConn *conn)
 {
-	conn->trace = open_memstream(&conn->trace_text, &conn->trace_len);
+	conn->trace_used = 0;
+	conn->trace = open_trace(conn);
 	if (conn->trace == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
+	/* in a buffer of the stream something would stay behind */
+	setvbuf(conn->trace, NULL, _IONBF, 0);
 	PQtrace(conn->pg, conn->trace);
 	PQsetTraceFlags(conn->pg, PQTRACE_SUPPRESS_TIMESTAMPS);
 }
@@ -131,28 +182,13 @@ sm_cancel_learn_start(SmConn *conn)
 void
 sm_cancel_learn_end(SmConn *conn)
 {
-	static const char tag[] = "\tBackendKeyData\t";
-	char	   *at = NULL;
-
 	if (conn->trace == NULL)
 		return;
 	PQuntrace(conn->pg);
 	fclose(conn->trace);
 	conn->trace = NULL;
-	if (conn->trace_text == NULL)
-		return;
-
-	/* the last one: what comes before may quote anything */
-	for (char *p = conn->trace_text; (p = strstr(p, tag)) != NULL; p++)
-		at = p;
-	if (at == NULL ||
-		sscanf(at + strlen(tag), "%d %d", &conn->cancel_pid, &conn->cancel_key) != 2)
-		conn->cancel_pid = 0;
-
 	/* it has seen the password go by */
-	explicit_bzero(conn->trace_text, conn->trace_len);
-	free(conn->trace_text);
-	conn->trace_text = NULL;
+	explicit_bzero(conn->trace_line, sizeof(conn->trace_line));
 }
 
 /*

@@ -7,6 +7,12 @@
  * at a time.  Until connected_at is set nothing has been done on it, and if it
  * cannot be made, or may not be, it is simply closed.  Its end never throws.
  *
+ * Where there are several hosts or addresses, one after the other is attempted
+ * (remote_hosts.c), each within connect_timeout, until one is ready for use.  As
+ * with libpq, a server that refuses the connection for a reason of its own ends
+ * that; one that is not there, or not of the wanted kind, does not, nor does one
+ * that is lost before it is ready.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -14,6 +20,9 @@
 #include "sessmgr.h"
 #include "src/compat.h"
 
+#include <ctype.h>
+#include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -47,23 +56,6 @@ report_no_descriptor(const SmConn *conn)
 			 errmsg("could not connect to \"%s\"", conn->engine->label),
 			 errdetail("Too many files are open in this backend."),
 			 errhint("Raise the server's max_files_per_process and its system's limits, or keep fewer connections.")));
-}
-
-static void
-start_connection(SmConn *conn, const SmTarget *target)
-{
-	conn->fd_acquired = AcquireExternalFD();
-	if (!conn->fd_acquired || !has_spare_descriptor())
-		report_no_descriptor(conn);
-
-	conn->pg = PQconnectStartParams(target->keywords, target->values, false);
-	if (conn->pg == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
-	PQsetNoticeReceiver(conn->pg, sm_notice_receiver, conn);
-	if (PQstatus(conn->pg) == CONNECTION_BAD)
-		sm_report_connect_failure(conn, PQerrorMessage(conn->pg));
 }
 
 /* The wait set is kept as long as the connection: making one costs syscalls. */
@@ -191,6 +183,194 @@ recycle_time(TimestampTz now, int recycle_ms)
 }
 
 /* ----------
+ * Attempts
+ * ----------
+ */
+
+/* Much more than a server has to say before its first statement (bytes). */
+#define MAX_HEARD		(1024 * 1024)
+
+/*
+ * What the target has said so far is counted, as libpq keeps of it what it
+ * pleases the target to say.  Returns how much there is to be read now, or -1.
+ */
+static int
+hear(SmConn *conn)
+{
+	int			n = 0;
+
+	if (ioctl(PQsocket(conn->pg), FIONREAD, &n) != 0)
+		return -1;
+	conn->heard += n;
+	return n;
+}
+
+/* Release what an attempt holds.  Never throws. */
+static void
+end_attempt(SmConn *conn)
+{
+	PQclear(conn->result);
+	conn->result = NULL;
+	PQclear(conn->error);
+	conn->error = NULL;
+	sm_cancel_end(conn);
+	sm_cancel_learn_end(conn);
+	sm_notices_forget(conn);
+	if (conn->waitset != NULL)
+		FreeWaitEventSet(conn->waitset);
+	conn->waitset = NULL;
+	if (conn->pg != NULL)
+		PQfinish(conn->pg);
+	conn->pg = NULL;
+}
+
+/*
+ * A copy of libpq's message about a failed attempt.  It was asked to be verbose,
+ * as that is how it tells an SQLSTATE: this is taken out ("" if there is none),
+ * with what else is in it that usually is not.
+ */
+static char *
+read_failure(const char *message, char *sqlstate)
+{
+	char	   *text = pchomp(message);
+	char	   *line;
+
+	sqlstate[0] = '\0';
+	for (char *p = text; (p = strstr(p, ":  ")) != NULL; p++)
+	{
+		if (strspn(p + 3, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5 ||
+			strncmp(p + 8, ": ", 2) != 0)
+			continue;
+		strlcpy(sqlstate, p + 3, 6);
+		memmove(p + 3, p + 10, strlen(p + 10) + 1);
+		break;
+	}
+	if (sqlstate[0] == '\0')
+		return text;
+
+	/* the last line is where in the server's source that was */
+	line = strrchr(text, '\n');
+	if (line != NULL)
+	{
+		size_t		len = strlen(line);
+		size_t		digits = 0;
+
+		while (isdigit((unsigned char) line[len - digits - 1]))
+			digits++;
+		if (digits > 0 && line[len - digits - 1] == ':' && strstr(line, ":  ") != NULL)
+			*line = '\0';
+	}
+	return text;
+}
+
+/* Begin an attempt.  False: it has failed already. */
+static bool
+begin_attempt(SmConn *conn, const SmTarget *target)
+{
+	const char *host = sm_options_keyword(target, "host");
+	const char *message;
+
+	sm_conn_set_state(conn, SM_CONN_CONNECTING);
+	conn->deadline = sm_deadline(conn->engine->options.connect_timeout);
+	conn->heard = 0;
+	conn->no_client_check = conn->ending = conn->listens = false;
+	conn->maps_statements = conn->probing = false;
+	conn->syncs = 0;
+	conn->cancel_pid = 0;
+	conn->backend = 0;
+	conn->polling = PGRES_POLLING_WRITING;
+	conn->pg = sm_libpq_start(target->keywords, target->values);
+	if (conn->pg == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	PQsetNoticeReceiver(conn->pg, sm_notice_receiver, conn);
+	if (PQstatus(conn->pg) != CONNECTION_BAD)
+	{
+		(void) PQsetErrorVerbosity(conn->pg, PQERRORS_VERBOSE);
+		sm_cancel_learn_start(conn);
+		return true;
+	}
+
+	/* what is not about where it leads to is about how it is to be made */
+	message = PQerrorMessage(conn->pg);
+	conn->engine->unavailable |= strstr(message, host ? host : ".s.PGSQL.") != NULL;
+	sm_hosts_note_failure(conn->hosts, message);
+	end_attempt(conn);
+	return false;
+}
+
+/* Begin the next attempt; 08001 if there is none left. */
+static void
+next_attempt(SmConn *conn)
+{
+	const SmTarget *target;
+
+	while ((target = sm_hosts_next(conn->hosts)) != NULL)
+	{
+		if (begin_attempt(conn, target))
+			return;
+	}
+	sm_report_connect_failure(conn, sm_hosts_failures(conn->hosts));
+}
+
+/*
+ * The attempt has failed for this reason.  On to the next one, if others are to
+ * be tried; throws 08001 otherwise, or if there is none.
+ */
+static void
+fail_attempt(SmConn *conn, const char *reason, bool others)
+{
+	sm_hosts_note_failure(conn->hosts, reason);
+	end_attempt(conn);
+	if (!others)
+		sm_report_connect_failure(conn, sm_hosts_failures(conn->hosts));
+	next_attempt(conn);
+}
+
+static void
+fail_late(SmConn *conn)
+{
+	fail_attempt(conn,
+				 psprintf("%sNo answer within connect_timeout (%d ms).",
+						  sm_hosts_label(conn->hosts),
+						  conn->engine->options.connect_timeout),
+				 true);
+}
+
+/* PQconnectPoll() has failed; that much was there to be read before. */
+static void
+fail_poll(SmConn *conn, ConnStatusType status, int available)
+{
+	char		sqlstate[6];
+	char	   *reason = read_failure(PQerrorMessage(conn->pg), sqlstate);
+	bool		others = status == CONNECTION_STARTED || status == CONNECTION_NEEDED;
+
+	if (sqlstate[0] != '\0')
+		others = strcmp(sqlstate, "57P03") == 0;
+	else if (available == 0)
+		others = true;
+	conn->engine->unavailable |= others;
+	fail_attempt(conn, reason,
+				 others || (sqlstate[0] == '\0' && sm_hosts_choosy(conn->hosts)));
+}
+
+/*
+ * It was connected to, and is gone before it was of use.  If it has said why, in
+ * an error, that is the reason.
+ */
+static void
+fail_set_up(SmConn *conn, PGresult *error)
+{
+	char	   *reason;
+
+	reason = sm_report_loss(error != NULL ? PQresultErrorMessage(error) : PQerrorMessage(conn->pg));
+	PQclear(error);
+	conn->engine->unavailable = true;
+	fail_attempt(conn, psprintf("%s%s", sm_hosts_label(conn->hosts), reason), true);
+}
+
+/* ----------
  * The steps of a new connection: connect, check, set up
  * ----------
  */
@@ -276,7 +456,8 @@ send_probe(SmConn *conn)
 		sm_send_close(conn->pg, name);
 }
 
-static void
+/* False: the connection is lost, and another attempt has begun. */
+static bool
 send_setup(SmConn *conn)
 {
 	const char *sql = setup_query(conn);
@@ -296,7 +477,13 @@ send_setup(SmConn *conn)
 	}
 	else
 		sent = PQsendQuery(conn->pg, sql);
+	if (!sent && PQstatus(conn->pg) != CONNECTION_OK)
+	{
+		fail_set_up(conn, NULL);
+		return false;
+	}
 	sm_remote_sent(conn, sent, false, sql, conn->deadline);
+	return true;
 }
 
 /* What a result of the set-up says. */
@@ -325,13 +512,19 @@ take_setup(SmConn *conn)
 
 /* Its socket is ready: on with the handshake.  True: it is connected. */
 static bool
-poll_connection(SmConn *conn)
+poll_connection(SmConn *conn, int available)
 {
-	conn->polling = PQconnectPoll(conn->pg);
+	ConnStatusType status = PQstatus(conn->pg);
+
+	conn->polling = sm_libpq_poll(conn->pg);
 	if (conn->polling == PGRES_POLLING_FAILED)
-		sm_report_connect_failure(conn, PQerrorMessage(conn->pg));
+	{
+		fail_poll(conn, status, available);
+		return false;
+	}
 	if (conn->polling != PGRES_POLLING_OK)
 		return false;
+	(void) PQsetErrorVerbosity(conn->pg, PQERRORS_DEFAULT);
 	sm_cancel_learn_end(conn);
 	check_password_used(conn);
 	if (PQsetnonblocking(conn->pg, 1) != 0)
@@ -358,17 +551,20 @@ read_setup(SmConn *conn)
 	}
 	error = conn->error;
 	conn->error = NULL;
-	if (error == NULL && conn->state == SM_CONN_READY)
-		return true;
-	if (error != NULL && conn->state == SM_CONN_READY && !conn->no_client_check)
+	if (conn->state != SM_CONN_READY)
 	{
-		PQclear(error);
-		conn->no_client_check = true;
-		send_setup(conn);
+		fail_set_up(conn, error);
 		return false;
 	}
 	if (error == NULL)
-		sm_report_lost(conn, setup_query(conn));
+		return true;
+	if (!conn->no_client_check)
+	{
+		PQclear(error);
+		conn->no_client_check = true;
+		(void) send_setup(conn);
+		return false;
+	}
 	sm_remote_raise(conn, error, setup_query(conn), false);
 }
 
@@ -398,14 +594,25 @@ learn_parameters(SmConn *conn)
 static bool
 connect_step(SmConn *conn)
 {
+	int			available = hear(conn);
+
+	if (conn->heard > MAX_HEARD)
+	{
+		fail_attempt(conn, psprintf("%sIt says more than belongs to the beginning of a connection.",
+									sm_hosts_label(conn->hosts)), true);
+		return false;
+	}
 	if (conn->state == SM_CONN_CONNECTING)
 	{
-		if (!poll_connection(conn))
+		if (!poll_connection(conn, available))
 			return false;
-		send_setup(conn);
+		if (!send_setup(conn))
+			return false;
 	}
 	if (!read_setup(conn))
 		return false;
+	sm_hosts_free(conn->hosts);
+	conn->hosts = NULL;
 	sm_remote_is_set_up(conn, NULL);
 	sm_notices_report(conn);
 	learn_parameters(conn);
@@ -424,18 +631,15 @@ sm_remote_events(const SmConn *conn)
 	return conn->unsent ? WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE : WL_SOCKET_READABLE;
 }
 
-/* Wait until the next step can be done. */
-static void
+/* Wait until the next step can be done; false: the deadline came. */
+static bool
 wait_for_step(SmConn *conn)
 {
 	long		timeout;
 	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (int) sm_remote_events(conn);
 
 	if (conn->state != SM_CONN_CONNECTING)
-	{
-		sm_remote_wait(conn, sm_remote_events(conn), NULL, conn->deadline);
-		return;
-	}
+		return sm_remote_wait_ready(conn, sm_remote_events(conn), NULL, conn->deadline);
 	while ((timeout = sm_remaining(conn->deadline)) != 0)
 	{
 		long		round = sm_client_round(timeout);
@@ -450,9 +654,23 @@ wait_for_step(SmConn *conn)
 		sm_client_look();
 		CHECK_FOR_INTERRUPTS();
 		if (came & WL_SOCKET_MASK)
-			return;
+			return true;
 	}
-	sm_report_connect_timeout(conn);
+	return false;
+}
+
+/* For those who do not wait: the deadline has come, and there is nothing new. */
+static bool
+is_late(const SmConn *conn)
+{
+	uint32		events = sm_remote_events(conn);
+	struct pollfd slot = {
+		.fd = PQsocket(conn->pg),
+		.events = (events & WL_SOCKET_READABLE ? POLLIN : 0) |
+		(events & WL_SOCKET_WRITEABLE ? POLLOUT : 0)
+	};
+
+	return sm_remaining(conn->deadline) == 0 && poll(&slot, 1, 0) == 0;
 }
 
 /*
@@ -473,16 +691,18 @@ sm_remote_connect(SmEngine *engine, const SmTarget *target)
 	conn->state = SM_CONN_CONNECTING;
 	conn->generation = engine->pool.generation;
 	conn->subid = GetCurrentSubTransactionId();
-	conn->deadline = sm_deadline(engine->options.connect_timeout);
 	conn->password_must_be_used = sm_password_must_be_used(target);
 	if (!pg_strong_random(&conn->tag, sizeof(conn->tag)))
 		conn->tag = pg_prng_uint64(&pg_global_prng_state);
+	engine->unavailable = false;
 	PG_TRY();
 	{
 		sm_settle_reserve(conn);
-		start_connection(conn, target);
-		conn->polling = PGRES_POLLING_WRITING;
-		sm_cancel_learn_start(conn);
+		conn->fd_acquired = AcquireExternalFD();
+		if (!conn->fd_acquired || !has_spare_descriptor())
+			report_no_descriptor(conn);
+		conn->hosts = sm_hosts_make(target);
+		next_attempt(conn);
 	}
 	PG_CATCH();
 	{
@@ -494,20 +714,22 @@ sm_remote_connect(SmEngine *engine, const SmTarget *target)
 }
 
 /*
- * Go on with it: with wait to its end, else one step, for which its socket must
- * be ready for sm_remote_events().  True: it is READY.  Throws 08001 when it
- * cannot be made, 2F003 when it may not.
+ * Go on with it: with wait to its end, else one step, when its socket is ready
+ * for sm_remote_events() or conn->deadline has come; both may be others after
+ * it.  True: it is READY.  Throws 08001 when it cannot be made, 2F003 when it
+ * may not.
  */
 bool
 sm_remote_connect_on(SmConn *conn, bool wait)
 {
-	bool		ready;
+	bool		ready = false;
 
 	do
 	{
-		if (wait)
-			wait_for_step(conn);
-		ready = connect_step(conn);
+		if (wait ? !wait_for_step(conn) : is_late(conn))
+			fail_late(conn);
+		else
+			ready = connect_step(conn);
 	} while (wait && !ready);
 	return ready;
 }
@@ -516,18 +738,9 @@ sm_remote_connect_on(SmConn *conn, bool wait)
 void
 sm_remote_close(SmConn *conn)
 {
-	PQclear(conn->result);
-	conn->result = NULL;
-	PQclear(conn->error);
-	conn->error = NULL;
 	sm_settle_release(conn);
-	sm_cancel_end(conn);
-	sm_cancel_learn_end(conn);
-	sm_notices_forget(conn);
-	if (conn->waitset != NULL)
-		FreeWaitEventSet(conn->waitset);
-	if (conn->pg != NULL)
-		PQfinish(conn->pg);
+	end_attempt(conn);
+	sm_hosts_free(conn->hosts);
 	if (conn->fd_acquired)
 		ReleaseExternalFD();
 	if (conn->identity != NULL)

@@ -118,7 +118,7 @@ sm_conn_set_state(SmConn *conn, SmConnState state)
 	switch (state)
 	{
 		case SM_CONN_CONNECTING:
-			Assert(false);
+			Assert(conn->connected_at == 0);
 			break;
 		case SM_CONN_READY:
 			Assert(conn->state != SM_CONN_DEAD);

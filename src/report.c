@@ -15,12 +15,18 @@
 
 #include "sessmgr.h"
 
+#include <ctype.h>
+
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
-/* a statement's notices beyond this are counted, not kept */
+/* a statement's notices beyond these are counted, not kept */
 #define MAX_NOTICES		1000
+#define MAX_NOTICE_BYTES (8 * 1024 * 1024)
+
+/* of a text from the other side, in bytes: it says as much as it likes */
+#define MAX_TEXT		(256 * 1024)
 
 /* of a statement in a context line, in bytes */
 #define MAX_STATEMENT_SHOWN 1000
@@ -79,17 +85,22 @@ sqlstate_of(const char *code, int otherwise)
 }
 
 /*
- * A palloc'd copy in which nothing offends the local encoding: before
- * client_encoding is agreed on, a server speaks in its own.
+ * A palloc'd copy, of bounded length, in which nothing offends the local
+ * encoding: before client_encoding is agreed on, a server speaks in its own.
  */
 static char *
 clean_copy(const char *str)
 {
+	size_t		len;
 	char	   *copy;
 
 	if (str == NULL)
 		return NULL;
-	copy = pchomp(str);
+	len = strnlen(str, MAX_TEXT + 1);
+	if (len > MAX_TEXT)
+		copy = psprintf("%.*s...", pg_mbcliplen(str, len, MAX_TEXT), str);
+	else
+		copy = pchomp(str);
 	if (!pg_verifymbstr(copy, strlen(copy), true))
 	{
 		for (char *p = copy; *p; p++)
@@ -234,16 +245,36 @@ sm_report_echo(const SmEngine *engine, const char *sql)
 				(errmsg_internal("%s: %s", engine->label, sql)));
 }
 
+/*
+ * Text from libpq about the loss of a connection, fit for an error message.  When
+ * its socket is closed already, libpq ends by complaining about that.
+ */
+char *
+sm_report_loss(const char *message)
+{
+	static const char complaint[] = "invalid socket";
+	char	   *text = clean_copy(message);
+	char	   *at = strstr(text, complaint);
+
+	if (at != NULL && at[strlen(complaint)] == '\0')
+	{
+		while (at > text && isspace((unsigned char) at[-1]))
+			at--;
+		*at = '\0';
+	}
+	return text[0] != '\0' ? text : pstrdup("The target has closed it.");
+}
+
 /* The connection is gone, and what was under way surely had no effect. */
 void
 sm_report_lost(SmConn *conn, const char *sql)
 {
-	char	   *why = clean_copy(PQerrorMessage(conn->pg));
+	char	   *why = sm_report_loss(PQerrorMessage(conn->pg));
 
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),
 			 errmsg("connection to \"%s\" was lost", conn->engine->label),
-			 why[0] ? errdetail_internal("%s", why) : 0,
+			 errdetail_internal("%s", why),
 			 remote_context(conn, sql, NULL)));
 }
 
@@ -441,18 +472,25 @@ free_notice(SmNotice *notice)
 	free(notice);
 }
 
-/* strdup, but NULL for NULL; *ok becomes false when memory is out */
+/*
+ * A malloc'd copy, NULL for NULL; *ok becomes false when memory is out, or there
+ * is no room for it among the connection's notices.
+ */
 static char *
-copy_field(const PGresult *res, int field, bool *ok)
+copy_field(SmConn *conn, const PGresult *res, int field, bool *ok)
 {
 	const char *value = PQresultErrorField(res, field);
+	size_t		len;
 	char	   *copy;
 
 	if (value == NULL)
 		return NULL;
-	copy = strdup(value);
+	len = strlen(value) + 1;
+	copy = conn->notice_bytes + len <= MAX_NOTICE_BYTES ? strdup(value) : NULL;
 	if (copy == NULL)
 		*ok = false;
+	else
+		conn->notice_bytes += len;
 	return copy;
 }
 
@@ -479,10 +517,10 @@ sm_notice_receiver(void *arg, const PGresult *res)
 	}
 	notice->elevel = notice_level(severity);
 	notice->sqlstate = sqlstate_of(PQresultErrorField(res, PG_DIAG_SQLSTATE), 0);
-	notice->message = copy_field(res, PG_DIAG_MESSAGE_PRIMARY, &ok);
-	notice->detail = copy_field(res, PG_DIAG_MESSAGE_DETAIL, &ok);
-	notice->hint = copy_field(res, PG_DIAG_MESSAGE_HINT, &ok);
-	notice->context = copy_field(res, PG_DIAG_CONTEXT, &ok);
+	notice->message = copy_field(conn, res, PG_DIAG_MESSAGE_PRIMARY, &ok);
+	notice->detail = copy_field(conn, res, PG_DIAG_MESSAGE_DETAIL, &ok);
+	notice->hint = copy_field(conn, res, PG_DIAG_MESSAGE_HINT, &ok);
+	notice->context = copy_field(conn, res, PG_DIAG_CONTEXT, &ok);
 	if (!ok || notice->message == NULL)
 	{
 		free_notice(notice);
@@ -509,6 +547,7 @@ take_notices(SmConn *conn)
 		list = notice;
 	}
 	conn->nnotices = 0;
+	conn->notice_bytes = 0;
 	return list;
 }
 
