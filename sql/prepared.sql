@@ -186,6 +186,15 @@ SELECT count(*) FROM generate_series(1, 2), LATERAL sessmgr.query_all('{loop,loo
 DROP TYPE pr.alone;
 CREATE TYPE pr.alone AS ENUM ('ok', 'sad');
 SELECT * FROM sessmgr.query_all('{loop,loop_none}', 'SELECT $1::pr.alone', 'ok') AS t(target text, a text);
+-- and the target keeps nothing of what it was
+SELECT sessmgr.scalar('loop_three', 'SELECT $1::pr.alone', 'ok') FROM generate_series(1, 2);
+DROP TYPE pr.alone;
+CREATE TYPE pr.alone AS ENUM ('ok', 'sad');
+SELECT sessmgr.scalar('loop_three', 'SELECT $1::pr.alone', 'ok') FROM generate_series(1, 2);
+DROP TYPE pr.alone;
+CREATE TYPE pr.alone AS ENUM ('ok', 'sad');
+SELECT sessmgr.scalar('loop_three', 'SELECT $1::pr.alone', 'ok') FROM generate_series(1, 2);
+SELECT sessmgr.scalar('loop_three', 'SELECT count(*) FROM pg_prepared_statements WHERE statement = ''SELECT $1::pr.alone''');
 -- what is refused for good is refused, and stays prepared
 SELECT pr.err('SELECT sessmgr.scalar(''loop'', ''SELECT $1::pr.alone'', ''angry'')') FROM generate_series(1, 4);
 SELECT sessmgr.scalar('loop', 'SELECT count(*) FROM pg_prepared_statements WHERE statement = ''SELECT $1::pr.alone'' AND parameter_types = ''{pr.alone}''');

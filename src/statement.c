@@ -517,13 +517,37 @@ launch(SmRun *run)
 	send_flight(run);
 }
 
+/*
+ * Have the server forget a statement that is forgotten here, where that can
+ * fail without loss.  Otherwise it stays there as long as the connection.
+ */
+static void
+close_forgotten(SmRun *run, const char *name)
+{
+	SmConn	   *conn = run->conn;
+
+	if (run->entry == NULL && name[0] != '\0' && run->wait &&
+		conn->pooler != SM_BEHIND_TRANSACTION && conn->state == SM_CONN_READY &&
+		PQtransactionStatus(conn->pg) == PQTRANS_IDLE)
+	{
+		PQclear(sm_remote_close_statement(conn, name, run->deadline));
+		if (conn->state != SM_CONN_READY)
+			sm_report_lost(conn, run->statement->sql);
+	}
+}
+
 /* All of a flight was read: what is next? */
 static void
 end_flight(SmRun *run)
 {
 	SmConn	   *conn = run->conn;
-
+	char		name[SM_NAME_SIZE];
 	bool		good = conn->error == NULL && conn->state == SM_CONN_READY;
+
+	name[0] = '\0';
+	if (unlikely(!good || run->step == SM_RUN_VERIFYING) &&
+		run->entry != NULL && run->entry != &run->unnamed)
+		strcpy(name, run->entry->name);
 
 	if (run->step == SM_RUN_SETTING_UP && good)
 	{
@@ -535,6 +559,7 @@ end_flight(SmRun *run)
 		run->entry->suspect = false;
 		if (run->changed)
 			forget(run);
+		close_forgotten(run, name);
 		choose_step(run);
 	}
 	else if (run->step == SM_RUN_PREPARING && good)
@@ -550,6 +575,7 @@ end_flight(SmRun *run)
 	{
 		/* the server has done nothing but refuse: once more */
 		run->retried = true;
+		close_forgotten(run, name);
 		if (run->enclosed)
 		{
 			enclose(run);
