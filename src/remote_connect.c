@@ -241,7 +241,8 @@ read_failure(const char *message, char *sqlstate)
 		if (strspn(p + 3, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5 ||
 			strncmp(p + 8, ": ", 2) != 0)
 			continue;
-		strlcpy(sqlstate, p + 3, 6);
+		memcpy(sqlstate, p + 3, 5);
+		sqlstate[5] = '\0';
 		memmove(p + 3, p + 10, strlen(p + 10) + 1);
 		break;
 	}
