@@ -361,6 +361,7 @@ typedef struct SmConn
 	SmHosts    *hosts;			/* until it is ready for use: what else to try */
 	PostgresPollingStatusType polling;	/* while it is CONNECTING */
 	uint64		heard;			/* bytes, until it is ready for use */
+	bool		timed_out;		/* an attempt to make it */
 	bool		password_must_be_used;
 	PGresult   *result;			/* the one being read, freed on any way out */
 	PGresult   *error;			/* that of the command being read, the same */
@@ -1671,8 +1672,9 @@ extern List *sm_models_registered(Oid roleid, const char *metadata);
 extern List *sm_models_describe(List *relids, List **sequences);
 
 /* in src/model_attempt.c */
+extern char *sm_models_lock_holder(SmEngine *engine);
 extern int	sm_models_attempt(SmEngine *engine, const char *metadata, List *tables,
-							  List *sequences);
+							  List *sequences, TimestampTz lock_deadline);
 
 /* in src/model_prepare.c */
 extern int	sm_models_prepare(SmEngine *engine, const char *metadata);

@@ -27,6 +27,21 @@
  */
 #define LOCK_COMMAND	"SELECT pg_catalog.pg_advisory_xact_lock(1936028531, 7169906)"
 
+/* How long to wait for it, unless there is a shorter limit already. */
+#define LIMIT_COMMAND \
+	"SELECT pg_catalog.set_config('lock_timeout', '%d', true) FROM pg_catalog.pg_settings " \
+	"WHERE name = 'lock_timeout' AND setting::int4 NOT BETWEEN 1 AND %d"
+#define UNLIMIT_COMMAND	"SET LOCAL lock_timeout TO DEFAULT"
+
+/* Who has it. */
+#define HOLDER_QUERY \
+	"SELECT pg_catalog.concat('process ', pid, ', user ', usename, " \
+	"', application_name \"', application_name, '\", ', state) " \
+	"FROM pg_catalog.pg_locks JOIN pg_catalog.pg_stat_activity USING (pid) " \
+	"WHERE locktype = 'advisory' AND granted AND classid = 1936028531 AND objid = 7169906 " \
+	"AND objsubid = 2 AND database = (SELECT oid FROM pg_catalog.pg_database " \
+	"WHERE datname = pg_catalog.current_database()) AND pid <> pg_catalog.pg_backend_pid()"
+
 /* What is where on the target.  The names arrive as two arrays. */
 #define LOOK_QUERY \
 	"SELECT o.i::int4, n.oid IS NOT NULL, c.relkind " \
@@ -141,6 +156,59 @@ look(Attempt *a)
 	TupleDescInitEntry(desc, 3, "relkind", CHAROID, -1, 0);
 	sink.sink.reader = sm_reader_make(desc);
 	query(a, LOOK_QUERY, 2, lists, &sink.sink);
+}
+
+/*
+ * Wait for those who are making models there, but not beyond the deadline: then
+ * it is 55P03.
+ */
+static void
+take_lock(Attempt *a, TimestampTz deadline)
+{
+	const SmDriver *driver = a->engine->driver;
+	int			limit = (int) Max(sm_remaining(deadline), 1);
+
+	driver->command(a->conn, psprintf(LIMIT_COMMAND, limit, limit), SM_COMMAND_PLAIN);
+	driver->command(a->conn, LOCK_COMMAND, SM_COMMAND_PLAIN);
+	driver->command(a->conn, UNLIMIT_COMMAND, SM_COMMAND_PLAIN);
+}
+
+typedef struct HolderSink
+{
+	SmSink		sink;
+	MemoryContext cxt;
+	char	   *holder;
+} HolderSink;
+
+static bool
+holder_row(SmSink *sink, Datum *values, bool *nulls)
+{
+	HolderSink *holder = (HolderSink *) sink;
+	MemoryContext old = MemoryContextSwitchTo(holder->cxt);
+
+	(void) nulls;
+	holder->holder = TextDatumGetCString(values[0]);
+	MemoryContextSwitchTo(old);
+	return false;
+}
+
+/* Who keeps others from making models on the target, in words, or NULL. */
+char *
+sm_models_lock_holder(SmEngine *engine)
+{
+	Attempt		a = {.engine = engine};
+	HolderSink	sink = {.sink.row = holder_row, .cxt = CurrentMemoryContext};
+	SmSessionOptions options = {.isolation_level = SM_ISOLATION_READ_COMMITTED};
+	TupleDesc	desc = CreateTemplateTupleDesc(1);
+
+	TupleDescInitEntry(desc, 1, "holder", TEXTOID, -1, 0);
+	sink.sink.reader = sm_reader_make(desc);
+	a.conn = sm_pool_checkout(engine);
+	engine->driver->begin(a.conn, &options, NIL);
+	query(&a, HOLDER_QUERY, 0, NULL, &sink.sink);
+	engine->driver->command(a.conn, "COMMIT", SM_COMMAND_COMMIT);
+	sm_pool_checkin(a.conn, SM_FROM_NOW);
+	return sink.holder;
 }
 
 /* ----------
@@ -499,7 +567,8 @@ look_for_missing(Attempt *a)
  * moment.
  */
 int
-sm_models_attempt(SmEngine *engine, const char *metadata, List *tables, List *sequences)
+sm_models_attempt(SmEngine *engine, const char *metadata, List *tables, List *sequences,
+				  TimestampTz lock_deadline)
 {
 	Attempt		a = {
 		.engine = engine, .metadata = metadata, .tables = tables, .sequences = sequences
@@ -514,7 +583,7 @@ sm_models_attempt(SmEngine *engine, const char *metadata, List *tables, List *se
 	driver->command(a.conn, sm_model_remote_settings(), SM_COMMAND_PLAIN);
 	if (look_for_missing(&a))
 	{
-		driver->command(a.conn, LOCK_COMMAND, SM_COMMAND_PLAIN);
+		take_lock(&a, lock_deadline);
 		if (look_for_missing(&a))
 		{
 			check_names(&a);

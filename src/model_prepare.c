@@ -30,6 +30,9 @@
 #define FIRST_DELAY_MS	10
 #define MAX_DELAY_MS	1000
 
+/* How long all attempts together wait for others who are making models there. */
+#define LOCK_WAIT_MS	30000
+
 /* What an attempt is given. */
 typedef struct Task
 {
@@ -37,16 +40,18 @@ typedef struct Task
 	const char *metadata;
 	List	   *tables;			/* of SmModel *, in the order of their making */
 	List	   *sequences;		/* of SmModel * */
+	int			lock_wait;		/* how long to wait for others, and until when */
+	TimestampTz lock_deadline;
 } Task;
 
 /*
  * Is this an error that a race or a lost connection gives?  A connection that
- * could not be made at all, or timed out, is not: whoever waits for it has
+ * was refused for a reason, or timed out, is not: whoever waits for it has
  * waited once.  When the outcome of COMMIT is unknown (08007), the next look
  * will tell.
  */
 static bool
-may_be_retried(const ErrorData *error)
+may_be_retried(const Task *task, const ErrorData *error)
 {
 	/* with a lock of this very transaction, which another attempt finds again */
 	if (sm_deadlock_found_here(error))
@@ -66,7 +71,7 @@ may_be_retried(const ErrorData *error)
 		case ERRCODE_UNIQUE_VIOLATION:
 			return error->schema_name != NULL && strcmp(error->schema_name, "pg_catalog") == 0;
 		case ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION:
-			return false;
+			return task->engine->unavailable;
 		default:
 			return ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_CONNECTION_EXCEPTION;
 	}
@@ -115,7 +120,7 @@ attempt_safely(const Task *task, int *made)
 	PG_TRY();
 	{
 		*made = sm_models_attempt(task->engine, task->metadata, task->tables,
-								  task->sequences);
+								  task->sequences, task->lock_deadline);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -129,6 +134,26 @@ attempt_safely(const Task *task, int *made)
 	return error;
 }
 
+/*
+ * The time to wait for others is over: 55P03 if one of them still keeps us
+ * waiting.
+ */
+static void
+check_lock_holder(const Task *task)
+{
+	char	   *holder = sm_models_lock_holder(task->engine);
+
+	if (holder == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("models cannot be made on \"%s\" while somebody else is making some there",
+					task->engine->label),
+			 errdetail("Waited %d ms for the advisory lock (1936028531, 7169906) of the target's database, held there by %s.",
+					   task->lock_wait, holder),
+			 errhint("Wait until its transaction has ended, or end it with pg_terminate_backend().")));
+}
+
 static int
 attempt_until_done(const Task *task)
 {
@@ -139,7 +164,10 @@ attempt_until_done(const Task *task)
 
 		if (error == NULL)
 			return made;
-		if (!may_be_retried(error))
+		if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE &&
+			sm_remaining(task->lock_deadline) == 0)
+			check_lock_holder(task);
+		if (!may_be_retried(task, error))
 			sm_error_rethrow(error);
 		if (retry == MAX_RETRIES)
 		{
@@ -209,6 +237,11 @@ sm_models_prepare(SmEngine *engine, const char *metadata)
 	if (engine->driver->remote && relids != NIL)
 	{
 		task.tables = sm_models_describe(relids, &task.sequences);
+		/* a statement's own limit is not to come first, and without a reason */
+		task.lock_wait = engine->options.statement_timeout > 0 ?
+			(int) Min(LOCK_WAIT_MS, engine->options.statement_timeout * INT64CONST(3) / 4) :
+			LOCK_WAIT_MS;
+		task.lock_deadline = sm_deadline(Max(task.lock_wait, 1));
 		made = attempt_until_done(&task);
 	}
 	mark_prepared(engine, metadata);

@@ -301,6 +301,15 @@ begin_attempt(SmConn *conn, const SmTarget *target)
 	return false;
 }
 
+/* Whoever has waited for a target once is not to do so again. */
+static void
+report_failure(SmConn *conn)
+{
+	if (conn->timed_out)
+		conn->engine->unavailable = false;
+	sm_report_connect_failure(conn, sm_hosts_failures(conn->hosts));
+}
+
 /* Begin the next attempt; 08001 if there is none left. */
 static void
 next_attempt(SmConn *conn)
@@ -312,7 +321,7 @@ next_attempt(SmConn *conn)
 		if (begin_attempt(conn, target))
 			return;
 	}
-	sm_report_connect_failure(conn, sm_hosts_failures(conn->hosts));
+	report_failure(conn);
 }
 
 /*
@@ -325,13 +334,14 @@ fail_attempt(SmConn *conn, const char *reason, bool others)
 	sm_hosts_note_failure(conn->hosts, reason);
 	end_attempt(conn);
 	if (!others)
-		sm_report_connect_failure(conn, sm_hosts_failures(conn->hosts));
+		report_failure(conn);
 	next_attempt(conn);
 }
 
 static void
 fail_late(SmConn *conn)
 {
+	conn->timed_out = true;
 	fail_attempt(conn,
 				 psprintf("%sNo answer within connect_timeout (%d ms).",
 						  sm_hosts_label(conn->hosts),
