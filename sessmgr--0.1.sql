@@ -377,7 +377,7 @@ CREATE FUNCTION reset()
     RETURNS void AS 'MODULE_PATHNAME', 'sm_reset_all'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION reset() IS
-    'Closes all sessions and forgets all engines and connections, as DISCARD ALL does';
+    'Closes all sessions and forgets all engines and connections';
 
 --
 -- The session

@@ -40,7 +40,7 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params,
 								queryEnv, dest, qc);
 	if (discard_all)
-		sm_reset();
+		sm_reset(true);
 }
 
 void

@@ -382,6 +382,7 @@ typedef struct SmConn
 	bool		unsent;			/* not all of it has left this process */
 	bool		failed;			/* an error of the server was read for it */
 	bool		fresh;			/* nothing was sent since DISCARD ALL */
+	bool		discard;		/* DISCARD ALL is to come before anything else */
 	bool		simple_copy;	/* it is a COPY FROM STDIN of the simple protocol */
 	int			syncs;			/* of a pipeline: sent, and not yet read */
 	int			ended;			/* commands of a pipeline read to their end */
@@ -398,6 +399,7 @@ typedef struct SmConn
 	SmOutcome	settle_reading; /* of what is being read, as far as it is known */
 	bool		set_up;			/* sm_remote_setup_commands() hold */
 	bool		set_up_late;	/* since they were run inside a transaction */
+	bool		set_up_lent;	/* and this will end them, for what we know */
 	char	   *identity;		/* of the remote database, for two-phase, or NULL */
 	bool		no_client_check;	/* it cannot look after its client */
 	bool		listens;		/* to notifications: not for reuse */
@@ -607,6 +609,8 @@ typedef struct SmStatement
 	 */
 	List	   *around;
 	bool		plain;
+	List	   *prelude;		/* the first commands of "before", which discard the
+								 * session's state and set it up; or NIL */
 	/* what is to be done before it, in one way with it; gone when it is sent: */
 	const SmSessionOptions *begin;	/* begin a transaction like this, or NULL */
 	List	   *before;			/* of char *, commands that return nothing */
@@ -908,6 +912,8 @@ typedef enum SmEngineState
 {
 	SM_ENGINE_NEW,				/* its callback is running */
 	SM_ENGINE_ACTIVE,
+	SM_ENGINE_FORGOTTEN,		/* only its idle connections are still of use, to the
+								 * next engine of its kind */
 	SM_ENGINE_INVALIDATED		/* out of the registry, waits for its users */
 } SmEngineState;
 
@@ -1381,6 +1387,8 @@ extern void sm_remote_keep_error(SmConn *conn, PGresult **error);
 extern void sm_remote_raise(SmConn *conn, PGresult *error, const char *sql,
 							bool is_commit) pg_attribute_noreturn();
 extern char *sm_commands_join(const List *commands);
+extern void sm_remote_commands_send(SmConn *conn, const List *commands, bool wait,
+									TimestampTz deadline);
 extern void sm_remote_command_send(SmConn *conn, const char *sql, bool commits,
 								   TimestampTz deadline);
 extern void sm_remote_command_finish(SmConn *conn, const char *sql, bool commits,
@@ -1422,6 +1430,7 @@ extern void sm_hosts_free(SmHosts *hosts);
 extern List *sm_remote_setup_commands(const SmConn *conn);
 extern const char *sm_remote_name(char *buf, const SmConn *conn, const char *kind, uint64 n);
 extern void sm_remote_is_set_up(SmConn *conn, const SmSessionOptions *defaults);
+extern void sm_remote_is_discarded(SmConn *conn, const SmSessionOptions *defaults);
 extern bool sm_remote_drifted(const SmConn *conn);
 extern uint32 sm_remote_events(const SmConn *conn);
 extern SmConn *sm_remote_connect(SmEngine *engine, const SmTarget *target);
@@ -1529,6 +1538,8 @@ extern SmEngine *sm_engine_from_handle(uint64 id, bool check);
 extern void sm_engine_check(SmEngine *engine);
 extern bool sm_engine_invalidate(const char *dburi, int len);
 extern void sm_engine_drop_all(bool only_transient);
+extern void sm_engine_forget_all(void);
+extern void sm_engine_close_expired(TimestampTz now);
 extern void sm_engine_sweep(void);
 extern void sm_engine_forget_prepared(const char *metadata);
 
@@ -1639,7 +1650,7 @@ extern void sm_gather_run(SmGather *gather);
 /* in src/xact.c */
 extern void sm_xact_init(void);
 extern void sm_enter(void);
-extern void sm_reset(void);
+extern void sm_reset(bool keep_connections);
 
 /* in src/model_ddl.c */
 extern int	sm_model_enter_settings(void);

@@ -372,7 +372,8 @@ SET lock_timeout = '20s';
 SELECT (SELECT count(*) FROM sessmgr.sessions) AS sessions, (SELECT count(*) FROM sessmgr.engines) AS engines, (SELECT count(*) FROM sessmgr.connections) AS connections;
 SELECT split_part(se.err(format('SELECT se.add(%L, 2)', :'s')), ':', 1);
 SELECT se.committed();
--- the connections are gone on the target too, and nothing is left in a transaction
+-- after reset() the connections are gone on the target too, and nothing is left in a transaction
+SELECT sessmgr.reset();
 DO $$
 BEGIN
     FOR i IN 1 .. 200 LOOP

@@ -92,6 +92,7 @@ note_discarded(SmConn *conn)
 	memset(&conn->defaults, 0, sizeof(conn->defaults));
 	conn->defaults_unknown = false;
 	conn->set_up = false;
+	conn->discard = false;
 	conn->fresh = true;
 }
 
@@ -179,6 +180,9 @@ static void
 libpq_command_finish(SmConn *conn, const char *sql, SmCommand kind, TimestampTz deadline)
 {
 	sm_remote_command_finish(conn, sql, kind == SM_COMMAND_COMMIT, deadline);
+	/* what was set up in the transaction is there to stay */
+	if (kind == SM_COMMAND_COMMIT && conn->set_up_lent)
+		conn->set_up_lent = false;
 }
 
 static void
@@ -196,11 +200,10 @@ static const char *const isolation_names[] = {
 	NULL, "read uncommitted", "read committed", "repeatable read", "serializable"
 };
 
-static void
-append_default(StringInfo buf, const char *name, const char *value)
+static List *
+append_default(List *commands, const char *name, const char *value)
 {
-	appendStringInfo(buf, "%sSET default_transaction_%s = %s",
-					 buf->len > 0 ? "; " : "", name, value);
+	return lappend(commands, psprintf("SET default_transaction_%s = %s", name, value));
 }
 
 static const char *
@@ -209,17 +212,18 @@ tristate_value(int value)
 	return value == SM_UNSET ? "DEFAULT" : value == SM_ON ? "on" : "off";
 }
 
-static void
-append_defaults(StringInfo buf, const SmSessionOptions *have, const SmSessionOptions *wanted)
+static List *
+append_defaults(List *commands, const SmSessionOptions *have, const SmSessionOptions *wanted)
 {
 	if (have->isolation_level != wanted->isolation_level)
-		append_default(buf, "isolation",
+		commands = append_default(commands, "isolation",
 					   wanted->isolation_level == SM_ISOLATION_DEFAULT ? "DEFAULT" :
 					   psprintf("'%s'", isolation_names[wanted->isolation_level]));
 	if (have->read_only != wanted->read_only)
-		append_default(buf, "read_only", tristate_value(wanted->read_only));
+		commands = append_default(commands, "read_only", tristate_value(wanted->read_only));
 	if (have->deferrable != wanted->deferrable)
-		append_default(buf, "deferrable", tristate_value(wanted->deferrable));
+		commands = append_default(commands, "deferrable", tristate_value(wanted->deferrable));
+	return commands;
 }
 
 /*
@@ -232,7 +236,7 @@ static char *
 set_up_commands(SmConn *conn, const SmSessionOptions *defaults)
 {
 	const SmSessionOptions *have = &conn->defaults;
-	StringInfoData buf;
+	List	   *commands = NIL;
 
 	if (unlikely(conn->pooler == SM_BEHIND_TRANSACTION))
 	{
@@ -242,6 +246,8 @@ set_up_commands(SmConn *conn, const SmSessionOptions *defaults)
 			return NULL;
 		return sm_commands_join(sm_remote_setup_commands(conn));
 	}
+	if (unlikely(conn->set_up_lent) && libpq_status(conn) == PQTRANS_IDLE)
+		conn->set_up = conn->set_up_lent = false;
 	if (likely(conn->set_up && !sm_remote_drifted(conn) && !conn->defaults_unknown) &&
 		likely(defaults == NULL ||
 			   (have->isolation_level == defaults->isolation_level &&
@@ -250,13 +256,12 @@ set_up_commands(SmConn *conn, const SmSessionOptions *defaults)
 		return NULL;
 	if (unlikely(conn->defaults_unknown))
 		memset(&conn->defaults, -1, sizeof(conn->defaults));
-	initStringInfo(&buf);
 	if (!(conn->set_up && !sm_remote_drifted(conn)) &&
 		libpq_status(conn) != PQTRANS_INERROR)
-		appendStringInfoString(&buf, sm_commands_join(sm_remote_setup_commands(conn)));
+		commands = sm_remote_setup_commands(conn);
 	if (defaults != NULL)
-		append_defaults(&buf, have, defaults);
-	return buf.len > 0 ? buf.data : NULL;
+		commands = append_defaults(commands, have, defaults);
+	return commands != NIL ? sm_commands_join(commands) : NULL;
 }
 
 /* The same, done at once. */
@@ -309,12 +314,80 @@ begin_commands(SmConn *conn, const SmSessionOptions *options)
 	return list_concat(commands, sm_remote_setup_commands(conn));
 }
 
+/*
+ * Is the connection to forget first what was done on it before DISCARD ALL here?
+ * Then these commands do that and set it up anew.  What is known of it is
+ * forgotten at once, but that it is to be done only when it has been.
+ */
+static List *
+discard_commands(SmConn *conn, const SmSessionOptions *defaults)
+{
+	List	   *commands;
+
+	if (likely(!conn->discard) || libpq_status(conn) != PQTRANS_IDLE)
+		return NIL;
+	sm_statement_forget_all(conn);
+	memset(&conn->defaults, 0, sizeof(conn->defaults));
+	conn->defaults_unknown = false;
+	conn->set_up = false;
+	commands = lcons("DISCARD ALL", sm_remote_setup_commands(conn));
+	if (defaults != NULL)
+		commands = append_defaults(commands, &conn->defaults, defaults);
+	return commands;
+}
+
+static void
+run_commands(SmConn *conn, const List *commands)
+{
+	TimestampTz deadline = sm_deadline(conn->engine->options.statement_timeout);
+
+	sm_remote_commands_send(conn, commands, true, deadline);
+	sm_remote_command_finish(conn, sm_commands_join(commands), false, deadline);
+}
+
 static void
 libpq_begin(SmConn *conn, const SmSessionOptions *options, List *then)
 {
+	List	   *prelude = discard_commands(conn, &no_defaults);
+
+	if (unlikely(prelude != NIL))
+	{
+		run_commands(conn, list_concat(prelude,
+									   list_concat(begin_commands(conn, options), then)));
+		sm_remote_is_discarded(conn, &no_defaults);
+		return;
+	}
 	set_up(conn, &no_defaults);
 	libpq_command(conn, sm_commands_join(list_concat(begin_commands(conn, options), then)),
 				  SM_COMMAND_PLAIN);
+}
+
+/* Do the options leave a transaction as the target has it? */
+static bool
+is_plain(const SmSessionOptions *options)
+{
+	return options->isolation_level == SM_ISOLATION_DEFAULT &&
+		options->read_only == SM_UNSET && options->deferrable == SM_UNSET;
+}
+
+/*
+ * Have the connection discarded on the way of the statement.  All commands of a
+ * flight are one transaction, to which a new default of transactions would come
+ * too late: that makes a flight of its own.
+ */
+static void
+prepend_prelude(SmConn *conn, SmStatement *statement, bool at_once)
+{
+	if (statement->defaults == NULL || is_plain(statement->defaults))
+		statement->before = list_concat(list_copy(statement->prelude), statement->before);
+	else if (!at_once)
+		statement->set_up = linitial(statement->prelude);
+	else
+	{
+		run_commands(conn, statement->prelude);
+		sm_remote_is_discarded(conn, statement->defaults);
+		statement->prelude = NIL;
+	}
 }
 
 /*
@@ -338,15 +411,17 @@ make_ready(SmConn *conn, SmStatement *statement, bool at_once)
 	{
 		if (defaults != NULL && statement->autocommit)
 		{
-			statement->plain = defaults->isolation_level == SM_ISOLATION_DEFAULT &&
-				defaults->read_only == SM_UNSET && defaults->deferrable == SM_UNSET;
+			statement->plain = is_plain(defaults);
 			statement->around = begin_commands(conn, defaults);
 		}
 		defaults = NULL;
 	}
 	statement->defaults = defaults;
 	statement->set_up = NULL;
-	if (at_once)
+	statement->prelude = discard_commands(conn, defaults);
+	if (unlikely(statement->prelude != NIL))
+		prepend_prelude(conn, statement, at_once);
+	else if (at_once)
 		set_up(conn, defaults);
 	else
 		statement->set_up = set_up_commands(conn, defaults);

@@ -7,6 +7,10 @@
  * only move sm_generation; an engine that was checked at another generation
  * resolves its target and its privileges again before its next use.
  *
+ * A forgotten engine (DISCARD ALL) is out of the registry, too, and only its idle
+ * connections are left of it, for the next one of its role and dburi, or until
+ * they expire.
+ *
  * An invalidated engine is out of the registry at once, but its memory stays
  * until no session, call or checked-out connection refers to it.
  *
@@ -45,6 +49,7 @@ static HTAB *registry = NULL;
 static SmEngine *latest = NULL; /* of the registry, found last */
 static int	owner_pid = 0;		/* whose all of this is */
 static bool forked_child = false;
+static int	nforgotten = 0;		/* engines that are FORGOTTEN */
 static bool creating = false;	/* an engine_callback is running */
 static char *engine_callback = NULL;
 
@@ -145,6 +150,7 @@ abandon_inherited(void)
 	dlist_init(&sm_checked_out);
 	registry = NULL;
 	latest = NULL;
+	nforgotten = 0;
 	creating = false;
 }
 
@@ -291,6 +297,48 @@ take_target(SmEngine *engine, const SmTarget *target, uint64 generation)
 	return changed;
 }
 
+/*
+ * Take over the idle connections of a forgotten engine of the same kind, if
+ * they are what this one would make; if not, they are closed.
+ */
+static void
+inherit(SmEngine *engine)
+{
+	dlist_mutable_iter iter;
+	dlist_mutable_iter iter2;
+
+	if (nforgotten == 0)
+		return;
+	dlist_foreach_modify(iter, &sm_engines)
+	{
+		SmEngine   *other = dlist_container(SmEngine, node, iter.cur);
+
+		if (other->state != SM_ENGINE_FORGOTTEN || !same_target(&other->key, &engine->key))
+			continue;
+		if (other->fingerprint == engine->fingerprint &&
+			other->options.pooler == engine->options.pooler)
+		{
+			dlist_foreach_modify(iter2, &other->pool.idle)
+			{
+				SmConn	   *conn = dlist_container(SmConn, node, iter2.cur);
+
+				if (engine->pool.nidle >= engine->options.pool_size)
+					break;
+				dlist_delete(&conn->node);
+				other->pool.nidle--;
+				conn->engine = engine;
+				conn->generation = engine->pool.generation;
+				dlist_push_tail(&engine->pool.idle, &conn->node);
+				engine->pool.nidle++;
+			}
+		}
+		drop_engine(other);
+		break;
+	}
+	/* its idle_timeout may be another one */
+	sm_pool_close_expired(engine, GetCurrentTimestamp());
+}
+
 static SmEngine *
 make_engine(const SmEngineKey *key, Jsonb *options)
 {
@@ -324,6 +372,7 @@ make_engine(const SmEngineKey *key, Jsonb *options)
 	sm_pool_init(&engine->pool);
 	(void) take_target(engine, target, generation);
 	engine->id = sm_handle_new(SM_HANDLE_ENGINE, engine);
+	inherit(engine);
 	dlist_push_tail(&sm_engines, &engine->node);
 	return engine;
 }
@@ -522,8 +571,11 @@ drop_engine(SmEngine *engine)
 	entry = hash_search(registry, &engine->key, HASH_FIND, NULL);
 	if (entry != NULL && entry->engine == engine)
 		hash_search(registry, &engine->key, HASH_REMOVE, NULL);
+	if (engine->state == SM_ENGINE_FORGOTTEN)
+		nforgotten--;
+	else
+		sm_handle_forget(engine->id);
 	engine->state = SM_ENGINE_INVALIDATED;
-	sm_handle_forget(engine->id);
 	sm_factories_drop(engine);
 	(void) sm_pool_dispose(engine);
 	dlist_delete(&engine->node);
@@ -545,10 +597,10 @@ sm_engine_invalidate(const char *dburi, int len)
 
 		if (engine->key.roleid == GetUserId() && engine->key.len == len &&
 			memcmp(engine->key.dburi, dburi, len) == 0 &&
-			engine->state == SM_ENGINE_ACTIVE)
+			engine->state != SM_ENGINE_NEW)
 		{
+			found |= engine->state == SM_ENGINE_ACTIVE;
 			drop_engine(engine);
-			found = true;
 		}
 	}
 	return found;
@@ -567,6 +619,60 @@ sm_engine_drop_all(bool only_transient)
 			drop_engine(engine);
 	}
 	sm_engine_sweep();
+}
+
+/*
+ * Forget all engines but for their idle connections, whose sessions on their
+ * targets are to forget everything, too, before they are used again.
+ */
+void
+sm_engine_forget_all(void)
+{
+	dlist_mutable_iter iter;
+	dlist_iter	iter2;
+
+	dlist_foreach_modify(iter, &sm_engines)
+	{
+		SmEngine   *engine = dlist_container(SmEngine, node, iter.cur);
+
+		if (engine->state == SM_ENGINE_FORGOTTEN)
+			continue;
+		if (engine->pool.nidle == 0 || engine->transient)
+		{
+			drop_engine(engine);
+			continue;
+		}
+		dlist_foreach(iter2, &engine->pool.idle)
+		{
+			SmConn	   *conn = dlist_container(SmConn, node, iter2.cur);
+
+			conn->discard = !conn->fresh && conn->pooler != SM_BEHIND_TRANSACTION;
+		}
+		if (latest == engine)
+			latest = NULL;
+		hash_search(registry, &engine->key, HASH_REMOVE, NULL);
+		sm_handle_forget(engine->id);
+		sm_factories_drop(engine);
+		engine->state = SM_ENGINE_FORGOTTEN;
+		nforgotten++;
+	}
+	sm_engine_sweep();
+}
+
+/* Close what has been idle for too long, of all engines. */
+void
+sm_engine_close_expired(TimestampTz now)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &sm_engines)
+	{
+		SmEngine   *engine = dlist_container(SmEngine, node, iter.cur);
+
+		sm_pool_close_expired(engine, now);
+		if (engine->state == SM_ENGINE_FORGOTTEN && engine->pool.nidle == 0)
+			drop_engine(engine);
+	}
 }
 
 /* Forget that models were prepared: those of metadata, or all if it is NULL. */

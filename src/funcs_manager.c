@@ -174,7 +174,7 @@ sm_reset_all(PG_FUNCTION_ARGS)
 	(void) fcinfo;
 	sm_check_restricted_use("sessmgr.reset()");
 	sm_enter();
-	sm_reset();
+	sm_reset(false);
 	PG_RETURN_VOID();
 }
 

@@ -183,7 +183,6 @@ sm_idle_stop(void)
 void
 sm_idle_at_end(void)
 {
-	dlist_iter	iter;
 	TimestampTz now;
 
 	if (!fired && sm_pool_due >= armed_for)
@@ -193,8 +192,7 @@ sm_idle_at_end(void)
 	{
 		fired = false;
 		sm_pool_due = armed_for = SM_NO_DEADLINE;
-		dlist_foreach(iter, &sm_engines)
-			sm_pool_close_expired(dlist_container(SmEngine, node, iter.cur), now);
+		sm_engine_close_expired(now);
 	}
 	if (have_timer && sm_pool_due < armed_for)
 	{

@@ -460,6 +460,25 @@ sm_commands_join(const List *commands)
 	return buf.data;
 }
 
+/*
+ * Send commands that return nothing, each in a message of its own, as DISCARD
+ * ALL must be, but all at once.
+ */
+void
+sm_remote_commands_send(SmConn *conn, const List *commands, bool wait, TimestampTz deadline)
+{
+	bool		sent;
+	ListCell   *lc;
+
+	sm_remote_begin(conn, false);
+	sent = PQenterPipelineMode(conn->pg);
+	foreach(lc, commands)
+		sent = sent && PQsendQueryParams(conn->pg, lfirst(lc), 0, NULL, NULL, NULL, NULL, 0);
+	sent = sent && PQpipelineSync(conn->pg);
+	conn->syncs = 1;
+	sm_remote_sent(conn, sent, wait, linitial(commands), deadline);
+}
+
 /* Send one or more commands that return nothing, in one message. */
 void
 sm_remote_command_send(SmConn *conn, const char *sql, bool commits, TimestampTz deadline)

@@ -158,6 +158,18 @@ sm_remote_is_set_up(SmConn *conn, const SmSessionOptions *defaults)
 	conn->defaults_unknown = false;
 }
 
+/*
+ * DISCARD ALL and then those commands have been run, perhaps in a transaction
+ * that was begun after them and whose end may undo them.
+ */
+void
+sm_remote_is_discarded(SmConn *conn, const SmSessionOptions *defaults)
+{
+	conn->discard = false;
+	sm_remote_is_set_up(conn, defaults);
+	conn->set_up_lent = conn->set_up_late;
+}
+
 /* Has a statement changed what was set up? */
 bool
 sm_remote_drifted(const SmConn *conn)

@@ -217,6 +217,11 @@ send_set_up(SmRun *run)
 	const char *sql = run->statement->set_up;
 
 	run->step = SM_RUN_SETTING_UP;
+	if (unlikely(run->statement->prelude != NIL))
+	{
+		sm_remote_commands_send(run->conn, run->statement->prelude, run->wait, run->deadline);
+		return;
+	}
 	sm_remote_begin(run->conn, false);
 	sm_remote_sent(run->conn, PQsendQuery(run->conn->pg, sql), run->wait, sql, run->deadline);
 }
@@ -307,16 +312,15 @@ unenclose(SmRun *run)
 	run->enclosed = false;
 }
 
-/* Has the server refused to run it in a transaction block, and done nothing? */
+/* Has the server refused to run it together with others, and done nothing? */
 static bool
-must_be_bare(const SmRun *run)
+is_refused(const SmRun *run)
 {
 	const PGresult *error = run->conn->error;
 	const char *code;
 	const char *function;
 
-	if (!run->enclosed || !run->may_be_bare || error == NULL || run->reading ||
-		run->conn->state != SM_CONN_READY ||
+	if (error == NULL || run->reading || run->conn->state != SM_CONN_READY ||
 		PQresultErrorField(error, PG_DIAG_CONTEXT) != NULL)
 		return false;
 	code = PQresultErrorField(error, PG_DIAG_SQLSTATE);
@@ -549,6 +553,11 @@ end_flight(SmRun *run)
 		run->entry != NULL && run->entry != &run->unnamed)
 		strcpy(name, run->entry->name);
 
+	if (unlikely(run->statement->prelude != NIL) && good)
+	{
+		sm_remote_is_discarded(conn, run->statement->defaults);
+		run->statement->prelude = NIL;
+	}
 	if (run->step == SM_RUN_SETTING_UP && good)
 	{
 		sm_remote_is_set_up(conn, run->statement->defaults);
@@ -584,10 +593,18 @@ end_flight(SmRun *run)
 		}
 		choose_step(run);
 	}
-	else if (run->step == SM_RUN_RUNNING && must_be_bare(run))
+	else if (run->step == SM_RUN_RUNNING && run->enclosed && run->may_be_bare &&
+			 is_refused(run))
 	{
 		unenclose(run);
 		send_rollback(run);
+		return;
+	}
+	else if (run->step == SM_RUN_RUNNING && run->statement->autocommit &&
+			 run->statement->prelude != NIL && is_refused(run))
+	{
+		/* then what was to come before it goes before it by itself */
+		send_set_up(run);
 		return;
 	}
 	else if (run->step == SM_RUN_ROLLING_BACK && good)

@@ -119,7 +119,7 @@ sm_engines_list(PG_FUNCTION_ARGS)
 		const SmEngine *engine = dlist_container(SmEngine, node, iter.cur);
 		Row			row = {.n = 0};
 
-		if (!sm_role_entitled(engine->key.roleid))
+		if (!sm_role_entitled(engine->key.roleid) || engine->state == SM_ENGINE_FORGOTTEN)
 			continue;
 		add(&row, UInt64GetDatum(engine->id));
 		add_text(&row, engine->label);

@@ -125,11 +125,11 @@ settle_connections(SubTransactionId subid)
 }
 
 /*
- * End all sessions and forget all engines, with their connections.  Nothing
- * may be running.  Never throws.
+ * End all sessions and forget all engines, with their connections, unless
+ * those that are idle are to be kept.  Nothing may be running.  Never throws.
  */
 static void
-close_everything(void)
+close_everything(bool keep_connections)
 {
 	dlist_head	conns = DLIST_STATIC_INIT(conns);
 	TimestampTz deadline;
@@ -144,6 +144,11 @@ close_everything(void)
 
 		sm_session_forget_sent(session);
 		sm_session_end(session, deadline);
+	}
+	if (keep_connections)
+	{
+		sm_engine_forget_all();
+		return;
 	}
 	sm_engine_drop_all(false);
 	sm_idle_stop();
@@ -249,7 +254,7 @@ forget_extension(void)
 	if (likely(!extension_gone))
 		return;
 	extension_gone = false;
-	close_everything();
+	close_everything(false);
 	/* let the next use see which schema there is then */
 	schema_seen = InvalidOid;
 }
@@ -534,11 +539,12 @@ sm_enter(void)
 
 /*
  * Close all sessions and forget all engines, as at the start of the backend.
- * Throws 55006, and does nothing, while a statement or an engine callback is
+ * keep_connections: those that are idle may be of use again; whoever has them
+ * next will find nothing of what was done on them.  Throws 55006, and does nothing, while a statement or an engine callback is
  * running.
  */
 void
-sm_reset(void)
+sm_reset(bool keep_connections)
 {
 	dlist_iter	iter;
 
@@ -573,5 +579,5 @@ sm_reset(void)
 					 errmsg("cannot reset while a transaction on \"%s\" is part of the local one",
 							session->engine->label)));
 	}
-	close_everything();
+	close_everything(keep_connections);
 }

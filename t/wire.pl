@@ -172,5 +172,18 @@ sends(q{SELECT sessmgr.execute('wire', 'SELECT 5')},
 sends('ROLLBACK TO b', 'Q(ROLLBACK TO SAVEPOINT sessmgr_2; RELEASE SAVEPOINT sessmgr_2)', 'going back is by itself');
 sends('COMMIT', 'Q(COMMIT)', 'the end');
 
+# DISCARD ALL here
+$psql->value('DISCARD ALL');
+my $discard = 'P(DISCARD ALL) B(>0) D E ' . join('', map { "P(SET $_) B(>0) D E " } q{client_encoding = 'UTF8'},
+	q{datestyle = 'ISO, YMD'}, q{intervalstyle = 'postgres'}, q{extra_float_digits = '3'}, q{bytea_output = 'hex'},
+	q{lc_monetary = 'C'}, q{client_connection_check_interval = '2s'});
+sends($one, $discard . $begin . 'P(SELECT $1::text) B(1>0) D E S Q(COMMIT)',
+	'the target discards in the round trip of the next use');
+sends($one, $begin . 'P(SELECT $1::text) D S B(1>1) D E S Q(COMMIT)', 'and that is all');
+$psql->value(q{ALTER SERVER wire OPTIONS (DROP transaction)});
+$psql->value('DISCARD ALL');
+sends($one, $discard . 'P(SELECT $1::text) B(1>0) D E S', 'the same outside of a transaction');
+sends($one, 'P(SELECT $1::text) D S B(1>1) D E S', 'and that is all');
+
 $psql->quit;
 done_testing();
