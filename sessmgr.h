@@ -1402,7 +1402,8 @@ extern bool sm_remote_ping_on(SmConn *conn, bool wait);
 extern void sm_append_quoted(StringInfo buf, const char *identifier);
 extern int	sm_copy_describe(SmConn *conn, const char *sql, Oid **types,
 							 TimestampTz deadline);
-extern List *sm_copy_columns(SmConn *conn, const char *table, TimestampTz deadline);
+extern List *sm_copy_columns(SmConn *conn, const char *table, bool generated,
+							 TimestampTz deadline);
 extern void sm_copy_out_begin(SmConn *conn, const char *sql, TimestampTz deadline);
 extern int	sm_copy_out_next(SmConn *conn, char **data, bool wait, const char *sql,
 							 TimestampTz deadline);
@@ -1679,7 +1680,8 @@ extern void sm_model_describe_table(SmModel *model, Relation rel);
 
 /* in src/models.c */
 extern void sm_models_notice_changes(void);
-extern List *sm_models_registered(Oid roleid, const char *metadata);
+extern List *sm_models_registered(Oid roleid, const char *metadata, List **others);
+extern void sm_models_tell_none(Oid roleid, const char *metadata);
 extern List *sm_models_describe(List *relids, List **sequences);
 
 /* in src/model_attempt.c */

@@ -136,6 +136,23 @@ SELECT try($$SELECT sessmgr.push('loop', 'SELECT 1', 'bulk.filled')$$);
 SELECT try($$SELECT sessmgr.push('loop', 'SELECT 1, 2', 'bulk.filled', '{id}')$$);
 SELECT try($$SELECT sessmgr.pull('loop', 'SELECT 1', 'filled', '{none}')$$);
 SELECT try($$SELECT sessmgr.push('loop', 'SELECT 1', 'bulk.filled', '{none}')$$);
+-- no column is named so, not even the one that a name cut off would be
+SELECT c, try(format('SELECT sessmgr.push(''loop'', ''SELECT 1'', ''bulk.filled'', %L)', ARRAY[c])) AS push,
+       try(format('SELECT sessmgr.pull(''loop'', ''SELECT 1'', ''filled'', %L)', ARRAY[c])) AS pull
+  FROM unnest(ARRAY['', ' ', 'di', 'ID', '"id"', 'ctid', repeat('x', 70)]) c;
+-- nor a table
+SELECT t, try(format('SELECT sessmgr.push(''loop'', ''SELECT 1'', %L)', t)) AS all_columns,
+       try(format('SELECT sessmgr.push(''loop'', ''SELECT 1'', %L, ''{a}'')', t)) AS some
+  FROM unnest(ARRAY['nowhere', 'bulk.nowhere', 'nowhere.filled', 'bulk."Filled"', 'other_db.bulk.filled']) t;
+DO $$
+DECLARE
+    context text;
+BEGIN
+    PERFORM sessmgr.push('loop', 'SELECT 1', 'bulk.nowhere');
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
+    RAISE NOTICE '% %', SQLERRM, context ~ 'pg_';
+END $$;
 SELECT try($$SELECT sessmgr.pull('loop', 'SELECT 1', 'filled', '{twice}')$$);
 SELECT try($$SELECT sessmgr.push('loop', 'SELECT 1', 'bulk.filled', '{twice}')$$);
 SELECT try($$SELECT sessmgr.pull('loop', 'SELECT 1, 2', 'filled', '{id,id}')$$);

@@ -509,6 +509,14 @@ SELECT sessmgr.reset();
 RESET ROLE;
 REVOKE regress_sm_other FROM regress_sm_user;
 
+-- nothing is registered there: each time it is said, and what was probably meant
+SELECT sessmgr.prepare_models(sessmgr.get_engine('mtarget'), 'rolse');
+SELECT sessmgr.prepare_models(sessmgr.get_engine('mtarget'), 'rolse');
+SELECT sessmgr.prepare_models(sessmgr.get_engine('mtarget'), 'nothing like it');
+SELECT sessmgr.prepare_models(sessmgr.get_engine('spi:'), 'ROLES');
+SELECT sessmgr.prepare_models(sessmgr.get_engine('mtarget'), 'roles');
+SELECT sessmgr.session_factory('mtarget') IS NOT NULL AS and_no_notice_here;
+
 -- as it was
 SELECT sessmgr.reset();
 SET client_min_messages = warning;

@@ -137,9 +137,16 @@ Datum
 sm_prepare_models(PG_FUNCTION_ARGS)
 {
 	SmEngine   *engine = engine_from_arg(fcinfo, true);
+	Oid			roleid = engine->key.roleid;
+	const char *metadata;
+	int			made;
 
 	check_not_null(fcinfo, 1, "metadata");
-	PG_RETURN_INT32(sm_models_prepare(engine, NameStr(*PG_GETARG_NAME(1))));
+	metadata = NameStr(*PG_GETARG_NAME(1));
+	made = sm_models_prepare(engine, metadata);
+	if (made == 0)
+		sm_models_tell_none(roleid, metadata);
+	PG_RETURN_INT32(made);
 }
 
 /* prepared(engine, metadata name) returns boolean */

@@ -73,6 +73,8 @@ typedef struct Attempt
 static void
 model_context(void *arg)
 {
+	if (geterrcode() == ERRCODE_READ_ONLY_SQL_TRANSACTION)
+		errhint("The model is missing on the target, which is read only. Call sessmgr.prepare_models() for its primary.");
 	errcontext("model %s", ((SmModel *) arg)->label);
 }
 

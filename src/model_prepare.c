@@ -232,7 +232,7 @@ sm_models_prepare(SmEngine *engine, const char *metadata)
 	if (sm_models_prepared(engine, metadata))
 		return 0;
 
-	relids = sm_models_registered(engine->key.roleid, metadata);
+	relids = sm_models_registered(engine->key.roleid, metadata, NULL);
 	/* a target that is this very backend has its own tables already */
 	if (engine->driver->remote && relids != NIL)
 	{

@@ -107,10 +107,11 @@ sm_models_notice_changes(void)
 /*
  * The relations registered under this name whose owner's privileges the role
  * has, as a list of oids in ascending order.  Read with a snapshot of now,
- * however old the transaction is: what is missed here would stay missed.
+ * however old the transaction is: what is missed here would stay missed.  If
+ * "others" is not NULL it gets the names, as char *, under which there are more.
  */
 List *
-sm_models_registered(Oid roleid, const char *metadata)
+sm_models_registered(Oid roleid, const char *metadata, List **others)
 {
 	Oid			registry = find_registry();
 	Relation	rel;
@@ -129,18 +130,27 @@ sm_models_registered(Oid roleid, const char *metadata)
 	scan = table_beginscan(rel, snapshot, 0, NULL);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
+		const char *name;
+		bool		wanted;
 		Oid			relid;
 		HeapTuple	tuple;
 
 		slot_getallattrs(slot);
-		if (strcmp(NameStr(*DatumGetName(slot->tts_values[1])), metadata) != 0)
+		name = NameStr(*DatumGetName(slot->tts_values[1]));
+		wanted = strcmp(name, metadata) == 0;
+		if (!wanted && others == NULL)
 			continue;
 		relid = DatumGetObjectId(slot->tts_values[0]);
 		tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 		if (!HeapTupleIsValid(tuple))
 			continue;
 		if (has_privs_of_role(roleid, ((Form_pg_class) GETSTRUCT(tuple))->relowner))
-			result = lappend_oid(result, relid);
+		{
+			if (wanted)
+				result = lappend_oid(result, relid);
+			else
+				*others = lappend(*others, pstrdup(name));
+		}
 		ReleaseSysCache(tuple);
 	}
 	table_endscan(scan);
@@ -149,6 +159,26 @@ sm_models_registered(Oid roleid, const char *metadata)
 	table_close(rel, AccessShareLock);
 	list_sort(result, list_oid_cmp);
 	return result;
+}
+
+/*
+ * Tell if nothing is registered under this name that the role could prepare:
+ * it may be misspelt.
+ */
+void
+sm_models_tell_none(Oid roleid, const char *metadata)
+{
+	List	   *others = NIL;
+	const char *match;
+
+	if (sm_models_registered(roleid, metadata, &others) != NIL)
+		return;
+	match = sm_closest_match(metadata, others);
+	ereport(NOTICE,
+			(errmsg("nothing to prepare is registered under metadata \"%s\"", metadata),
+			 errdetail("Models count whose owner's privileges the engine's role has."),
+			 match ? errhint("Perhaps you meant the metadata \"%s\".", match) :
+			 errhint("Register tables and sequences with sessmgr.add_model().")));
 }
 
 /* ----------

@@ -247,16 +247,49 @@ look_up_functions(Push *push)
 	}
 }
 
+/*
+ * The columns that were asked for, as they are called: the target would take
+ * one that is too long for another one that begins with it.
+ */
+static void
+check_columns(const Push *push, const SmPush *what, List *existing)
+{
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, what->columns)
+	{
+		const char *column = lfirst(lc);
+		const char *match;
+		bool		found = false;
+
+		foreach(lc2, existing)
+			found |= strcmp(lfirst(lc2), column) == 0;
+		if (found)
+			continue;
+		match = sm_closest_match(column, existing);
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of table %s on \"%s\" does not exist", column,
+						what->table, push->conn->engine->label),
+				 match ? errhint("Perhaps you meant the column \"%s\".", match) : 0));
+	}
+}
+
 /* Learn the target's columns and decide how to send ours. */
 static void
 prepare(Push *push, const SmPush *what)
 {
-	List	   *columns = what->columns;
+	List	   *columns;
 	char	   *list;
 	Oid		   *types;
 
-	if (columns == NIL)
-		columns = sm_copy_columns(push->conn, what->table, push->deadline);
+	columns = sm_copy_columns(push->conn, what->table, what->columns != NIL, push->deadline);
+	if (what->columns != NIL)
+	{
+		check_columns(push, what, columns);
+		columns = what->columns;
+	}
 	if (list_length(columns) != push->desc->natts)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),

@@ -114,24 +114,41 @@ sm_copy_describe(SmConn *conn, const char *sql, Oid **types, TimestampTz deadlin
 	return n;
 }
 
-/* The columns, as char *, that COPY FROM fills where none are named. */
+/*
+ * The columns of a table, as char *: those that COPY FROM fills where none are
+ * named, or generated ones as well.  Error 42P01 if there is no such table.
+ */
 List *
-sm_copy_columns(SmConn *conn, const char *table, TimestampTz deadline)
+sm_copy_columns(SmConn *conn, const char *table, bool generated, TimestampTz deadline)
 {
 	static const char sql[] =
-		"SELECT attname FROM pg_catalog.pg_attribute"
-		" WHERE attrelid = $1::pg_catalog.regclass AND attnum OPERATOR(pg_catalog.>) 0"
-		" AND NOT attisdropped AND attgenerated OPERATOR(pg_catalog.=) ''"
-		" ORDER BY attnum";
+		"SELECT t.oid, a.attname"
+		" FROM (SELECT pg_catalog.to_regclass($1) AS oid) AS t"
+		" LEFT JOIN pg_catalog.pg_attribute AS a"
+		" ON a.attrelid OPERATOR(pg_catalog.=) t.oid AND a.attnum OPERATOR(pg_catalog.>) 0"
+		" AND NOT a.attisdropped"
+		" AND ($2::pg_catalog.bool OR a.attgenerated OPERATOR(pg_catalog.=) '')"
+		" ORDER BY a.attnum";
+	const char *const values[] = {table, generated ? "t" : "f"};
+	/* an error's context is to show what is wanted, not how it is found out */
+	char	   *shown = psprintf("COPY %s FROM STDIN", table);
 	List	   *columns = NIL;
 	PGresult   *res;
 
 	sm_remote_begin(conn, false);
-	sm_remote_sent(conn, PQsendQueryParams(conn->pg, sql, 1, NULL, &table, NULL, NULL, 0),
-				   true, sql, deadline);
-	res = finish(conn, PGRES_TUPLES_OK, sql, deadline);
+	sm_remote_sent(conn, PQsendQueryParams(conn->pg, sql, lengthof(values), NULL, values,
+										   NULL, NULL, 0),
+				   true, shown, deadline);
+	res = finish(conn, PGRES_TUPLES_OK, shown, deadline);
+	if (PQntuples(res) == 0 || PQgetisnull(res, 0, 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table %s does not exist on \"%s\"", table, conn->engine->label)));
 	for (int i = 0; i < PQntuples(res); i++)
-		columns = lappend(columns, pstrdup(PQgetvalue(res, i, 0)));
+	{
+		if (!PQgetisnull(res, i, 1))
+			columns = lappend(columns, pstrdup(PQgetvalue(res, i, 1)));
+	}
 	return columns;
 }
 

@@ -152,6 +152,7 @@ my $on_standby = "SELECT sessmgr.prepare_models(sessmgr.get_engine('standby'))";
 $one->is($on_standby, 0, 'a standby that has all of it will do');
 $one->value("CREATE TABLE m.g (id int); SELECT sessmgr.add_model('m.g')");
 $one->fails($on_standby, '25006', '... one that has not will not');
+like($one->{last_err}, qr/HINT:  The model is missing on the target, which is read only/, '... and says why');
 $one->is($prepare, 1, '... until the primary is asked');
 $remote->wait_for_catchup($standby);
 $one->is($on_standby, 0, '... and the standby has followed');
