@@ -46,6 +46,8 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 void
 _PG_init(void)
 {
+	/* before the names that begin with ours are reserved */
+	sm_chain_init();
 	sm_engine_init();
 	sm_options_init();
 	sm_xact_init();

@@ -412,6 +412,7 @@ typedef struct SmConn
 	bool		defaults_unknown;	/* a statement may have changed them */
 	int			backend;		/* its process id if it is of this cluster, 0:
 								 * not known yet, -1: it is not (deadlock.c) */
+	bool		chain_failed;	/* a chain that it is part of: not for reuse */
 	bool		awaited;		/* this backend waits for it, and for others */
 	SmStatementCache *cache;
 	struct SmNotice *notices;	/* queued by libpq, newest first */
@@ -1367,7 +1368,19 @@ extern char *sm_deadlock_find(SmConn *conn, SmWatch *watch, bool tell);
 extern void sm_deadlock_report(SmConn *conn, const char *detail, const char *sql) pg_attribute_noreturn();
 extern void sm_deadlock_look(SmConn *conn, SmWatch *watch, const char *sql);
 extern void sm_deadlock_end(SmWatch *watch);
+extern bool sm_is_of_this_cluster(SmConn *conn);
 extern bool sm_deadlock_found_here(const ErrorData *error);
+
+/* in src/chain.c */
+
+/* how deep a backend is, as the one that connects to it says */
+#define SM_CHAIN_SETTING	"sessmgr.loopback_depth"
+
+extern void sm_chain_init(void);
+extern int	sm_chain_next(void);
+extern char *sm_chain_options(const char *options);
+extern void sm_chain_check(SmConn *conn);
+extern void sm_chain_failed(SmConn *conn, const char *sqlstate);
 
 /* in src/remote.c */
 extern void sm_report_connect_failure(SmConn *conn, const char *message);

@@ -197,6 +197,14 @@ identify(SmConn *conn)
 		conn->backend = backend_of(conn);
 }
 
+/* Does the connection lead to a backend of this cluster, with nobody between? */
+bool
+sm_is_of_this_cluster(SmConn *conn)
+{
+	identify(conn);
+	return conn->backend > 0;
+}
+
 /* ----------
  * Who waits for whom
  * ----------

@@ -298,7 +298,7 @@ may_be_kept(const SmConn *conn)
 {
 	const SmEngine *engine = conn->engine;
 
-	return conn->state == SM_CONN_READY && !conn->listens && engine->driver->remote &&
+	return conn->state == SM_CONN_READY && !conn->listens && !conn->chain_failed && engine->driver->remote &&
 		engine->options.poolclass == SM_POOL_QUEUE &&
 		engine->pool.nidle < engine->options.pool_size && may_be_reused(conn);
 }

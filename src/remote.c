@@ -396,6 +396,7 @@ sm_remote_keep_error(SmConn *conn, PGresult **error)
 	/* with a state: the server's word that nothing was done */
 	if (PQresultErrorField(conn->result, PG_DIAG_SQLSTATE) != NULL)
 		conn->failed = true;
+	sm_chain_failed(conn, PQresultErrorField(conn->result, PG_DIAG_SQLSTATE));
 	if (*error == NULL ||
 		PQresultErrorField(*error, PG_DIAG_SQLSTATE) == NULL)
 	{

@@ -85,7 +85,7 @@ typedef struct Setting
 	const char *value;
 } Setting;
 
-#define MAX_SETTINGS	7
+#define MAX_SETTINGS	8
 
 /*
  * What sessmgr relies on: the encoding, and what the text of values depends on.
@@ -105,6 +105,8 @@ list_settings(const SmConn *conn, Setting *settings)
 	settings[n++] = (Setting) {"lc_monetary", "C"};
 	if (PQserverVersion(conn->pg) >= 140000 && !conn->no_client_check)
 		settings[n++] = (Setting) {"client_connection_check_interval", "2s"};
+	if (conn->backend > 0)
+		settings[n++] = (Setting) {SM_CHAIN_SETTING, psprintf("%d", sm_chain_next())};
 	return n;
 }
 
@@ -550,6 +552,7 @@ poll_connection(SmConn *conn, int available)
 	(void) PQsetErrorVerbosity(conn->pg, PQERRORS_DEFAULT);
 	sm_cancel_learn_end(conn);
 	check_password_used(conn);
+	sm_chain_check(conn);
 	if (PQsetnonblocking(conn->pg, 1) != 0)
 		sm_report_connect_failure(conn, PQerrorMessage(conn->pg));
 	make_waitset(conn);

@@ -139,6 +139,9 @@ sm_hosts_make(const SmTarget *target)
 	hosts->cxt = cxt;
 	for (int i = 0; target->keywords[i] != NULL; i++)
 		sm_options_set_keyword(&hosts->target, target->keywords[i], target->values[i]);
+	if (target->kind == SM_TARGET_LOOPBACK || target->loopback)
+		sm_options_set_keyword(&hosts->target, "options",
+							   sm_chain_options(sm_options_keyword(&hosts->target, "options")));
 	balance = sm_options_keyword(&hosts->target, "load_balance_hosts");
 	hosts->shuffled = balance != NULL && strcmp(balance, "random") == 0;
 	hosts->attrs = sm_options_keyword(&hosts->target, "target_session_attrs");
