@@ -29,6 +29,7 @@
 #include "utils/jsonb.h"
 #include "utils/relcache.h"
 #include "utils/resowner.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
@@ -403,6 +404,7 @@ typedef struct SmConn
 	char	   *identity;		/* of the remote database, for two-phase, or NULL */
 	bool		no_client_check;	/* it cannot look after its client */
 	bool		listens;		/* to notifications: not for reuse */
+	bool		broken;			/* libpq has lost count of what it reads */
 	bool		ending;			/* the server has said that it ends the session */
 	int			encoding;		/* what it was connected with */
 	bool		verify;			/* values may not be valid in our encoding */
@@ -1182,6 +1184,13 @@ extern void sm_test_point(const char *name);
 extern ErrorData *sm_error_catch(MemoryContext cxt);
 extern void sm_error_rethrow(const ErrorData *error) pg_attribute_noreturn();
 
+/* in src/timer.c */
+extern bool sm_timer_register(TimeoutId *timer, timeout_handler_proc handler);
+
+/* in src/libpq_memory.c */
+extern bool sm_is_no_memory(const char *message);
+extern PQconninfoOption *sm_conninfo_parse(const char *conninfo);
+
 /* in src/handle.c */
 extern uint64 sm_handle_new(SmHandleKind kind, void *object);
 extern void *sm_handle_get(uint64 id, SmHandleKind kind, bool missing_ok);
@@ -1214,6 +1223,7 @@ extern uint64 sm_generation;	/* moves whenever something that an engine was
 								 * made from may have changed */
 extern const SmOption sm_option_table[];
 extern const int sm_option_count;
+extern bool sm_setting_missing(const char *name);
 extern void sm_options_init(void);
 extern void sm_options_defaults(SmEngineOptions *engine, SmSessionOptions *session);
 extern const SmOption *sm_option_find(const char *name);
@@ -1316,6 +1326,7 @@ extern void sm_report_copy(const SmEngine *engine, bool done) pg_attribute_noret
 extern void sm_report_empty(const SmEngine *engine) pg_attribute_noreturn();
 extern void sm_report_result(SmConn *conn, PGresult *res, const char *sql,
 							 const char *hint) pg_attribute_noreturn();
+extern void sm_report_unread(SmConn *conn, const char *sql) pg_attribute_noreturn();
 extern void sm_report_lost(SmConn *conn, const char *sql) pg_attribute_noreturn();
 extern void sm_report_unknown(SmConn *conn, const char *sql, const char *why) pg_attribute_noreturn();
 
@@ -1335,8 +1346,10 @@ extern uint32 sm_wait_pool;
 extern void sm_name_waits(void);
 extern TimestampTz sm_deadline(int timeout_ms);
 extern long sm_remaining(TimestampTz deadline);
+extern bool sm_looks_for_client(void);
 extern long sm_client_round(long timeout);
 extern void sm_client_look(void);
+extern bool sm_descriptors_left(int n);
 extern void sm_conn_set_state(SmConn *conn, SmConnState state);
 extern void sm_set_wait_events(SmConn *conn, uint32 events);
 
@@ -1396,6 +1409,8 @@ extern void sm_remote_sent(SmConn *conn, int sent, bool wait, const char *sql,
 						   TimestampTz deadline);
 extern bool sm_remote_take(SmConn *conn);
 extern PGresult *sm_remote_next(SmConn *conn, const char *sql, TimestampTz deadline);
+extern bool sm_remote_is_broken(SmConn *conn);
+extern bool sm_remote_is_stuck(SmConn *conn);
 extern void sm_remote_keep_error(SmConn *conn, PGresult **error);
 extern void sm_remote_raise(SmConn *conn, PGresult *error, const char *sql,
 							bool is_commit) pg_attribute_noreturn();
@@ -1439,6 +1454,10 @@ extern const char *sm_hosts_failures(const SmHosts *hosts);
 extern bool sm_hosts_choosy(const SmHosts *hosts);
 extern char *sm_hosts_label(const SmHosts *hosts);
 extern void sm_hosts_free(SmHosts *hosts);
+
+/* in src/remote_watch.c */
+extern uint64 sm_watched_rows_run(SmConn *conn, const SmRows *rows, SmRowFunction function,
+								  void *arg, const char *sql);
 
 /* in src/remote_connect.c */
 extern List *sm_remote_setup_commands(const SmConn *conn);
@@ -1636,7 +1655,7 @@ extern uint64 sm_engine_work(SmEngine *engine, SmWork work, void *arg);
 /* in src/async.c */
 extern void sm_session_send(SmSession *session, const char *sql, const SmParams *params);
 extern bool sm_session_is_busy(SmSession *session);
-extern int	sm_sessions_wait_any(SmSession **sessions, int n, TimestampTz deadline);
+extern SmSession *sm_sessions_wait_any(SmSession **sessions, int n, TimestampTz deadline);
 extern uint64 sm_session_receive(SmSession *session, SmSink *sink, bool *rows);
 extern bool sm_session_cancel(SmSession *session);
 

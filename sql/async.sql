@@ -189,6 +189,8 @@ SELECT try(format('SELECT sessmgr.wait_any(ARRAY[%L, NULL]::sessmgr.session[])',
 SELECT sessmgr.send(:'w1', 'SELECT 1 FROM pg_sleep(600) --waits'), sessmgr.send(:'w2', 'SELECT 2 FROM pg_sleep(0.1)'), sessmgr.send(:'w3', 'SELECT 3 FROM pg_sleep(600) --waits');
 SELECT sessmgr.wait_any(ARRAY[:'w1', :'w2', :'w3']::sessmgr.session[])::text = :'w2';
 SELECT sessmgr.wait_any(ARRAY[:'w1', :'w3']::sessmgr.session[], '0.1s'), sessmgr.wait_any(ARRAY[:'w1', :'w3']::sessmgr.session[], '0s'), sessmgr.wait_any(ARRAY[:'w1', :'w3']::sessmgr.session[], '-1s');
+-- named twice
+SELECT sessmgr.wait_any(ARRAY[:'w1', :'w3', :'w1', :'w1']::sessmgr.session[], '0.1s'), sessmgr.wait_any(ARRAY[:'w1', :'w1', :'w2', :'w2']::sessmgr.session[])::text = :'w2';
 SELECT sessmgr.wait_any(ARRAY[:'w1', :'w2', :'w3']::sessmgr.session[], '-1s')::text = :'w2';
 SELECT * FROM sessmgr.receive(:'w2') AS t(a integer);
 -- a local timeout ends the wait, not the statements

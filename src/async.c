@@ -208,20 +208,18 @@ wait_for_any(SmSession **sessions, int n, TimestampTz deadline, SmWaits *waits,
 	return found;
 }
 
-int
-sm_sessions_wait_any(SmSession **sessions, int n, TimestampTz deadline)
+/* The same, with what it takes to wait. */
+static int
+wait_in_set(SmSession **sessions, int n, TimestampTz deadline)
 {
 	SmWaits		waits;
 	SmWatch		watch = {0};
 	volatile int found = -1;
-	SmSession **units = palloc(Max(n, 1) * sizeof(SmSession *));
 
-	for (int i = 0; i < n; i++)
-		units[i] = sm_session_unit_of_sent(sessions[i]);
 	sm_waits_init(&waits, n);
 	PG_TRY();
 	{
-		found = wait_for_any(units, n, deadline, &waits, &watch);
+		found = wait_for_any(sessions, n, deadline, &waits, &watch);
 	}
 	PG_FINALLY();
 	{
@@ -229,6 +227,41 @@ sm_sessions_wait_any(SmSession **sessions, int n, TimestampTz deadline)
 	}
 	PG_END_TRY();
 	return found;
+}
+
+/* One that is named twice is waited for once: a wait set has each socket once. */
+static int
+leave_out_repeated(SmSession **sessions, int n)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		bool		seen = false;
+
+		for (int j = 0; j < kept && !seen; j++)
+			seen = sessions[j] == sessions[i];
+		if (!seen)
+			sessions[kept++] = sessions[i];
+	}
+	return kept;
+}
+
+/*
+ * Wait until one of the sessions has something to receive.  Returns it, or NULL
+ * as above; changes the array.
+ */
+SmSession *
+sm_sessions_wait_any(SmSession **sessions, int n, TimestampTz deadline)
+{
+	SmSession **units = palloc(Max(n, 1) * sizeof(SmSession *));
+	int			found;
+
+	n = leave_out_repeated(sessions, n);
+	for (int i = 0; i < n; i++)
+		units[i] = sm_session_unit_of_sent(sessions[i]);
+	found = wait_in_set(units, n, deadline);
+	return found < 0 ? NULL : sessions[found];
 }
 
 /* ----------
@@ -462,7 +495,7 @@ sm_session_cancel(SmSession *session)
 	{
 		asked = sm_remote_cancel(conn, deadline);
 		answered = asked &&
-			sm_sessions_wait_any(&session, 1, sm_cancel_patience(deadline)) >= 0;
+			sm_sessions_wait_any(&session, 1, sm_cancel_patience(deadline)) != NULL;
 	} while (asked && !answered && sm_remaining(deadline) != 0);
 	if (!answered || !sm_run_peek(&sent->run))
 		report_no_answer(session);

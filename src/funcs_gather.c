@@ -314,7 +314,7 @@ sm_wait_any(PG_FUNCTION_ARGS)
 	Datum	   *handles;
 	bool	   *nulls;
 	int			n;
-	int			found;
+	SmSession  *found;
 
 	sm_enter();
 	check_not_null(fcinfo, 0, "sessions");
@@ -335,7 +335,7 @@ sm_wait_any(PG_FUNCTION_ARGS)
 		sessions[i] = sm_session_from_handle((uint64) DatumGetInt64(handles[i]), false);
 	}
 	found = sm_sessions_wait_any(sessions, n, deadline);
-	if (found < 0)
+	if (found == NULL)
 		PG_RETURN_NULL();
-	PG_RETURN_DATUM(handles[found]);
+	PG_RETURN_INT64((int64) found->id);
 }
