@@ -217,6 +217,19 @@ SELECT target, rows, sqlstate, error FROM sessmgr.execute_all('{a,b}', 'SELECT 1
 SELECT try($$SELECT 1 FROM sessmgr.query_all('{a,b}', 'INSERT INTO ga.t VALUES (1, 19) RETURNING a') AS t(target text, a integer)$$) ~ '^40P01';
 COMMIT;
 SELECT ga.committed(), ga.out();
+-- canceled while a parameter is made ready for a connection that is closed then;
+-- its type's output function is one that takes long
+SET client_min_messages = warning;
+CREATE TYPE ga.slow;
+CREATE FUNCTION ga.slow_in(cstring) RETURNS ga.slow LANGUAGE internal IMMUTABLE STRICT AS 'float8in';
+CREATE FUNCTION ga.slow_out(ga.slow) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'pg_sleep';
+CREATE TYPE ga.slow (INPUT = ga.slow_in, OUTPUT = ga.slow_out, LIKE = float8);
+RESET client_min_messages;
+ALTER SERVER a OPTIONS (ADD poolclass 'NullPool');
+SET statement_timeout = '200ms';
+SELECT count(*) FROM sessmgr.execute_all('{a,b,c}', 'SELECT $1', '600'::ga.slow);
+RESET statement_timeout;
+SELECT ga.out();
 SET client_min_messages = warning;
 DROP SCHEMA ga CASCADE;
 DROP SERVER a CASCADE;

@@ -129,6 +129,8 @@ attempt_inside(SmGatherState *state, SmGatherLeg *leg, SmLegFunction step)
 	PG_CATCH();
 	{
 		leg->result->error = sm_error_catch(state->cxt);
+		/* the abort gives its connection back, or closes it */
+		leg->conn = NULL;
 		RollbackAndReleaseCurrentSubTransaction();
 		done = false;
 	}
@@ -259,7 +261,6 @@ try_to_begin(SmGatherState *state, SmGatherLeg *leg)
 	{
 		if (!attempt_inside(state, leg, check_out))
 		{
-			leg->conn = NULL;
 			end_leg(state, leg);
 			return;
 		}
