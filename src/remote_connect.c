@@ -35,19 +35,6 @@
 /* The greatest of a server's process ids anywhere. */
 #define MAX_PROCESS_ID	4194304
 
-/*
- * Is there a descriptor for a wait set?  Making one fails without a proper
- * SQLSTATE.
- */
-static bool
-has_spare_descriptor(void)
-{
-	if (!AcquireExternalFD())
-		return false;
-	ReleaseExternalFD();
-	return true;
-}
-
 static void
 report_no_descriptor(const SmConn *conn)
 {
@@ -63,7 +50,7 @@ static void
 make_waitset(SmConn *conn)
 {
 	/* others that are being made at the same time may have taken it */
-	if (!has_spare_descriptor())
+	if (!sm_descriptors_left(1))
 		report_no_descriptor(conn);
 	conn->waitset = sm_CreateWaitEventSet(3);
 	conn->waitset_events = WL_SOCKET_READABLE;
@@ -669,12 +656,13 @@ wait_for_step(SmConn *conn)
 	while ((timeout = sm_remaining(conn->deadline)) != 0)
 	{
 		long		round = sm_client_round(timeout);
-		/* the socket may be another one after each step */
-		int			came = WaitLatchOrSocket(MyLatch,
-											 events | (round >= 0 ? WL_TIMEOUT : 0),
-											 PQsocket(conn->pg), round,
-											 sm_wait_connect);
+		int			came;
 
+		/* the socket may be another one after each step: a wait set for each */
+		if (!sm_descriptors_left(1))
+			report_no_descriptor(conn);
+		came = WaitLatchOrSocket(MyLatch, events | (round >= 0 ? WL_TIMEOUT : 0),
+								 PQsocket(conn->pg), round, sm_wait_connect);
 		if (came & WL_LATCH_SET)
 			ResetLatch(MyLatch);
 		sm_client_look();
@@ -724,9 +712,10 @@ sm_remote_connect(SmEngine *engine, const SmTarget *target)
 	PG_TRY();
 	{
 		sm_settle_reserve(conn);
-		conn->fd_acquired = AcquireExternalFD();
-		if (!conn->fd_acquired || !has_spare_descriptor())
+		/* for its socket, and what waits for it */
+		if (!sm_descriptors_left(2))
 			report_no_descriptor(conn);
+		conn->fd_acquired = AcquireExternalFD();
 		conn->hosts = sm_hosts_make(target);
 		next_attempt(conn);
 	}

@@ -17,7 +17,6 @@
 
 #include <poll.h>
 
-#include "storage/fd.h"
 
 /* Idempotent; must be called on every way out. */
 void
@@ -32,6 +31,11 @@ static void
 make_set(SmWaits *waits)
 {
 	sm_waits_free(waits);
+	if (!sm_descriptors_left(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("too many files are open in this backend to wait for several targets"),
+				 errhint("Raise the server's max_files_per_process and its system's limits, or keep fewer connections.")));
 	waits->set = sm_CreateWaitEventSet(waits->room + 2);
 	AddWaitEventToSet(waits->set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	if (IsUnderPostmaster)
@@ -56,14 +60,6 @@ make_set(SmWaits *waits)
 void
 sm_waits_init(SmWaits *waits, int room)
 {
-	/* making a set fails without a proper SQLSTATE */
-	if (!AcquireExternalFD())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("too many files are open in this backend to wait for several targets"),
-				 errhint("Raise the server's max_files_per_process and its system's limits, or keep fewer connections.")));
-	ReleaseExternalFD();
-
 	memset(waits, 0, sizeof(*waits));
 	waits->room = room;
 	waits->wanted = palloc0(Max(room, 1) * sizeof(SmWanted));

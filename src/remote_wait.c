@@ -13,12 +13,16 @@
 
 #include <unistd.h>
 
+#include "storage/fd.h"
 #include "storage/proc.h"
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
 
 /* How often to look whether the client is still there (ms). */
 #define CLIENT_LOOK_EVERY	1000
+
+/* asked for at once */
+#define MAX_DESCRIPTORS	2
 
 /* positions in a connection's wait set */
 #define WAIT_SOCKET		0
@@ -68,8 +72,8 @@ sm_remaining(TimestampTz deadline)
  * default; and nobody would then end what runs on the target for a client that
  * is gone.  So waits for a target look themselves where the server does not.
  */
-static bool
-looks_for_client(void)
+bool
+sm_looks_for_client(void)
 {
 	return client_connection_check_interval == 0 && MyProcPort != NULL &&
 		whereToSendOutput == DestRemote && WaitEventSetCanReportClosed();
@@ -82,7 +86,7 @@ looks_for_client(void)
 long
 sm_client_round(long timeout)
 {
-	if (!looks_for_client())
+	if (!sm_looks_for_client())
 		return timeout;
 	return timeout < 0 ? CLIENT_LOOK_EVERY : Min(timeout, CLIENT_LOOK_EVERY);
 }
@@ -98,7 +102,7 @@ sm_client_look(void)
 	static TimestampTz next = 0;
 	TimestampTz now;
 
-	if (!looks_for_client())
+	if (!sm_looks_for_client())
 		return;
 	now = GetCurrentTimestamp();
 	/* the clock may have been set back */
@@ -110,6 +114,32 @@ sm_client_look(void)
 		return;
 	ClientConnectionLost = true;
 	InterruptPending = true;
+}
+
+/*
+ * Can so many descriptors be opened, by the server's count and by the system's?
+ * To be asked before the server makes a wait set, which fails without a proper
+ * SQLSTATE, and before libpq makes a socket, which does not say why it failed.
+ */
+bool
+sm_descriptors_left(int n)
+{
+	int			counted = 0;
+	int			opened = 0;
+	int			fds[MAX_DESCRIPTORS];
+	bool		enough;
+
+	Assert(n <= MAX_DESCRIPTORS);
+	while (counted < n && AcquireExternalFD())
+		counted++;
+	while (opened < counted && (fds[opened] = dup(STDERR_FILENO)) >= 0)
+		opened++;
+	enough = opened == n;
+	while (opened > 0)
+		close(fds[--opened]);
+	while (counted-- > 0)
+		ReleaseExternalFD();
+	return enough;
 }
 
 void

@@ -77,9 +77,39 @@ foreach my $files (80, 83)
 	$psql->quit;
 }
 
-# ---- out of the target's connections
+# ---- out of the system's descriptors, which are fewer than the server counts on
 
 $local->append_conf('postgresql.conf', 'max_files_per_process = 1000');
+$local->restart;
+{
+	my $targets = q{SELECT string_agg(DISTINCT coalesce(sqlstate, 'ok'), ' ') FROM sessmgr.execute_all('{remote,spi:,remote}', 'SELECT 1')};
+	my %states;
+	my $psql = new_psql();
+	my ($limits) = `prlimit --pid $psql->{pid} --nofile --noheadings --raw --output SOFT`;
+	chomp $limits;
+	my %open = map { m{/(\d+)$}; $1 => 1 } glob("/proc/$psql->{pid}/fd/*");
+	my @free = grep { !$open{$_} } 0 .. 500;
+
+	# none is left, one, and so on
+	foreach my $files (@free[ 0 .. 8 ])
+	{
+		foreach my $sql (q{SELECT sessmgr.scalar('remote', 'SELECT 1')}, $targets)
+		{
+			system("prlimit --pid $psql->{pid} --nofile=$files:") == 0 or die "prlimit failed";
+			my ($out, $err, $state) = $psql->run($sql);
+			note("$files: $out $err");
+			$states{ $state || $out }++;
+			system("prlimit --pid $psql->{pid} --nofile=$limits:") == 0 or die "prlimit failed";
+			$psql->value('SELECT sessmgr.reset()');
+		}
+	}
+	is(join(', ', grep { !/^(1|ok|53000|53000 ok)$/ } sort keys %states), '', "out of the system's descriptors");
+	ok($states{53000} && $states{1} && $states{ok}, "and all of it happens");
+	$psql->quit;
+}
+
+# ---- out of the target's connections
+
 $remote->append_conf('postgresql.conf', "max_connections = 15\nsuperuser_reserved_connections = 2");
 $_->restart foreach $local, $remote;
 {
