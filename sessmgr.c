@@ -43,19 +43,34 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		sm_reset(true);
 }
 
+static void
+watch_utility_init(void)
+{
+	previous_ProcessUtility = ProcessUtility_hook;
+	ProcessUtility_hook = watch_utility;
+}
+
+/*
+ * When this throws, for want of memory, the library stays in this process and
+ * its next use calls this again.  What was done is then not done once more, and
+ * the step that threw must be possible to begin again.
+ */
 void
 _PG_init(void)
 {
-	/* before the names that begin with ours are reserved */
-	sm_chain_init();
-	sm_engine_init();
-	sm_options_init();
-	sm_xact_init();
-	sm_scan_init();
+	static void (*const steps[]) (void) = {
+		/* the first before the names that begin with ours are reserved */
+		sm_chain_init, sm_engine_init, sm_options_init, sm_xact_init, sm_scan_init,
 #ifdef SM_TEST_POINTS
-	sm_test_point_init();
+		sm_test_point_init,
 #endif
+		watch_utility_init
+	};
+	static size_t done = 0;
 
-	previous_ProcessUtility = ProcessUtility_hook;
-	ProcessUtility_hook = watch_utility;
+	while (done < lengthof(steps))
+	{
+		steps[done] ();
+		done++;
+	}
 }

@@ -55,14 +55,16 @@ void
 sm_chain_init(void)
 {
 	depth = Max(depth, depth_at_start());
-	DefineCustomIntVariable("sessmgr.max_loopback_depth",
-							"How many backends of this cluster may be connected to one another in a chain.",
-							NULL, &max_depth, 16, 1, 1000, PGC_SUSET, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable(SM_CHAIN_SETTING,
-							"How many connections within this cluster lead to this backend; set by who connects.",
-							NULL, &depth_setting, 0, 0, 1000, PGC_USERSET,
-							GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
-							NULL, assign_depth, NULL);
+	if (sm_setting_missing("sessmgr.max_loopback_depth"))
+		DefineCustomIntVariable("sessmgr.max_loopback_depth",
+								"How many backends of this cluster may be connected to one another in a chain.",
+								NULL, &max_depth, 16, 1, 1000, PGC_SUSET, 0, NULL, NULL, NULL);
+	if (sm_setting_missing(SM_CHAIN_SETTING))
+		DefineCustomIntVariable(SM_CHAIN_SETTING,
+								"How many connections within this cluster lead to this backend; set by who connects.",
+								NULL, &depth_setting, 0, 0, 1000, PGC_USERSET,
+								GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+								NULL, assign_depth, NULL);
 }
 
 /* How deep the backends are that this one is connected to. */

@@ -174,7 +174,7 @@ report(const SmWalk *walk)
 static void
 check_with_libpq(const char *conninfo)
 {
-	PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
+	PQconninfoOption *options = sm_conninfo_parse(conninfo);
 
 	if (options == NULL)
 		ereport(ERROR,

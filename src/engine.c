@@ -102,11 +102,12 @@ check_engine_callback(char **newval, void **extra, GucSource source)
 void
 sm_engine_init(void)
 {
-	DefineCustomStringVariable("sessmgr.engine_callback",
-							   "Function that is called with each engine that is made.",
-							   "Schema-qualified, taking sessmgr.engine, owned by a superuser. Empty: none.",
-							   &engine_callback, "", PGC_SUSET, 0,
-							   check_engine_callback, NULL, NULL);
+	if (sm_setting_missing("sessmgr.engine_callback"))
+		DefineCustomStringVariable("sessmgr.engine_callback",
+								   "Function that is called with each engine that is made.",
+								   "Schema-qualified, taking sessmgr.engine, owned by a superuser. Empty: none.",
+								   &engine_callback, "", PGC_SUSET, 0,
+								   check_engine_callback, NULL, NULL);
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, flag_change, (Datum) 0);
 	CacheRegisterSyscacheCallback(FOREIGNDATAWRAPPEROID, flag_change, (Datum) 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, flag_change, (Datum) 0);
@@ -342,7 +343,10 @@ inherit(SmEngine *engine)
 static SmEngine *
 make_engine(const SmEngineKey *key, Jsonb *options)
 {
-	MemoryContext old;
+	/* the target holds secrets, and so may the dburi: not longer than needed */
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr target",
+											  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(cxt);
 	SmEngine   *engine;
 	SmTarget   *target;
 	uint64		generation = sm_generation;
@@ -352,7 +356,7 @@ make_engine(const SmEngineKey *key, Jsonb *options)
 	target = sm_target_resolve(key->roleid, dburi, options);
 	sm_check_restricted_target(OidIsValid(target->serverid));
 
-	old = MemoryContextSwitchTo(TopMemoryContext);
+	MemoryContextSwitchTo(TopMemoryContext);
 	engine = palloc0(sizeof(SmEngine));
 	engine->key = *key;
 	engine->key.dburi = pstrdup(dburi);
@@ -362,7 +366,7 @@ make_engine(const SmEngineKey *key, Jsonb *options)
 		engine->call_options = palloc(VARSIZE(options));
 		memcpy(engine->call_options, options, VARSIZE(options));
 	}
-	MemoryContextSwitchTo(old);
+	MemoryContextSwitchTo(caller);
 
 	engine->state = SM_ENGINE_NEW;
 	engine->driver = (target->kind == SM_TARGET_SPI) ? &sm_driver_spi : &sm_driver_libpq;
@@ -374,6 +378,7 @@ make_engine(const SmEngineKey *key, Jsonb *options)
 	engine->id = sm_handle_new(SM_HANDLE_ENGINE, engine);
 	inherit(engine);
 	dlist_push_tail(&sm_engines, &engine->node);
+	MemoryContextDelete(cxt);
 	return engine;
 }
 

@@ -468,6 +468,8 @@ define_setting(const SmOption *option, Setting *setting)
 	char	   *name = psprintf("sessmgr.%s", option->name);
 	GucContext	context = option->superuser_only ? PGC_SUSET : PGC_USERSET;
 
+	if (!sm_setting_missing(name))
+		return;
 	switch (option->type)
 	{
 		case SM_TYPE_BOOL:
@@ -502,6 +504,14 @@ define_setting(const SmOption *option, Setting *setting)
 			break;
 	}
 	pfree(name);
+}
+
+/* Is there none yet, but for what was set under this name before there was one? */
+bool
+sm_setting_missing(const char *name)
+{
+	return GetConfigOption(name, true, false) == NULL ||
+		(GetConfigOptionFlags(name, true) & GUC_CUSTOM_PLACEHOLDER) != 0;
 }
 
 /*

@@ -23,12 +23,13 @@
 
 #include "utils/memutils.h"
 
-/* Raise 08001; message is libpq's, or one of ours. */
+/* Raise 08001, or 53200; message is libpq's, or one of ours. */
 void
 sm_report_connect_failure(SmConn *conn, const char *message)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
+			(errcode(sm_is_no_memory(message) ? ERRCODE_OUT_OF_MEMORY :
+					 ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
 			 errmsg("could not connect to \"%s\"", conn->engine->label),
 			 errdetail_internal("%s", sm_report_text(message))));
 }
@@ -252,7 +253,8 @@ sm_remote_sent(SmConn *conn, int sent, bool wait, const char *sql, TimestampTz d
 		if (PQstatus(conn->pg) != CONNECTION_OK)
 			sm_report_lost(conn, sql);
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(sm_is_no_memory(PQerrorMessage(conn->pg)) ? ERRCODE_OUT_OF_MEMORY :
+						 ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("could not send a statement to \"%s\"", conn->engine->label),
 				 errdetail_internal("%s", sm_report_text(PQerrorMessage(conn->pg)))));
 	}
@@ -307,6 +309,35 @@ next_of_pipeline(SmConn *conn)
 }
 
 /*
+ * Is conn->result an error of libpq's own, on a connection that is not lost?
+ * Memory is out, then, and it may stand for anything that was read: a sync of a
+ * pipeline that would be waited for in vain, or what ends a command.
+ */
+bool
+sm_remote_is_broken(SmConn *conn)
+{
+	if (PQresultStatus(conn->result) == PGRES_FATAL_ERROR &&
+		PQresultErrorField(conn->result, PG_DIAG_SQLSTATE) == NULL &&
+		PQstatus(conn->pg) == CONNECTION_OK)
+		conn->broken = true;
+	return conn->broken;
+}
+
+/*
+ * Is libpq busy with what it has already read, and had no memory for?  It would
+ * wait for that for ever.
+ */
+bool
+sm_remote_is_stuck(SmConn *conn)
+{
+	const char *error = PQerrorMessage(conn->pg);
+
+	if (unlikely(error[0] != '\0') && sm_is_no_memory(error))
+		conn->broken = true;
+	return conn->broken;
+}
+
+/*
  * PQgetResult(), which would wait while libpq is busy, unless its socket is
  * closed: then it says what happened, as it does after a failure to read.
  */
@@ -317,23 +348,36 @@ take(SmConn *conn, bool readable)
 
 	PQclear(conn->result);
 	conn->result = NULL;
+	if (unlikely(conn->broken))
+	{
+		end_command(conn, false);
+		return true;
+	}
 	for (;;)
 	{
 		if (PQisBusy(pg) && readable && PQsocket(pg) != PGINVALID_SOCKET)
 		{
 			drop_notifications(conn);
-			return false;
+			if (!sm_remote_is_stuck(conn))
+				return false;
+			end_command(conn, false);
+			return true;
 		}
 		conn->result = PQgetResult(pg);
 		if (likely(conn->result != NULL))
 		{
 			if (PQresultStatus(conn->result) != PGRES_PIPELINE_SYNC)
+			{
+				if (unlikely(PQresultStatus(conn->result) == PGRES_FATAL_ERROR))
+					(void) sm_remote_is_broken(conn);
 				return true;
+			}
 			PQclear(conn->result);
 			conn->result = NULL;
 			if (--conn->syncs > 0)
 				continue;
-			end_command(conn, PQexitPipelineMode(pg));
+			conn->broken = !PQexitPipelineMode(pg) && PQstatus(pg) == CONNECTION_OK;
+			end_command(conn, !conn->broken);
 			return true;
 		}
 		if (!next_of_pipeline(conn))
@@ -440,10 +484,7 @@ sm_remote_raise(SmConn *conn, PGresult *error, const char *sql, bool is_commit)
 		PQclear(error);
 		if (lost)
 			sm_report_lost(conn, sql);
-		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("unexpected answer from \"%s\"", conn->engine->label),
-				 errdetail_internal("%s", sm_report_text(PQerrorMessage(conn->pg)))));
+		sm_report_unread(conn, sql);
 	}
 	sm_report_result(conn, error, sql, sm_statement_hint(conn, sql, sm_sqlstate(code)));
 }

@@ -82,10 +82,7 @@ finish(SmConn *conn, ExecStatusType wanted, const char *sql, TimestampTz deadlin
 	if (error != NULL)
 		sm_remote_raise(conn, error, sql, false);
 	if (good == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("unexpected answer from \"%s\"", conn->engine->label),
-				 sm_report_context(conn->engine, sql)));
+		sm_report_unread(conn, sql);
 	return good;
 }
 
@@ -183,10 +180,7 @@ copy_begun(SmConn *conn, ExecStatusType wanted, const char *sql, TimestampTz dea
 		sm_notices_report(conn);
 		sm_remote_raise(conn, error, sql, false);
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_PROTOCOL_VIOLATION),
-			 errmsg("unexpected answer from \"%s\"", conn->engine->label),
-			 sm_report_context(conn->engine, sql)));
+	sm_report_unread(conn, sql);
 }
 
 /* ----------
@@ -228,6 +222,13 @@ sm_copy_out_next(SmConn *conn, char **data, bool wait, const char *sql,
 		conn->bulk_bytes += n;
 		return n;
 	}
+	if (n == -2 && PQstatus(conn->pg) == CONNECTION_OK)
+	{
+		/* libpq has no memory for it, and would say for ever that there is more */
+		conn->broken = true;
+		sm_conn_set_state(conn, SM_CONN_DEAD);
+		sm_report_unread(conn, sql);
+	}
 	/* if the connection is lost, that is the result now */
 	(void) finish(conn, PGRES_COMMAND_OK, sql, deadline);
 	return -1;
@@ -255,6 +256,9 @@ sm_copy_in_begin(SmConn *conn, const char *sql, TimestampTz deadline)
 static void
 raise_failed_write(SmConn *conn, const char *sql, TimestampTz deadline)
 {
+	/* if it is not lost, memory is out, and the target waits for the rest */
+	if (PQstatus(conn->pg) == CONNECTION_OK)
+		sm_remote_sent(conn, 0, true, sql, deadline);
 	(void) finish(conn, PGRES_COMMAND_OK, sql, deadline);
 	sm_conn_set_state(conn, SM_CONN_DEAD);
 	sm_report_lost(conn, sql);

@@ -99,6 +99,7 @@ read_result(SmPipeline *p)
 	conn->result = PQgetResult(conn->pg);
 	if (conn->result != NULL)
 	{
+		(void) sm_remote_is_broken(conn);
 		synced = PQresultStatus(conn->result) == PGRES_PIPELINE_SYNC;
 		p->reading = !synced;
 		take_result(p);
@@ -116,10 +117,7 @@ read_result(SmPipeline *p)
 		sm_conn_set_state(conn, SM_CONN_DEAD);
 		if (PQstatus(conn->pg) != CONNECTION_OK)
 			sm_report_lost(conn, p->sql);
-		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("unexpected answer from \"%s\"", conn->engine->label),
-				 sm_report_context(conn->engine, p->sql)));
+		sm_report_unread(conn, p->sql);
 	}
 	return synced;
 }
@@ -128,6 +126,8 @@ read_result(SmPipeline *p)
 static bool
 wait_for_input(SmPipeline *p, bool left)
 {
+	if (sm_remote_is_stuck(p->conn))
+		return false;
 	sm_remote_wait(p->conn, WL_SOCKET_READABLE | (left ? WL_SOCKET_WRITEABLE : 0),
 				   p->sql, p->deadline);
 	return PQconsumeInput(p->conn->pg) == 1;
@@ -141,16 +141,16 @@ read_to_sync(SmPipeline *p)
 	bool		synced = false;
 	int			left;
 
-	if (PQpipelineSync(conn->pg))
+	if (!conn->broken && PQpipelineSync(conn->pg))
 	{
 		conn->syncs++;
-		while (!synced && PQstatus(conn->pg) == CONNECTION_OK)
+		while (!synced && PQstatus(conn->pg) == CONNECTION_OK && !conn->broken)
 		{
 			/* after a failure there is no socket to wait for */
 			while (PQisBusy(conn->pg) && (left = PQflush(conn->pg)) >= 0 &&
 				   wait_for_input(p, left == 1))
 				continue;
-			synced = read_result(p);
+			synced = !conn->broken && read_result(p);
 		}
 	}
 	if (synced && --conn->syncs == 0 && PQexitPipelineMode(conn->pg))

@@ -119,7 +119,8 @@ note_result(SmConn *conn)
 			conn->settle_reading =
 				(PQresultErrorField(conn->result, PG_DIAG_SQLSTATE) != NULL) ?
 				SM_OUTCOME_NONE : SM_OUTCOME_UNKNOWN;
-			return true;
+			/* what libpq reads after an error of its own cannot be relied on */
+			return conn->settle_reading == SM_OUTCOME_NONE;
 		default:
 			return true;
 	}

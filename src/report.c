@@ -265,6 +265,29 @@ sm_report_loss(const char *message)
 	return text[0] != '\0' ? text : pstrdup("The target has closed it.");
 }
 
+/*
+ * libpq cannot read an answer, which surely had no effect: memory is out, or it
+ * makes no sense.
+ */
+void
+sm_report_unread(SmConn *conn, const char *sql)
+{
+	const char *why = PQerrorMessage(conn->pg);
+
+	/* without memory there may be no words either */
+	if (sm_is_no_memory(why) || (conn->broken && why[0] == '\0'))
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("The answer of \"%s\" could not be read.", conn->engine->label),
+				 remote_context(conn, sql, NULL)));
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("unexpected answer from \"%s\"", conn->engine->label),
+			 why[0] ? errdetail_internal("%s", clean_copy(why)) : 0,
+			 remote_context(conn, sql, NULL)));
+}
+
 /* The connection is gone, and what was under way surely had no effect. */
 void
 sm_report_lost(SmConn *conn, const char *sql)
@@ -272,7 +295,7 @@ sm_report_lost(SmConn *conn, const char *sql)
 	char	   *why = sm_report_loss(PQerrorMessage(conn->pg));
 
 	ereport(ERROR,
-			(errcode(ERRCODE_CONNECTION_FAILURE),
+			(errcode(conn->broken || sm_is_no_memory(why) ? ERRCODE_OUT_OF_MEMORY : ERRCODE_CONNECTION_FAILURE),
 			 errmsg("connection to \"%s\" was lost", conn->engine->label),
 			 errdetail_internal("%s", why),
 			 remote_context(conn, sql, NULL)));

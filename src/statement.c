@@ -842,7 +842,12 @@ sm_run_finish(SmRun *run, SmOdd *odd)
 	}
 	/* a pipeline may end without a word */
 	if (conn->state == SM_CONN_DEAD && !conn->completed && run->odd == SM_ODD_NONE)
+	{
+		if (conn->broken && conn->commits)
+			sm_report_unknown(conn, run->statement->sql,
+							  "Memory is out, and its answer could not be read.");
 		sm_report_lost(conn, run->statement->sql);
+	}
 	check_drifted(run);
 	raise_odd(run);
 	if (run->rowcxt != NULL)

@@ -226,7 +226,7 @@ resolve_server(SmTarget *target, const SmDburi *uri)
 static void
 resolve_conninfo(SmTarget *target, const char *conninfo)
 {
-	PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
+	PQconninfoOption *options = sm_conninfo_parse(conninfo);
 
 	if (options == NULL)
 		elog(ERROR, "libpq cannot read a dburi that it has read before");

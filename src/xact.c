@@ -503,7 +503,11 @@ at_exit(int code, Datum arg)
 void
 sm_xact_init(void)
 {
-	RegisterXactCallback(xact_callback, NULL);
+	static bool half = false;	/* see _PG_init() */
+
+	if (!half)
+		RegisterXactCallback(xact_callback, NULL);
+	half = true;
 	RegisterSubXactCallback(subxact_callback, NULL);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, note_schema_change, (Datum) 0);
 }

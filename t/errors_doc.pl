@@ -23,7 +23,12 @@ my %raised;
 for my $file ('sessmgr.c', glob('src/*.c'))
 {
 	my $source = slurp_file($file);
-	push @{ $raised{$1} }, $file while $source =~ /errcode\((ERRCODE_\w+)\)/g;
+	# one of them, or one or the other
+	while ($source =~ /\berrcode(\((?:[^()]++|(?1))*\))/g)
+	{
+		my $codes = $1;
+		push @{ $raised{$1} }, $file while $codes =~ /(ERRCODE_\w+)/g;
+	}
 }
 # an internal error is also what elog() raises
 $raised{ERRCODE_INTERNAL_ERROR} //= [];
