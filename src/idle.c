@@ -31,7 +31,6 @@
 #include <signal.h>
 
 #include "storage/sinval.h"
-#include "utils/timeout.h"
 
 /* However many connections expire one after another: not more often (ms). */
 #define SHORTEST_WAIT	100
@@ -58,44 +57,6 @@ timer_fired(void)
 		return;
 	fired = true;
 	HandleCatchupInterrupt();
-}
-
-static void
-no_timer_left(void *arg)
-{
-	(void) arg;
-	PG_RE_THROW();
-}
-
-/*
- * The server has ten timers for extensions, which cannot be counted, and ends
- * the backend when there are no more.  Connections that stay open for longer
- * are better than that.  A FATAL error calls the error context callbacks before
- * it takes effect, and ours goes to PG_CATCH instead.
- */
-static bool
-register_timer(void)
-{
-	MemoryContext cxt = CurrentMemoryContext;
-	volatile bool done = false;
-	ErrorContextCallback callback;
-
-	callback.callback = no_timer_left;
-	callback.arg = NULL;
-	callback.previous = error_context_stack;
-	PG_TRY();
-	{
-		error_context_stack = &callback;
-		timer = RegisterTimeout(USER_TIMEOUT, timer_fired);
-		done = true;
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(cxt);
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	return done;
 }
 
 static void
@@ -166,7 +127,8 @@ sm_idle_start(bool inherited)
 	sm_pool_due = armed_for = SM_NO_DEADLINE;
 	fired = false;
 	/* without a MessageContext this process does not wait for a client */
-	have_timer = !inherited && sm_forked() && MessageContext != NULL && register_timer();
+	have_timer = !inherited && sm_forked() && MessageContext != NULL &&
+		sm_timer_register(&timer, timer_fired);
 }
 
 /* There are no idle connections any more. */

@@ -47,7 +47,7 @@ sm_many_run(SmConn *conn, const SmMany *many, SmOdd *odd)
 									   ALLOCSET_DEFAULT_SIZES);
 	sm_report_echo(conn->engine, many->sql);
 	sm_pipeline_begin(&run.pipeline, conn, many->sql, &run.wire);
-	(void) sm_rows_run(many->rows, send_row, &run);
+	(void) sm_watched_rows_run(conn, many->rows, send_row, &run, many->sql);
 	affected = sm_pipeline_end(&run.pipeline);
 	*odd = sm_statement_ended(conn, run.pipeline.tag);
 	MemoryContextDelete(run.rowcxt);

@@ -334,7 +334,7 @@ sm_push_run(SmConn *conn, const SmPush *what)
 	sm_copy_in_begin(conn, push.sql, push.deadline);
 	if (push.binary)
 		appendBinaryStringInfo(&push.buf, binary_header, sizeof(binary_header));
-	(void) sm_rows_run(what->rows, send_row, &push);
+	(void) sm_watched_rows_run(conn, what->rows, send_row, &push, push.sql);
 	if (push.binary)
 		append_int16(&push.buf, -1);
 	send_buffer(&push);

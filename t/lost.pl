@@ -217,6 +217,30 @@ $_->quit foreach @held;
 works_again('after all of it');
 $psql->is(q{SELECT count(*) FROM sessmgr.connections WHERE state <> 'idle'}, 0, 'none is left checked out');
 $psql->quit;
+
+# ---- while a query runs here whose rows are long in coming
+
+foreach my $call ("sessmgr.push('remote', '%s', 't')", "sessmgr.execute_many('remote', 'INSERT INTO t VALUES (\$1)', '%s')")
+{
+	my ($function) = $call =~ /(\w+)\(/;
+	my $slow = sprintf($call, 'SELECT pg_sleep(600)::text');
+	my $caller = psql($local);
+
+	$caller->start("SELECT $slow");
+	ok(wait_for(sub { remote_running($remote, $function eq 'push' ? 'COPY' : '%') || remote_backends($remote, "state LIKE 'idle in transaction%'") }), "$function: it runs");
+	$remote->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sessmgr'});
+	$caller->fails(undef, '08006', "$function: the target goes away");
+	$caller->is("SELECT sessmgr.scalar('remote', 'SELECT 1')", 1, "$function: and it goes on");
+	# one that ends before anybody looks
+	$caller->is('SELECT ' . sprintf($call, 'SELECT 1::text FROM pg_sleep(1.5)'), 1, "$function: nothing is wrong");
+
+	$caller->start("SELECT $slow");
+	wait_for(sub { remote_backends($remote, "state <> 'idle'") });
+	$caller->kill_client;
+	ok(wait_for(sub { !-e "/proc/$caller->{pid}" }), "$function: the client goes away");
+	gone_soon($remote, '', "$function: and what it had over there");
+}
+
 $local->stop;
 $remote->stop;
 done_testing();
