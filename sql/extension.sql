@@ -88,7 +88,9 @@ SET sessmgr.pool_size = 3;
 SET sessmgr.anything = 3;
 -- a schema of the name that is somebody else's is not taken over
 CREATE SCHEMA sessmgr;
+\set VERBOSITY terse
 CREATE EXTENSION sessmgr;
+\set VERBOSITY default
 \c :db
 SELECT a FROM ex_t;
 DROP TABLE ex_t;
