@@ -62,8 +62,8 @@ foreach my $how ('timeout', 'option', 'cancel')
 		$psql->value('RESET statement_timeout');
 		if ($kind eq 'session')
 		{
-			$psql->is("SELECT sessmgr.in_transaction($target)", 'f',
-				"$text: the local abort has rolled it back");
+			$psql->fails("SELECT sessmgr.commit($target)", '25P02',
+				"$text: the local abort has rolled back what an earlier transaction did");
 			$psql->is("SELECT sessmgr.scalar($target, 'SELECT count(*) FROM t')", 0,
 				"$text: the session is usable");
 			$psql->value("SELECT sessmgr.close($target)");

@@ -185,6 +185,7 @@ foreach my $kind (@kinds)
 	# an error of this side, an error of the other
 	$begin->();
 	$psql->fails('SELECT sum(1 / (100000 - i)) FROM ' . stream($target{$kind}, many('1000000000')), '22012', "$kind: a local error");
+	$psql->value("SELECT sessmgr.rollback($session)") if $kind eq 'session';
 	$psql->is('SELECT count(*) FROM ' . stream($target{$kind}, many(5)), 5, "$kind, local error: goes on");
 	$psql->fails('SELECT sum(i) FROM ' . stream($target{$kind}, q(SELECT 1 / (100000 - i), NULL FROM (SELECT generate_series(1, 1000000000) AS i) x)),
 		'22012', "$kind: a remote error");
