@@ -416,6 +416,10 @@ typedef struct SmConn
 								 * not known yet, -1: it is not (deadlock.c) */
 	bool		chain_failed;	/* a chain that it is part of: not for reuse */
 	bool		awaited;		/* this backend waits for it, and for others */
+	TimestampTz asked_at;		/* when its server last told about it, and what */
+	int			blocker;		/* (deadlock_remote.c): the backend of ours that it */
+	bool		blocked;		/* waits for, or 0; said twice */
+	uint64		asked_for;		/* its statement then: "statements" */
 	SmStatementCache *cache;
 	struct SmNotice *notices;	/* queued by libpq, newest first */
 	int			nnotices;
@@ -1372,6 +1376,11 @@ extern TimestampTz sm_settle_due(const SmConn *conn);
 extern bool sm_settle_go_on(SmConn *conn, bool cancel, bool over);
 extern void sm_remote_settle_all(dlist_head *conns, TimestampTz deadline);
 extern SmOutcome sm_remote_settle(SmConn *conn, TimestampTz deadline);
+
+/* in src/deadlock_remote.c */
+extern char *sm_deadlock_ask(SmConn *conn, bool *pending);
+extern void sm_deadlock_ask_end(void);
+extern void sm_deadlock_ask_abandon(void);
 
 /* in src/deadlock.c */
 extern long sm_deadlock_round(const SmConn *conn, const SmWatch *watch, long timeout);

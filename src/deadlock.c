@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * deadlock.c
- *		Deadlocks that run through a connection to this same cluster.
+ *		Deadlocks that run through a connection to this same cluster, and when to
+ *		look for them; those on another one are deadlock_remote.c's.
  *
  * A backend that waits for a connection waits on a socket, which the server's
  * own deadlock detector cannot see.  So a wait that lasts longer than
@@ -51,6 +52,7 @@
 #include "utils/fmgrprotos.h"
 
 #define LOOK_EVERY_MS	500
+#define ASK_STEP_MS		20		/* between the steps of asking another cluster */
 
 /* The fourth field of our locks' tags; SQL's functions use 1 and 2. */
 #define LOCK_CLASS		0x5353
@@ -521,7 +523,7 @@ describe_all(const List *path)
 long
 sm_deadlock_round(const SmConn *conn, const SmWatch *watch, long timeout)
 {
-	if (conn->backend < 0 || conn->connected_at == 0)
+	if (conn->pooler != SM_BEHIND_NONE || conn->connected_at == 0)
 		return timeout;
 	return sm_deadlock_wait(watch, timeout);
 }
@@ -587,6 +589,38 @@ find_deadlock(SmConn *conn, SmWatch *watch, bool tell)
 	return detail;
 }
 
+static void
+identify_all(dlist_head *conns)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, conns)
+	{
+		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
+
+		if (conn->pg != NULL && conn->connected_at != 0)
+			identify(conn);
+	}
+}
+
+/* The same for a connection to another cluster, which has to be asked. */
+static char *
+find_elsewhere(SmConn *conn, SmWatch *watch)
+{
+	bool		pending = false;
+	char	   *detail;
+	dlist_iter	iter;
+
+	identify_all(&sm_checked_out);
+	dlist_foreach(iter, &sm_engines)
+		identify_all(&dlist_container(SmEngine, node, iter.cur)->pool.idle);
+	detail = sm_deadlock_ask(conn, &pending);
+	if (pending)
+		watch->next = Min(watch->next,
+						  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ASK_STEP_MS));
+	return detail;
+}
+
 /*
  * Will what is awaited from this connection never end by itself?  The detail
  * for sm_deadlock_report(), or NULL.  tell: others may know that this backend
@@ -600,15 +634,13 @@ sm_deadlock_find(SmConn *conn, SmWatch *watch, bool tell)
 	char	   *detail;
 
 	/* a connection that is being made has its own deadline */
-	if (conn->backend < 0 || conn->connected_at == 0)
+	if (conn->connected_at == 0)
 		return NULL;
 	identify(conn);
-	if (conn->backend <= 0)
-		return NULL;
 	cxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr deadlock",
 								ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(cxt);
-	detail = find_deadlock(conn, watch, tell);
+	detail = conn->backend > 0 ? find_deadlock(conn, watch, tell) : find_elsewhere(conn, watch);
 	MemoryContextSwitchTo(old);
 	if (detail != NULL)
 		detail = pstrdup(detail);
@@ -619,12 +651,15 @@ sm_deadlock_find(SmConn *conn, SmWatch *watch, bool tell)
 void
 sm_deadlock_report(SmConn *conn, const char *detail, const char *sql)
 {
-	pgstat_report_deadlock();
+	if (conn->backend > 0)
+		pgstat_report_deadlock();
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
 			 errmsg(message, conn->engine->label),
 			 errdetail_internal("%s", detail),
-			 errhint("A connection to this same cluster must not wait for what the local transaction has locked."),
+			 conn->backend > 0 ?
+			 errhint("A connection to this same cluster must not wait for what the local transaction has locked.") :
+			 errhint("Do both in one session, or end the other one's transaction before."),
 			 sm_report_context(conn->engine, sql)));
 }
 
@@ -675,6 +710,8 @@ sm_deadlock_end(SmWatch *watch)
 		withdraw(EDGE_WAITS, &watch->waits);
 	if (unlikely(watch->owned != NIL))
 		withdraw(EDGE_OWNED, &watch->owned);
+	if (unlikely(watch->next != 0))
+		sm_deadlock_ask_end();
 }
 
 /* Is this an error of sm_deadlock_look(), and not of a target? */

@@ -333,6 +333,7 @@ xact_callback(XactEvent event, void *arg)
 	(void) arg;
 	if (nothing_to_do())
 		return;
+	sm_deadlock_ask_end();
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
@@ -444,6 +445,7 @@ subxact_callback(SubXactEvent event, SubTransactionId subid,
 		return;
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
+		sm_deadlock_ask_end();
 		subxact_abort(subid);
 		sm_twophase_subxact_end(subid, InvalidSubTransactionId);
 	}
@@ -474,6 +476,7 @@ at_exit(int code, Datum arg)
 	if (nothing_to_do())
 		return;
 	exited = true;
+	sm_deadlock_ask_end();
 	sm_idle_stop();
 	dlist_foreach_modify(iter, &sm_checked_out)
 	{
@@ -531,6 +534,7 @@ sm_enter(void)
 	{
 		dlist_init(&sm_sessions);
 		sm_factories_abandon();
+		sm_deadlock_ask_abandon();
 		sm_gathers = 0;
 		exit_registered = false;
 	}
