@@ -134,11 +134,13 @@ foreach my $mode (keys %listener)
 	my $limit = $mode eq 'late' ? 60 : $mode eq 'limited' ? 3 : $timeout;
 	my $commit = $mode eq 'limited' ? "commit_timeout '${timeout}s'," : '';
 	my $discard = $mode eq 'late' ? q{, pool_reset_on_return 'discard'} : '';
-	$local->safe_psql('postgres', qq{
-		CREATE SERVER $mode FOREIGN DATA WRAPPER sessmgr
+	# what is bound to the local transaction shares a connection for each server
+	my @names = $mode =~ /^(?:told|limited)$/ ? map { "$mode$_" } 0 .. 17 : ($mode);
+	$local->safe_psql('postgres', join('', map { qq{
+		CREATE SERVER $_ FOREIGN DATA WRAPPER sessmgr
 			OPTIONS (host '127.0.0.1', port '$port', dbname 'postgres', sslmode 'disable',
 				pool_size '30', $commit cleanup_timeout '${limit}s'$discard);
-		CREATE USER MAPPING FOR CURRENT_USER SERVER $mode});
+		CREATE USER MAPPING FOR CURRENT_USER SERVER $_;} } @names));
 	close($listener{$mode});
 }
 
@@ -433,7 +435,8 @@ sub new_case
 	return $case;
 }
 
-# Opens a session for each mode and kind of answer; delays are multiples of so many s
+# Opens a session for each mode and kind of answer, each on a server of its own;
+# delays are multiples of so many s
 sub open_bound
 {
 	my ($case, $server, $modes, $kinds, $s) = @_;
@@ -446,7 +449,7 @@ sub open_bound
 			my $session = "s$n";
 			my $who = "$mode, $how";
 			$who .= ' ' . 1000 * ($delay += $s // 0.3) if $how =~ /delay/;
-			$case->{psql}->value("SELECT opened('$server', '$mode') AS $session \\gset");
+			$case->{psql}->value("SELECT opened('$server$n', '$mode') AS $session \\gset");
 			push @{ $case->{sessions} }, { handle => ":'$session'::sessmgr.session", how => $how, who => $who };
 			$n++;
 		}
