@@ -40,6 +40,7 @@
 
 #define SM_NO_DEADLINE		DT_NOEND
 #define SM_MAX_LATE			64	/* reads after a deadline, of what has arrived */
+#define SM_MAX_LATE_MS		250 /* and how long they may take in all */
 #define SM_FROM_NOW			((TimestampTz) 0)	/* the engine's cleanup_timeout,
 												 * counted from when it is needed */
 
@@ -380,6 +381,11 @@ typedef struct SmConn
 	bool		fd_acquired;	/* counted with AcquireExternalFD */
 	bool		commits;		/* what is on its way commits by itself */
 	bool		completed;		/* a CommandComplete of it was seen */
+	bool		answered;		/* the same, or an error, or that it is empty */
+	int			answers_left;	/* that it may still have: more than one only for
+								 * a message of several commands */
+	int			commands;		/* of a pipeline: to be ended before its sync */
+	int			copy_command;	/* which of them, or 0, may be a COPY; -1: none */
 	bool		unsent;			/* not all of it has left this process */
 	bool		failed;			/* an error of the server was read for it */
 	bool		fresh;			/* nothing was sent since DISCARD ALL */
@@ -388,6 +394,7 @@ typedef struct SmConn
 	int			syncs;			/* of a pipeline: sent, and not yet read */
 	int			ended;			/* commands of a pipeline read to their end */
 	int			late_looks;		/* at its socket, after the deadline */
+	TimestampTz late_since;		/* the first of them */
 	uint64		error_row;		/* that the error about to be raised belongs to */
 	bool		error_elsewhere;	/* and its position is not one in the statement */
 	bool		bulk;			/* it is a bulk function's; how far that is: */
@@ -406,6 +413,8 @@ typedef struct SmConn
 	bool		listens;		/* to notifications: not for reuse */
 	bool		broken;			/* libpq has lost count of what it reads */
 	bool		ending;			/* the server has said that it ends the session */
+	char	   *last_words;		/* how it has said so, in malloc's memory, or NULL */
+	const char *violation;		/* of the protocol, by what it has said, or NULL */
 	int			encoding;		/* what it was connected with */
 	bool		verify;			/* values may not be valid in our encoding */
 	bool		integer_datetimes;	/* its binary form of times is ours */
@@ -726,6 +735,7 @@ struct SmStream
 	ResourceOwner owner;
 	int64		left;			/* time that it may still wait, in us */
 	bool		timed;			/* is there a limit? */
+	TimestampTz since;			/* when it began to wait for what it waits for, or 0 */
 	TimestampTz until;			/* while it is put aside: the deadline for that */
 	PGresult   *rows;			/* being read: its own, or the connection's */
 	int			row;
@@ -962,6 +972,15 @@ struct SmEngine
 	List	   *prepared;		/* of char *, names of metadata */
 };
 
+/* What closed a session, for whoever uses it afterwards. */
+typedef enum SmSessionEnd
+{
+	SM_END_TRANSACTION,			/* the local transaction that opened it has ended */
+	SM_END_ROLLBACK,			/* the same, or a part of it, was rolled back */
+	SM_END_CLOSE,				/* close() */
+	SM_END_RESET				/* reset() or DISCARD ALL */
+} SmSessionEnd;
+
 typedef enum SmSessionState
 {
 	SM_SESSION_IDLE,			/* no transaction, no connection */
@@ -997,6 +1016,7 @@ struct SmSession
 {
 	uint64		id;				/* its handle; 0: it has none, as a transaction that
 								 * bound sessions share */
+	SmSessionEnd end;			/* when it ends: by what */
 	dlist_node	node;			/* in the list of all sessions */
 	SmEngine   *engine;
 	SmSessionOptions options;
@@ -1006,6 +1026,8 @@ struct SmSession
 	bool		torn;			/* while LOST: the abort of a later local
 								 * transaction took it */
 	bool		older;			/* its transaction is older than the local one */
+	char	   *loss;			/* while LOST: what the target said to it, in
+								 * malloc's memory, or NULL */
 	SmConn	   *conn;			/* while ACTIVE or PREPARED, or while a statement
 								 * that was sent alone is not received */
 	SmSent	   *sent;			/* or NULL */
@@ -1060,6 +1082,7 @@ typedef struct SmLeg
 								 * known; for row() it is */
 	uint64		count;
 	ErrorData  *error;			/* or NULL: it was done */
+	bool		lasts;			/* and that by itself, whatever fails here later */
 } SmLeg;
 
 typedef struct SmGather
@@ -1068,6 +1091,8 @@ typedef struct SmGather
 	const SmParams *params;
 	bool		together;		/* all or none: an error is raised, and they
 								 * commit together */
+	void		(*before_commit) (void *arg);	/* then: may still fail; or NULL */
+	void	   *arg;
 	int			n;
 	SmLeg	   *legs;
 } SmGather;
@@ -1198,7 +1223,7 @@ extern PQconninfoOption *sm_conninfo_parse(const char *conninfo);
 /* in src/handle.c */
 extern uint64 sm_handle_new(SmHandleKind kind, void *object);
 extern void *sm_handle_get(uint64 id, SmHandleKind kind, bool missing_ok);
-extern void sm_handle_forget(uint64 id);
+extern void sm_handle_forget(uint64 id, SmSessionEnd end);
 extern void sm_handle_reset(void);
 
 /* in src/keywords.c */
@@ -1316,10 +1341,14 @@ extern void sm_notice_receiver(void *arg, const PGresult *res);
 typedef void (*SmRaise) (const void *arg, bool named);
 
 extern bool sm_report_softly(SmRaise raise, const void *arg);
+extern bool sm_error_is_fatal(const PGresult *res);
+extern bool sm_error_promises(const PGresult *res, bool is_commit);
+extern void sm_note_last_words(SmConn *conn, const PGresult *res);
+extern char *sm_take_last_words(SmConn *conn);
+extern char *sm_report_cause(const SmConn *conn, const PGresult *res);
 extern void sm_notices_report(SmConn *conn);
 extern void sm_notices_forget(SmConn *conn);
 extern char *sm_report_text(const char *message);
-extern char *sm_report_loss(const char *message);
 extern int	sm_report_context(const SmEngine *engine, const char *sql);
 extern bool sm_report_echoes(const SmEngine *engine);
 extern void sm_report_echo(const SmEngine *engine, const char *sql);
@@ -1330,8 +1359,8 @@ extern void sm_report_copy(const SmEngine *engine, bool done) pg_attribute_noret
 extern void sm_report_empty(const SmEngine *engine) pg_attribute_noreturn();
 extern void sm_report_result(SmConn *conn, PGresult *res, const char *sql,
 							 const char *hint) pg_attribute_noreturn();
-extern void sm_report_unread(SmConn *conn, const char *sql) pg_attribute_noreturn();
 extern void sm_report_lost(SmConn *conn, const char *sql) pg_attribute_noreturn();
+extern void sm_report_violation(SmConn *conn, const char *sql) pg_attribute_noreturn();
 extern void sm_report_unknown(SmConn *conn, const char *sql, const char *why) pg_attribute_noreturn();
 
 /* in src/statement_text.c */
@@ -1367,6 +1396,7 @@ extern void sm_cancel_end(SmConn *conn);
 extern TimestampTz sm_cancel_patience(TimestampTz deadline);
 
 /* in src/remote_settle.c */
+extern bool sm_is_tag_of(const char *tag, const char *sql);
 extern void sm_settle_reserve(SmConn *conn);
 extern void sm_settle_release(SmConn *conn);
 extern void sm_settle_start(SmConn *conn, const char *sql, bool discard);
@@ -1426,6 +1456,7 @@ extern void sm_remote_raise(SmConn *conn, PGresult *error, const char *sql,
 extern char *sm_commands_join(const List *commands);
 extern void sm_remote_commands_send(SmConn *conn, const List *commands, bool wait,
 									TimestampTz deadline);
+extern int	sm_remote_send_commands(SmConn *conn, const char *sql);
 extern void sm_remote_command_send(SmConn *conn, const char *sql, bool commits,
 								   TimestampTz deadline);
 extern void sm_remote_command_finish(SmConn *conn, const char *sql, bool commits,
@@ -1638,7 +1669,7 @@ extern void sm_session_activate(SmSession *session, SmConn *conn);
 extern void sm_session_start(SmSession *session, SmConn *conn);
 extern TimestampTz sm_session_cleanup_deadline(const SmSession *session);
 extern void sm_session_note_loss(SmSession *session);
-extern const char *sm_session_loss(const SmSession *session);
+extern char *sm_session_loss(const SmSession *session);
 extern void sm_session_tear(SmSession *session);
 extern void sm_session_torn(SmSession *session, TimestampTz deadline);
 extern void sm_session_forget_sent(SmSession *session);
@@ -1652,6 +1683,9 @@ extern void sm_session_check_transaction(SmSession *session, SmOdd odd);
 extern void sm_journey_enter(SmSession *session, SmJourney *journey, SmConn *conn);
 extern void sm_journey_again(SmSession *session, SmJourney *journey);
 extern void sm_journey_failed(SmSession *session, const SmJourney *journey);
+extern bool sm_effects_learn(SmConn *conn, SmOutcome *outcome);
+extern void sm_effects_tell(const SmEngine *engine, const char *sql, SmOutcome outcome,
+							MemoryContext cxt);
 extern void sm_alone_check(SmConn *conn, SmOdd odd);
 extern void sm_alone_ended(SmConn *conn, SmOdd odd);
 extern uint64 sm_session_execute(SmSession *session, const char *sql,

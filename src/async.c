@@ -280,25 +280,20 @@ forget(SmSession *session)
 }
 
 /*
- * Receiving it has failed.  Returns what has become of it if it is alone and
- * was stopped for this; everything else is told by the error.  Never throws.
+ * In PG_CATCH(): receiving it has failed, and the session is free again.  If it is
+ * alone, and the error is not about the statement itself, tells what became of it.
  */
-static SmOutcome
-failed(SmSession *session)
+static void
+failed(SmSession *session, MemoryContext cxt)
 {
 	SmSent	   *sent = session->sent;
-	SmConn	   *conn = session->conn;
-	bool		alone = sent->alone;
-	SmOutcome	outcome = SM_OUTCOME_NONE;
+	SmEngine   *engine = session->engine;
+	const char *sql = MemoryContextStrdup(cxt, sent->journey.statement.sql);
+	SmOutcome	outcome;
+	bool		tell = sm_effects_learn(session->conn, &outcome);
 
-	if (conn->state == SM_CONN_BUSY)
-	{
-		sm_conn_cleanup(conn, NULL, sm_deadline(session->engine->options.cleanup_timeout));
-		if (alone)
-			outcome = conn->settle_outcome;
-	}
 	session->sent = NULL;
-	if (alone)
+	if (sent->alone)
 		sm_session_forget_transaction(session, SM_FROM_NOW);
 	else
 	{
@@ -306,20 +301,8 @@ failed(SmSession *session)
 		sm_session_note_loss(session);
 	}
 	MemoryContextDelete(sent->cxt);
-	return outcome;
-}
-
-static void
-report_lasts(const SmSession *session, const ErrorData *error, bool done)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
-			 errmsg("the outcome of a statement on \"%s\" is not known", session->engine->label),
-			 done ?
-			 errdetail("It has been done, but its answer cannot be received: %s", error->message) :
-			 errdetail("Its answer cannot be received, and the target did not answer a cancel in time: %s",
-					   error->message),
-			 errhint("Look at the target before you repeat it.")));
+	if (tell)
+		sm_effects_tell(engine, sql, outcome, cxt);
 }
 
 /* Run it to its end; *rows: it has returned rows, or none of them. */
@@ -370,8 +353,6 @@ static uint64
 receive_in(SmSession *session, SmSink *sink, bool *rows)
 {
 	MemoryContext cxt = CurrentMemoryContext;
-	ErrorData  *volatile error = NULL;
-	volatile SmOutcome outcome = SM_OUTCOME_NONE;
 	SmConn	   *conn;
 	SmOdd		odd = SM_ODD_NONE;
 	volatile uint64 count = 0;
@@ -391,15 +372,10 @@ receive_in(SmSession *session, SmSink *sink, bool *rows)
 	PG_CATCH();
 	{
 		session->running--;
-		outcome = failed(session);
-		if (outcome == SM_OUTCOME_NONE)
-			PG_RE_THROW();
-		error = sm_error_catch(cxt);
+		failed(session, cxt);
+		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	if (error != NULL)
-		report_lasts(session, error, outcome == SM_OUTCOME_DONE);
-
 	session->running--;
 	forget(session);
 	if (alone)

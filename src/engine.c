@@ -579,7 +579,7 @@ drop_engine(SmEngine *engine)
 	if (engine->state == SM_ENGINE_FORGOTTEN)
 		nforgotten--;
 	else
-		sm_handle_forget(engine->id);
+		sm_handle_forget(engine->id, SM_END_TRANSACTION);
 	engine->state = SM_ENGINE_INVALIDATED;
 	sm_factories_drop(engine);
 	(void) sm_pool_dispose(engine);
@@ -656,7 +656,7 @@ sm_engine_forget_all(void)
 		if (latest == engine)
 			latest = NULL;
 		hash_search(registry, &engine->key, HASH_REMOVE, NULL);
-		sm_handle_forget(engine->id);
+		sm_handle_forget(engine->id, SM_END_TRANSACTION);
 		sm_factories_drop(engine);
 		engine->state = SM_ENGINE_FORGOTTEN;
 		nforgotten++;

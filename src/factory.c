@@ -21,7 +21,7 @@ static void
 drop_factory(SmFactory *factory)
 {
 	dlist_delete(&factory->node);
-	sm_handle_forget(factory->id);
+	sm_handle_forget(factory->id, SM_END_TRANSACTION);
 	pfree(factory);
 }
 

@@ -158,10 +158,24 @@ make_sinks(SmGather *gather, TupleDesc desc)
 	return sinks;
 }
 
-/* The rows of all targets, in the order of the array. */
-static void
-join_stores(const SmGather *gather, RowsSink *sinks, Tuplestorestate *result)
+/* What joins the rows that were kept apart. */
+typedef struct RowsJoin
 {
+	const SmGather *gather;
+	RowsSink   *sinks;
+	Tuplestorestate *result;
+} RowsJoin;
+
+/*
+ * The rows of all targets, in the order of the array.  Before anything is
+ * committed, as there may be no room for them.
+ */
+static void
+join_stores(void *arg)
+{
+	const SmGather *gather = ((RowsJoin *) arg)->gather;
+	RowsSink   *sinks = ((RowsJoin *) arg)->sinks;
+	Tuplestorestate *result = ((RowsJoin *) arg)->result;
 	TupleTableSlot *slot;
 
 	if (gather->n == 0)
@@ -181,9 +195,8 @@ Datum
 sm_query_all(PG_FUNCTION_ARGS)
 {
 	TupleDesc	desc = declared_columns(fcinfo, "query_all", "t(target text, a integer, b text)");
-	Tuplestorestate *result;
-	RowsSink   *sinks;
 	SmGather	gather;
+	RowsJoin	join = {.gather = &gather};
 
 	if (desc->natts == 0 || TupleDescAttr(desc, 0)->atttypid != TEXTOID)
 		ereport(ERROR,
@@ -191,11 +204,12 @@ sm_query_all(PG_FUNCTION_ARGS)
 				 errmsg("the first column of sessmgr.query_all() must be of type text"),
 				 errdetail("It tells the target that a row is from.")));
 	decode_gather(&gather, fcinfo);
-	result = sm_make_store(fcinfo, &desc);
-	sinks = make_sinks(&gather, desc);
+	join.result = sm_make_store(fcinfo, &desc);
+	join.sinks = make_sinks(&gather, desc);
 	gather.together = true;
+	gather.before_commit = join_stores;
+	gather.arg = &join;
 	sm_gather_run(&gather);
-	join_stores(&gather, sinks, result);
 	return (Datum) 0;
 }
 
@@ -207,17 +221,35 @@ error_text(const ErrorData *error)
 		error->message;
 }
 
+/* Whatever fails now, this is done. */
+static void
+lasting_context(void *arg)
+{
+	const SmGather *gather = (const SmGather *) arg;
+
+	for (int i = 0; i < gather->n; i++)
+	{
+		if (gather->legs[i].lasts)
+			errcontext("the statement's effects on target %d of %d, \"%s\", are committed",
+					   i + 1, gather->n, gather->legs[i].label);
+	}
+}
+
 /* execute_all(targets text[], sql text, params) returns table (target, rows, sqlstate, error) */
 Datum
 sm_execute_all(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo;
 	SmGather	gather;
+	ErrorContextCallback callback = {
+		.callback = lasting_context, .arg = &gather, .previous = error_context_stack
+	};
 
 	decode_gather(&gather, fcinfo);
 	InitMaterializedSRF(fcinfo, 0);
 	rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	sm_gather_run(&gather);
+	error_context_stack = &callback;
 	for (int i = 0; i < gather.n; i++)
 	{
 		const SmLeg *leg = &gather.legs[i];
@@ -237,6 +269,7 @@ sm_execute_all(PG_FUNCTION_ARGS)
 		}
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
+	error_context_stack = callback.previous;
 	return (Datum) 0;
 }
 

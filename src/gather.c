@@ -260,6 +260,8 @@ run_all(SmGatherState *state)
 		CHECK_FOR_INTERRUPTS();
 		look_for_deadlock(state);
 	}
+	if (state->gather->before_commit != NULL)
+		state->gather->before_commit(state->gather->arg);
 	if (state->gather->together)
 		commit_together(state);
 }
@@ -393,6 +395,8 @@ sm_gather_run(SmGather *gather)
 	PG_END_TRY();
 	if (error != NULL)
 		report_interrupted(state, error);
+	for (int i = 0; i < state->n; i++)
+		gather->legs[i].lasts = state->legs[i].lasts && gather->legs[i].error == NULL;
 	sm_gathers--;
 	sm_waits_free(&state->waits);
 }

@@ -56,6 +56,40 @@ end_leg(SmGatherState *state, SmGatherLeg *leg)
 }
 
 /*
+ * Is it an error of the local statement, which ends the whole call whatever leg
+ * was at work when it came?  That is what stops this backend (a cancel, a timeout,
+ * also lock_timeout, a conflict with recovery), what its transaction cannot go on
+ * after or would only meet again (a deadlock, a conflict with others under a
+ * strict isolation level), and what is missing or broken here (memory, disk, a
+ * file).  What a target says, or code here in the name of one, has no message id
+ * of the server's own.
+ */
+static bool
+is_local(const ErrorData *error)
+{
+	static const char stopped[] = "canceling statement due to";
+	const char *id = error->message_id;
+
+	if (id == NULL || strcmp(id, "%s") == 0)
+		return false;
+	switch (error->sqlerrcode)
+	{
+		case ERRCODE_T_R_SERIALIZATION_FAILURE:
+		case ERRCODE_OUT_OF_MEMORY:
+		case ERRCODE_DISK_FULL:
+		case ERRCODE_CONFIGURATION_LIMIT_EXCEEDED:
+			return true;
+		case ERRCODE_T_R_DEADLOCK_DETECTED:
+			/* not one through a connection, which the leg is given up for */
+			return !sm_deadlock_found_here(error);
+		default:
+			return strncmp(id, stopped, strlen(stopped)) == 0 ||
+				ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_SYSTEM_ERROR ||
+				ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INTERNAL_ERROR;
+	}
+}
+
+/*
  * A step that calls only code of ours and libpq: false if it has thrown, and
  * the error is kept.  Together, it is thrown on.
  */
@@ -92,17 +126,9 @@ sm_leg_attempt(SmGatherState *state, SmGatherLeg *leg, SmLegFunction step)
 	InterruptHoldoffCount = holdoff;
 	QueryCancelHoldoffCount = cancel_holdoff;
 	AtEOXact_GUC(done, level);
+	if (!done && is_local(leg->result->error))
+		sm_error_rethrow(leg->result->error);
 	return done;
-}
-
-/* Is it an interrupt of this backend, which is meant for the whole call? */
-static bool
-is_cancel(const ErrorData *error)
-{
-	static const char start[] = "canceling statement due to";
-
-	return error->sqlerrcode == ERRCODE_QUERY_CANCELED && error->message_id != NULL &&
-		strncmp(error->message_id, start, strlen(start)) == 0;
 }
 
 /*
@@ -137,7 +163,10 @@ attempt_inside(SmGatherState *state, SmGatherLeg *leg, SmLegFunction step)
 	PG_END_TRY();
 	MemoryContextSwitchTo(state->cxt);
 	CurrentResourceOwner = state->owner;
-	if (!done && is_cancel(leg->result->error))
+	/* what it had checked out went with the subtransaction */
+	if (!done)
+		leg->conn = NULL;
+	if (!done && is_local(leg->result->error))
 		sm_error_rethrow(leg->result->error);
 	return done;
 }

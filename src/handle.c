@@ -28,6 +28,17 @@ typedef struct HandleEntry
 
 static const char *const kind_names[] = {"engine", "sessionmaker", "session"};
 
+/* So many sessions that were closed last are told apart by what closed them. */
+#define MAX_CLOSED		256
+
+typedef struct ClosedSession
+{
+	uint64		id;
+	SmSessionEnd end;
+} ClosedSession;
+
+static ClosedSession closed[MAX_CLOSED];
+
 static HTAB *handles = NULL;
 static HandleEntry *latest = NULL;	/* of handles, found last */
 static uint32 stamp = 0;
@@ -88,6 +99,29 @@ format_handle(uint64 id, SmHandleKind kind, char *buf, size_t size)
 			 (uint32) (id >> 32), (uint32) id);
 }
 
+/* For an ereport: what closed a session, as far as it is remembered. */
+static int
+hint_of_closed(uint64 id)
+{
+	const ClosedSession *found = &closed[(uint32) id % MAX_CLOSED];
+
+	if (found->id == id)
+	{
+		switch (found->end)
+		{
+			case SM_END_ROLLBACK:
+				return errhint("The transaction that opened it was rolled back, or the part of it since a savepoint, which closes it also with the option \"hold\".");
+			case SM_END_CLOSE:
+				return errhint("It was closed by sessmgr.close().");
+			case SM_END_RESET:
+				return errhint("All sessions were closed by sessmgr.reset() or DISCARD ALL, those with the option \"hold\", too.");
+			case SM_END_TRANSACTION:
+				break;
+		}
+	}
+	return errhint("A session ends with the transaction that opened it, unless it was opened with the option \"hold\".");
+}
+
 static void
 report_gone(uint64 id, SmHandleKind kind)
 {
@@ -98,7 +132,7 @@ report_gone(uint64 id, SmHandleKind kind)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("session \"%s\" is closed", name),
-				 errhint("A session ends with the transaction that opened it, unless it was opened with the option \"hold\".")));
+				 hint_of_closed(id)));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("%s \"%s\" no longer exists", kind_names[kind], name),
@@ -145,9 +179,14 @@ sm_handle_get(uint64 id, SmHandleKind kind, bool missing_ok)
 	return NULL;				/* keep compiler quiet */
 }
 
+/* Its object ends; "end" is for that of a session.  Never throws. */
 void
-sm_handle_forget(uint64 id)
+sm_handle_forget(uint64 id, SmSessionEnd end)
 {
+	ClosedSession *slot = &closed[(uint32) id % MAX_CLOSED];
+
+	slot->id = id;
+	slot->end = end;
 	/* its entry may be given to another handle */
 	latest = NULL;
 	hash_search(handles, &id, HASH_REMOVE, NULL);

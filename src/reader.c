@@ -255,9 +255,8 @@ value_context(void *arg)
 {
 	const Place *place = (const Place *) arg;
 
-	errcontext("column %d of a statement on \"%s\"%s", place->column + 1,
-			   place->conn->engine->label,
-			   place->conn->commits ? ", which may have taken effect" : "");
+	errcontext("column %d of a statement on \"%s\"", place->column + 1,
+			   place->conn->engine->label);
 }
 
 /*

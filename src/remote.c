@@ -21,6 +21,7 @@
 #include "sessmgr.h"
 #include "src/compat.h"
 
+#include "tcop/dest.h"
 #include "utils/memutils.h"
 
 /* Raise 08001, or 53200; message is libpq's, or one of ours. */
@@ -133,6 +134,18 @@ sm_report_timeout(SmConn *conn, const char *sql)
 			 sm_report_context(conn->engine, sql)));
 }
 
+/* Its deadline has come: has all been read that had arrived by then? */
+static bool
+is_late(SmConn *conn)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (conn->late_looks++ == 0)
+		conn->late_since = now;
+	return conn->late_looks > SM_MAX_LATE ||
+		TimestampDifferenceExceeds(conn->late_since, now, SM_MAX_LATE_MS);
+}
+
 /*
  * Wait until the socket is ready.  Throws for interrupts and deadlocks; false:
  * the deadline came.
@@ -148,7 +161,7 @@ wait_ready(SmConn *conn, uint32 events, const char *sql, TimestampTz deadline)
 	bool		ready = false;
 	long		timeout = sm_remaining(deadline);
 
-	if (unlikely(timeout == 0) && conn->late_looks++ >= SM_MAX_LATE)
+	if (unlikely(timeout == 0) && is_late(conn))
 		return false;
 	sm_set_wait_events(conn, events);
 	for (;; timeout = sm_remaining(deadline))
@@ -209,6 +222,9 @@ sm_remote_begin(SmConn *conn, bool commits)
 	{
 		/* a clean-up just before has dropped it, perhaps for an interrupt */
 		CHECK_FOR_INTERRUPTS();
+		if (conn->last_words != NULL || conn->violation != NULL ||
+			PQstatus(conn->pg) != CONNECTION_OK)
+			sm_report_lost(conn, NULL);
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("connection to \"%s\" was lost", conn->engine->label),
@@ -223,8 +239,12 @@ sm_remote_begin(SmConn *conn, bool commits)
 	conn->commits = commits;
 	conn->fresh = false;
 	conn->completed = false;
+	conn->answered = false;
 	conn->failed = false;
+	conn->answers_left = 1;
 	conn->ended = 0;
+	conn->commands = 1;
+	conn->copy_command = -1;
 	conn->late_looks = 0;
 	PQclear(conn->error);
 	conn->error = NULL;
@@ -291,6 +311,68 @@ end_command(SmConn *conn, bool good)
 	drop_notifications(conn);
 	sm_conn_set_state(conn, good && PQstatus(conn->pg) == CONNECTION_OK ?
 					  SM_CONN_READY : SM_CONN_DEAD);
+	/* what has come after it must not be taken for the next answer */
+	if (conn->state == SM_CONN_READY && (PQisBusy(conn->pg) || conn->ending))
+		sm_conn_set_state(conn, SM_CONN_DEAD);
+}
+
+/*
+ * The target has broken the protocol: nothing more is read from it.  An error
+ * without a state says so to whoever reads the command on the wire.
+ */
+static void
+end_violated(SmConn *conn, const char *how)
+{
+	/* what libpq had no memory for is missing, too */
+	if (sm_is_no_memory(PQerrorMessage(conn->pg)))
+		conn->broken = true;
+	if (!conn->broken)
+		conn->violation = how;
+	PQclear(conn->result);
+	conn->result = PQmakeEmptyPGresult(conn->pg, PGRES_BAD_RESPONSE);
+	sm_conn_set_state(conn, SM_CONN_DEAD);
+}
+
+/*
+ * May this result come next?  A command has one answer (several in one message
+ * have theirs), and after it an error at most, as when its commit fails.
+ */
+static bool
+is_legal(SmConn *conn)
+{
+	switch (PQresultStatus(conn->result))
+	{
+		case PGRES_COMMAND_OK:
+		case PGRES_TUPLES_OK:
+		case PGRES_EMPTY_QUERY:
+			if (conn->answers_left-- <= 0)
+			{
+				end_violated(conn, "It has answered twice.");
+				return false;
+			}
+			conn->answered = true;
+			return true;
+		case PGRES_COPY_IN:
+		case PGRES_COPY_OUT:
+			if (conn->ended == conn->copy_command && !conn->answered)
+				return true;
+			end_violated(conn, "It began a COPY that was not asked for.");
+			return false;
+		case PGRES_COPY_BOTH:
+			end_violated(conn, "It began a COPY that was not asked for.");
+			return false;
+		case PGRES_FATAL_ERROR:
+		case PGRES_BAD_RESPONSE:
+		case PGRES_PIPELINE_ABORTED:
+			conn->answered = true;
+			return true;
+		default:
+			/* a row of the answer */
+			if (conn->answers_left > 0)
+				return true;
+			end_violated(conn, "It has answered twice.");
+			return false;
+	}
 }
 
 /*
@@ -304,6 +386,8 @@ next_of_pipeline(SmConn *conn)
 		PQstatus(conn->pg) != CONNECTION_OK)
 		return false;
 	conn->ended++;
+	conn->answered = false;
+	conn->answers_left = 1;
 	(void) PQsetSingleRowMode(conn->pg);
 	return true;
 }
@@ -338,8 +422,8 @@ sm_remote_is_stuck(SmConn *conn)
 }
 
 /*
- * PQgetResult(), which would wait while libpq is busy, unless its socket is
- * closed: then it says what happened, as it does after a failure to read.
+ * PQgetResult(), which would wait while libpq is busy.  If its socket is closed,
+ * what has happened is the last result.
  */
 static bool
 take(SmConn *conn, bool readable)
@@ -348,6 +432,9 @@ take(SmConn *conn, bool readable)
 
 	PQclear(conn->result);
 	conn->result = NULL;
+	/* nothing more is to be heard from who has broken the protocol */
+	if (unlikely(conn->state == SM_CONN_DEAD))
+		return true;
 	if (unlikely(conn->broken))
 	{
 		end_command(conn, false);
@@ -363,28 +450,56 @@ take(SmConn *conn, bool readable)
 			end_command(conn, false);
 			return true;
 		}
+		if (unlikely(PQsocket(pg) == PGINVALID_SOCKET && PQisBusy(pg)))
+		{
+			/* PQgetResult() would only add that it has no socket to wait for */
+			conn->result = PQmakeEmptyPGresult(pg, PGRES_FATAL_ERROR);
+			end_command(conn, false);
+			return true;
+		}
+		/* in a pipeline libpq forgets that it had no memory for an answer */
+		if (conn->syncs > 0 && !conn->answered)
+			(void) sm_remote_is_stuck(conn);
 		conn->result = PQgetResult(pg);
 		if (likely(conn->result != NULL))
 		{
-			if (PQresultStatus(conn->result) != PGRES_PIPELINE_SYNC)
+			ExecStatusType status = PQresultStatus(conn->result);
+
+			if (likely(status == PGRES_SINGLE_TUPLE && !conn->answered))
+				return true;
+			if (status != PGRES_PIPELINE_SYNC)
 			{
-				if (unlikely(PQresultStatus(conn->result) == PGRES_FATAL_ERROR))
+				if (unlikely(status == PGRES_FATAL_ERROR))
 					(void) sm_remote_is_broken(conn);
+				(void) is_legal(conn);
 				return true;
 			}
 			PQclear(conn->result);
 			conn->result = NULL;
 			if (--conn->syncs > 0)
 				continue;
+			if (conn->ended != conn->commands)
+			{
+				end_violated(conn, "It is ready for more, and has not answered.");
+				return true;
+			}
 			conn->broken = !PQexitPipelineMode(pg) && PQstatus(pg) == CONNECTION_OK;
 			end_command(conn, !conn->broken);
 			return true;
 		}
-		if (!next_of_pipeline(conn))
+		if (next_of_pipeline(conn))
 		{
-			end_command(conn, PQpipelineStatus(pg) == PQ_PIPELINE_OFF);
+			if (likely(conn->ended <= conn->commands))
+				continue;
+			end_violated(conn, "It has answered twice.");
 			return true;
 		}
+		if (PQpipelineStatus(pg) == PQ_PIPELINE_OFF && !conn->answered &&
+			PQstatus(pg) == CONNECTION_OK)
+			end_violated(conn, "It is ready for more, and has not answered.");
+		else
+			end_command(conn, PQpipelineStatus(pg) == PQ_PIPELINE_OFF);
+		return true;
 	}
 }
 
@@ -437,8 +552,10 @@ sm_remote_next(SmConn *conn, const char *sql, TimestampTz deadline)
 void
 sm_remote_keep_error(SmConn *conn, PGresult **error)
 {
+	sm_note_last_words(conn, conn->result);
 	/* with a state: the server's word that nothing was done */
-	if (PQresultErrorField(conn->result, PG_DIAG_SQLSTATE) != NULL)
+	if (PQresultErrorField(conn->result, PG_DIAG_SQLSTATE) != NULL &&
+		!sm_error_is_fatal(conn->result))
 		conn->failed = true;
 	sm_chain_failed(conn, PQresultErrorField(conn->result, PG_DIAG_SQLSTATE));
 	if (*error == NULL ||
@@ -456,24 +573,29 @@ sm_remote_keep_error(SmConn *conn, PGresult **error)
  *
  * A server that ends a session says why (57P01 and the like) and then closes.
  * An autocommit statement commits after its CommandComplete was put in line;
- * so, unless that was seen, a session ended in this way has not committed (but
- * for what a procedure has committed by itself).  A crashing server (57P02)
- * says it at any point, and promises nothing.  An error without a state is
- * libpq's own: the statement may still be running.
+ * so, unless that was seen, a session that the server itself has ended in this
+ * way has not committed (but for what a procedure has committed by itself).  A
+ * crashing server (57P02) says it at any point, and promises nothing; nor does a
+ * proxy.  An error without a state is libpq's own, or about a breach of the
+ * protocol: the statement may still be running.
  */
 void
 sm_remote_raise(SmConn *conn, PGresult *error, const char *sql, bool is_commit)
 {
 	const char *code = PQresultErrorField(error, PG_DIAG_SQLSTATE);
-	bool		lost = PQstatus(conn->pg) != CONNECTION_OK;
+	bool		lost = PQstatus(conn->pg) != CONNECTION_OK || sm_error_is_fatal(error);
+	bool		ended = lost || conn->state == SM_CONN_DEAD;
 
+	if (ended && conn->state != SM_CONN_DEAD)
+		sm_conn_set_state(conn, SM_CONN_DEAD);
 	if (conn->commits && !conn->unsent &&
 		(code == NULL ||
-		 (lost && (is_commit || conn->completed || strcmp(code, "57P02") == 0))))
+		 (ended && (conn->completed || !sm_error_promises(error, is_commit)))))
 	{
-		char	   *why = sm_report_loss(PQresultErrorMessage(error));
+		char	   *why = sm_report_cause(conn, error);
 
 		PQclear(error);
+		sm_conn_set_state(conn, SM_CONN_DEAD);
 		sm_report_unknown(conn, sql,
 						  psprintf("%s while it was on its way: %s",
 								   lost ? "The connection was lost" : "Its answer was lost",
@@ -484,7 +606,7 @@ sm_remote_raise(SmConn *conn, PGresult *error, const char *sql, bool is_commit)
 		PQclear(error);
 		if (lost)
 			sm_report_lost(conn, sql);
-		sm_report_unread(conn, sql);
+		sm_report_violation(conn, sql);
 	}
 	sm_report_result(conn, error, sql, sm_statement_hint(conn, sql, sm_sqlstate(code)));
 }
@@ -518,7 +640,17 @@ sm_remote_commands_send(SmConn *conn, const List *commands, bool wait, Timestamp
 		sent = sent && PQsendQueryParams(conn->pg, lfirst(lc), 0, NULL, NULL, NULL, NULL, 0);
 	sent = sent && PQpipelineSync(conn->pg);
 	conn->syncs = 1;
+	conn->commands = list_length(commands);
 	sm_remote_sent(conn, sent, wait, linitial(commands), deadline);
+}
+
+/* Have libpq send commands in one message; each may have an answer. */
+int
+sm_remote_send_commands(SmConn *conn, const char *sql)
+{
+	for (const char *p = sql; (p = strchr(p, ';')) != NULL; p++)
+		conn->answers_left++;
+	return PQsendQuery(conn->pg, sql);
 }
 
 /* Send one or more commands that return nothing, in one message. */
@@ -526,12 +658,35 @@ void
 sm_remote_command_send(SmConn *conn, const char *sql, bool commits, TimestampTz deadline)
 {
 	sm_remote_begin(conn, commits);
-	sm_remote_sent(conn, PQsendQuery(conn->pg, sql), true, sql, deadline);
+	sm_remote_sent(conn, sm_remote_send_commands(conn, sql), true, sql, deadline);
 }
 
-/* Read what they say; returns the error result, the caller's to free, if any. */
+/*
+ * What a transaction ends with must say so: COMMIT is not done because something
+ * else is.  A transaction that has failed answers to it with ROLLBACK.
+ */
+static void
+check_ended(SmConn *conn, const char *sql, const char *tag)
+{
+	if (sm_is_tag_of(tag, sql) && PQtransactionStatus(conn->pg) == PQTRANS_IDLE)
+		return;
+	if (strcmp(tag, "ROLLBACK") == 0 && PQtransactionStatus(conn->pg) == PQTRANS_IDLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
+				 errmsg("the transaction on \"%s\" had failed and was rolled back",
+						conn->engine->label),
+				 sm_report_context(conn->engine, sql)));
+	sm_conn_set_state(conn, SM_CONN_DEAD);
+	sm_report_unknown(conn, sql, "Its answer was lost while it was on its way: "
+					  "It has answered something else.");
+}
+
+/*
+ * Read what they say; returns the error result, the caller's to free, if any, and
+ * else the last one's tag, for which there is room of COMPLETION_TAG_BUFSIZE.
+ */
 static PGresult *
-read_command(SmConn *conn, const char *sql, TimestampTz deadline)
+read_command(SmConn *conn, const char *sql, char *tag, TimestampTz deadline)
 {
 	PGresult   *volatile error = NULL;
 
@@ -546,6 +701,8 @@ read_command(SmConn *conn, const char *sql, TimestampTz deadline)
 				PQresultStatus(res) != PGRES_TUPLES_OK &&
 				PQresultStatus(res) != PGRES_EMPTY_QUERY)
 				sm_remote_keep_error(conn, &kept);
+			else
+				snprintf(tag, COMPLETION_TAG_BUFSIZE, "%s", PQcmdStatus(res));
 			error = kept;
 		}
 	}
@@ -562,11 +719,14 @@ read_command(SmConn *conn, const char *sql, TimestampTz deadline)
 void
 sm_remote_command_finish(SmConn *conn, const char *sql, bool commits, TimestampTz deadline)
 {
-	PGresult   *error = read_command(conn, sql, deadline);
+	char		tag[COMPLETION_TAG_BUFSIZE] = "";
+	PGresult   *error = read_command(conn, sql, tag, deadline);
 
 	sm_notices_report(conn);
 	if (error != NULL)
 		sm_remote_raise(conn, error, sql, commits);
+	if (commits)
+		check_ended(conn, sql, tag);
 }
 
 /* Make the server forget a prepared statement; returns the error result, too. */
@@ -574,10 +734,11 @@ PGresult *
 sm_remote_close_statement(SmConn *conn, const char *name, TimestampTz deadline)
 {
 	const char *sql = psprintf("DEALLOCATE %s", name);
+	char		tag[COMPLETION_TAG_BUFSIZE];
 
 	sm_remote_begin(conn, false);
 	sm_remote_sent(conn, sm_send_close(conn->pg, name), true, sql, deadline);
-	return read_command(conn, sql, deadline);
+	return read_command(conn, sql, tag, deadline);
 }
 
 /*

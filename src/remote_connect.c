@@ -217,6 +217,10 @@ end_attempt(SmConn *conn)
 	sm_cancel_end(conn);
 	sm_cancel_learn_end(conn);
 	sm_notices_forget(conn);
+	free(conn->last_words);
+	conn->last_words = NULL;
+	conn->violation = NULL;
+	conn->ending = false;
 	if (conn->waitset != NULL)
 		FreeWaitEventSet(conn->waitset);
 	conn->waitset = NULL;
@@ -376,7 +380,7 @@ fail_set_up(SmConn *conn, PGresult *error)
 {
 	char	   *reason;
 
-	reason = sm_report_loss(error != NULL ? PQresultErrorMessage(error) : PQerrorMessage(conn->pg));
+	reason = sm_report_cause(conn, error);
 	PQclear(error);
 	conn->engine->unavailable = true;
 	fail_attempt(conn, psprintf("%s%s", sm_hosts_label(conn->hosts), reason), true);
@@ -486,6 +490,7 @@ send_setup(SmConn *conn)
 			PQsendQueryParams(conn->pg, sql, 0, NULL, NULL, NULL, NULL, 0) &&
 			send_probe(conn) && PQpipelineSync(conn->pg);
 		conn->syncs = 1;
+		conn->commands = PROBE_CLOSE + 1;
 	}
 	else
 		sent = PQsendQuery(conn->pg, sql);
@@ -795,7 +800,8 @@ sm_remote_alive(SmConn *conn)
 		/* it may take the server a moment from its last word to the end */
 		if (n < 0)
 			return (errno == EAGAIN || errno == EWOULDBLOCK) && !conn->ending;
-		if (n == 0 || !PQconsumeInput(conn->pg))
+		/* at its end, libpq is to know of it, too */
+		if (!PQconsumeInput(conn->pg) || n == 0)
 			return false;
 		/* makes libpq act on what has arrived */
 		(void) PQisBusy(conn->pg);

@@ -82,7 +82,7 @@ finish(SmConn *conn, ExecStatusType wanted, const char *sql, TimestampTz deadlin
 	if (error != NULL)
 		sm_remote_raise(conn, error, sql, false);
 	if (good == NULL)
-		sm_report_unread(conn, sql);
+		sm_report_violation(conn, sql);
 	return good;
 }
 
@@ -137,6 +137,8 @@ sm_copy_columns(SmConn *conn, const char *table, bool generated, TimestampTz dea
 										   NULL, NULL, 0),
 				   true, shown, deadline);
 	res = finish(conn, PGRES_TUPLES_OK, shown, deadline);
+	if (PQnfields(res) != 2)
+		sm_report_violation(conn, shown);
 	if (PQntuples(res) == 0 || PQgetisnull(res, 0, 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
@@ -153,16 +155,20 @@ sm_copy_columns(SmConn *conn, const char *table, bool generated, TimestampTz dea
 static void
 copy_begun(SmConn *conn, ExecStatusType wanted, const char *sql, TimestampTz deadline)
 {
-	PGresult   *res = sm_remote_next(conn, sql, deadline);
+	PGresult   *res;
 	PGresult   *error = NULL;
 
+	conn->copy_command = 0;
+	res = sm_remote_next(conn, sql, deadline);
+	conn->copy_command = -1;
 	if (res != NULL && PQresultStatus(res) == wanted)
 	{
 		conn->bulk = true;
 		conn->bulk_rows = conn->bulk_bytes = 0;
 		return;
 	}
-	if (res != NULL && PQresultStatus(res) == PGRES_FATAL_ERROR)
+	if (res != NULL && (PQresultStatus(res) == PGRES_FATAL_ERROR ||
+						PQresultStatus(res) == PGRES_BAD_RESPONSE))
 	{
 		/* before the TRY, in which it does not change */
 		sm_remote_keep_error(conn, &error);
@@ -180,7 +186,7 @@ copy_begun(SmConn *conn, ExecStatusType wanted, const char *sql, TimestampTz dea
 		sm_notices_report(conn);
 		sm_remote_raise(conn, error, sql, false);
 	}
-	sm_report_unread(conn, sql);
+	sm_report_violation(conn, sql);
 }
 
 /* ----------
@@ -227,7 +233,7 @@ sm_copy_out_next(SmConn *conn, char **data, bool wait, const char *sql,
 		/* libpq has no memory for it, and would say for ever that there is more */
 		conn->broken = true;
 		sm_conn_set_state(conn, SM_CONN_DEAD);
-		sm_report_unread(conn, sql);
+		sm_report_violation(conn, sql);
 	}
 	/* if the connection is lost, that is the result now */
 	(void) finish(conn, PGRES_COMMAND_OK, sql, deadline);

@@ -74,6 +74,11 @@ take_result(SmPipeline *p)
 		case PGRES_COPY_IN:
 		case PGRES_COPY_OUT:
 		case PGRES_COPY_BOTH:
+			if (p->ended == 0 || PQresultStatus(conn->result) == PGRES_COPY_BOTH)
+			{
+				conn->violation = "It began a COPY that was not asked for.";
+				sm_report_violation(conn, p->sql);
+			}
 			sm_conn_set_state(conn, SM_CONN_DEAD);
 			sm_report_copy(conn->engine, false);
 			break;
@@ -101,6 +106,11 @@ read_result(SmPipeline *p)
 	{
 		(void) sm_remote_is_broken(conn);
 		synced = PQresultStatus(conn->result) == PGRES_PIPELINE_SYNC;
+		if (synced && (conn->syncs == 0 || p->ended != p->sent + 1) && p->error == NULL)
+		{
+			conn->violation = "It is ready for more, and has not answered.";
+			sm_report_violation(conn, p->sql);
+		}
 		p->reading = !synced;
 		take_result(p);
 	}
@@ -117,7 +127,7 @@ read_result(SmPipeline *p)
 		sm_conn_set_state(conn, SM_CONN_DEAD);
 		if (PQstatus(conn->pg) != CONNECTION_OK)
 			sm_report_lost(conn, p->sql);
-		sm_report_unread(conn, p->sql);
+		sm_report_violation(conn, p->sql);
 	}
 	return synced;
 }

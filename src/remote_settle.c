@@ -81,6 +81,20 @@ sm_settle_release(SmConn *conn)
  */
 
 /*
+ * Is this the command tag of the last one of these commands, which are ours and
+ * have no semicolon in what they quote?
+ */
+bool
+sm_is_tag_of(const char *tag, const char *sql)
+{
+	const char *last = strrchr(sql, ';');
+	size_t		len = strlen(tag);
+
+	last = last != NULL ? last + 1 + strspn(last + 1, " ") : sql;
+	return len > 0 && strncmp(last, tag, len) == 0 && (last[len] == '\0' || last[len] == ' ');
+}
+
+/*
  * Note what a result says of the command it belongs to.  False: nothing is to
  * be learnt from reading on.
  */
@@ -89,7 +103,22 @@ note_result(SmConn *conn)
 {
 	switch (PQresultStatus(conn->result))
 	{
+		case PGRES_COMMAND_OK:
+			/* of several, the last one counts */
+			conn->answered = conn->settle_step != SM_SETTLE_COMMANDING ||
+				sm_is_tag_of(PQcmdStatus(conn->result), conn->settle_sql);
+			return true;
+		case PGRES_TUPLES_OK:
+		case PGRES_EMPTY_QUERY:
+			conn->answered = true;
+			return true;
 		case PGRES_COPY_IN:
+			if (conn->ended != conn->copy_command && !conn->simple_copy)
+			{
+				/* nobody asked for one: it may have done anything */
+				conn->settle_reading = SM_OUTCOME_UNKNOWN;
+				return false;
+			}
 			if (conn->cancel_state != SM_CANCEL_NONE && !conn->simple_copy)
 			{
 				/*
@@ -101,6 +130,9 @@ note_result(SmConn *conn)
 				conn->settle_reading = SM_OUTCOME_NONE;
 				return false;
 			}
+			/* once: it must not begin another one */
+			conn->copy_command = -1;
+			conn->simple_copy = false;
 			if (PQputCopyEnd(conn->pg, "canceled") == 1)
 				return true;
 			conn->settle_reading = SM_OUTCOME_UNKNOWN;
@@ -115,9 +147,12 @@ note_result(SmConn *conn)
 			return false;
 		case PGRES_FATAL_ERROR:
 		case PGRES_BAD_RESPONSE:
+			sm_note_last_words(conn, conn->result);
+			conn->answered = true;
 			/* with a state: the server's word that nothing was done */
 			conn->settle_reading =
-				(PQresultErrorField(conn->result, PG_DIAG_SQLSTATE) != NULL) ?
+				(PQresultErrorField(conn->result, PG_DIAG_SQLSTATE) != NULL &&
+				 !sm_error_is_fatal(conn->result)) ?
 				SM_OUTCOME_NONE : SM_OUTCOME_UNKNOWN;
 			/* what libpq reads after an error of its own cannot be relied on */
 			return conn->settle_reading == SM_OUTCOME_NONE;
@@ -180,6 +215,9 @@ read_on(SmConn *conn)
 			/* in a pipeline it is the end of one command of many */
 			else if (PQpipelineStatus(conn->pg) != PQ_PIPELINE_OFF)
 				continue;
+			/* it is ready for more, and has not said what became of this */
+			else if (!conn->answered)
+				conn->settle_reading = SM_OUTCOME_UNKNOWN;
 			return true;
 		}
 		if (!note_result(conn))
@@ -260,6 +298,9 @@ send_command(SmConn *conn, const char *sql)
 	conn->commits = false;
 	conn->unsent = false;
 	conn->failed = false;
+	conn->answered = false;
+	conn->copy_command = -1;
+	conn->simple_copy = false;
 	conn->fresh = false;
 	conn->settle_reading = SM_OUTCOME_DONE;
 	sm_conn_set_state(conn, SM_CONN_BUSY);

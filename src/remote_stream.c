@@ -176,17 +176,29 @@ static void
 wait_for(SmStream *stream, SmConn *conn)
 {
 	uint32		events = WL_SOCKET_READABLE | (conn->unsent ? WL_SOCKET_WRITEABLE : 0);
-	TimestampTz start;
 
 	if (!stream->timed)
 	{
 		sm_remote_wait(conn, events, stream->sql, stream->until);
 		return;
 	}
-	start = GetCurrentTimestamp();
+	if (stream->since == 0)
+		stream->since = GetCurrentTimestamp();
 	sm_remote_wait(conn, events, stream->sql,
-				   Min(start + Max(stream->left, 0), stream->until));
-	stream->left -= GetCurrentTimestamp() - start;
+				   Min(stream->since + Max(stream->left, 0), stream->until));
+}
+
+/*
+ * What was waited for is there.  What has come in between was the target's time,
+ * too, if it was not that.
+ */
+static void
+end_wait(SmStream *stream)
+{
+	if (stream->since == 0)
+		return;
+	stream->left -= GetCurrentTimestamp() - stream->since;
+	stream->since = 0;
 }
 
 /* ----------
@@ -215,6 +227,7 @@ more_alone(SmStream *stream)
 				wait_for(stream, stream->conn);
 				break;
 			case SM_PROGRESS_ROWS:
+				end_wait(stream);
 				stream->rows = stream->conn->result;
 				stream->row = 0;
 				stream->nrows = PQntuples(stream->rows);
@@ -258,6 +271,7 @@ collect(SmConn *conn)
 		else
 			sm_remote_keep_error(conn, &conn->error);
 	}
+	end_wait(stream);
 	conn->fetching = NULL;
 	error = conn->error;
 	if (error != NULL || conn->state == SM_CONN_DEAD)

@@ -139,6 +139,154 @@ sm_report_context(const SmEngine *engine, const char *sql)
 	return 0;
 }
 
+/* ----------
+ * The end of a remote session
+ * ----------
+ */
+
+/* the most of what the target says of it, in bytes */
+#define MAX_LAST_WORDS	1000
+
+static const char *
+severity_of(const PGresult *res)
+{
+	const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
+
+	/* proxies, and servers before 9.6, send it in one form only */
+	if (severity == NULL)
+		severity = PQresultErrorField(res, PG_DIAG_SEVERITY);
+	return severity != NULL ? severity : "";
+}
+
+/* Does whoever sent this end the session with it, and not just a statement? */
+bool
+sm_error_is_fatal(const PGresult *res)
+{
+	const char *severity = severity_of(res);
+
+	return strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0;
+}
+
+/*
+ * Would our own client take this code for the end of its connection to us?
+ * What has ended there is another one.
+ */
+static bool
+is_of_session(const char *code)
+{
+	return code != NULL && (strncmp(code, "57P", 3) == 0 || strcmp(code, "25P03") == 0 ||
+							strcmp(code, "25P04") == 0);
+}
+
+/*
+ * A connection has ended with this error: does it promise that what was on its
+ * way had no effect?  PostgreSQL's own errors do, and of what ends a session,
+ * what its main loop says while it serves interrupts: until the end of an
+ * autocommit statement is in line, and while it waits for a statement.  At other
+ * places it may have committed.  A proxy says what it likes while the server goes
+ * on; it does not say in which function it does so.
+ */
+bool
+sm_error_promises(const PGresult *res, bool is_commit)
+{
+	const char *code = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+	const char *function = PQresultErrorField(res, PG_DIAG_SOURCE_FUNCTION);
+
+	if (code == NULL || function == NULL)
+		return false;
+	if (!sm_error_is_fatal(res))
+		return !is_commit;
+	if (strcmp(function, "ProcessInterrupts") != 0 &&
+		strcmp(function, "ProcessRecoveryConflictInterrupt") != 0 &&
+		strcmp(function, "report_recovery_conflict") != 0)
+		return false;
+	/* these are said to who has not said anything */
+	return !is_commit || strcmp(code, "25P03") == 0 || strcmp(code, "57P05") == 0;
+}
+
+/*
+ * What has come says that the session ends, or may be the last to come before
+ * it does: a server that crashes has time only for a warning.  No palloc, no
+ * ereport.
+ */
+void
+sm_note_last_words(SmConn *conn, const PGresult *res)
+{
+	const char *code = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+	const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+	bool		fatal = sm_error_is_fatal(res);
+
+	if (!fatal && !is_of_session(code))
+		return;
+	conn->ending |= fatal;
+	free(conn->last_words);
+	conn->last_words = malloc(MAX_LAST_WORDS);
+	if (conn->last_words != NULL)
+		snprintf(conn->last_words, MAX_LAST_WORDS, "%s %s: %s", severity_of(res),
+				 code ? code : "", message ? message : "");
+}
+
+/*
+ * Why a connection that is DEAD has ended, as far as that is known: the target's
+ * last words, or libpq's.  In malloc's memory, the caller's to free; or NULL.
+ */
+char *
+sm_take_last_words(SmConn *conn)
+{
+	char	   *words = conn->last_words;
+	const char *message = conn->violation;
+
+	conn->last_words = NULL;
+	if (words != NULL)
+		return words;
+	if (message == NULL && conn->pg != NULL && PQstatus(conn->pg) != CONNECTION_OK)
+		message = PQerrorMessage(conn->pg);
+	return message != NULL && message[0] != '\0' ? strdup(message) : NULL;
+}
+
+/*
+ * Text from libpq about the loss of a connection, fit for an error message.  When
+ * its socket is closed already, libpq ends by complaining about that.
+ */
+static char *
+loss_text(const char *message)
+{
+	static const char complaint[] = "invalid socket";
+	char	   *text = clean_copy(message);
+	char	   *at = strstr(text, complaint);
+
+	if (at != NULL && at[strlen(complaint)] == '\0')
+	{
+		while (at > text && isspace((unsigned char) at[-1]))
+			at--;
+		*at = '\0';
+	}
+	return text[0] != '\0' ? text : pstrdup("The target has closed it.");
+}
+
+/*
+ * Why a connection was lost, in words: the error it ended with (or NULL) if that
+ * is the target's, its last words, or what libpq says.
+ */
+char *
+sm_report_cause(const SmConn *conn, const PGresult *res)
+{
+	const char *code = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+	const char *message;
+
+	if (code != NULL && (conn->last_words == NULL || !sm_error_is_fatal(res)))
+		return psprintf("%s %s: %s", severity_of(res), code,
+						clean_copy(PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY)));
+	if (conn->last_words != NULL)
+		return clean_copy(conn->last_words);
+	if (conn->violation != NULL)
+		return pstrdup(conn->violation);
+	message = PQresultErrorMessage(res);
+	if (message[0] == '\0')
+		message = PQerrorMessage(conn->pg);
+	return PQstatus(conn->pg) != CONNECTION_OK ? loss_text(message) : clean_copy(message);
+}
+
 static int
 remote_context(const SmConn *conn, const char *sql, const char *remote)
 {
@@ -181,6 +329,7 @@ take_position(RemoteError *err, const SmConn *conn, const PGresult *res, const c
  * Raise the error in res, which must be an error result of the server (with an
  * SQLSTATE).  The hint, or NULL, is for where the server has none.  Frees res,
  * also if it is the connection's current one.
+ * What ends the remote session is 08006.
  */
 void
 sm_report_result(SmConn *conn, PGresult *res, const char *sql, const char *hint)
@@ -193,6 +342,15 @@ sm_report_result(SmConn *conn, PGresult *res, const char *sql, const char *hint)
 	if (err.message == NULL)
 		err.message = clean_copy(PQresultErrorMessage(res));
 	err.detail = clean_copy(PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL));
+	if (sm_error_is_fatal(res) || is_of_session(PQresultErrorField(res, PG_DIAG_SQLSTATE)))
+	{
+		/* under its own code a client would take it for the end of its session */
+		err.detail = psprintf("%s%s%s", sm_report_cause(conn, res), err.detail ? "\n" : "",
+							  err.detail ? err.detail : "");
+		err.sqlstate = ERRCODE_CONNECTION_FAILURE;
+		err.message = psprintf(sm_error_is_fatal(res) ? "connection to \"%s\" was lost" :
+							   "\"%s\" reports the end of a session", conn->engine->label);
+	}
 	if (conn->error_row > 0)
 		err.detail = psprintf("%s%srow " UINT64_FORMAT " of the parameter query",
 							  err.detail ? err.detail : "", err.detail ? "\n" : "",
@@ -245,59 +403,43 @@ sm_report_echo(const SmEngine *engine, const char *sql)
 				(errmsg_internal("%s: %s", engine->label, sql)));
 }
 
-/*
- * Text from libpq about the loss of a connection, fit for an error message.  When
- * its socket is closed already, libpq ends by complaining about that.
- */
-char *
-sm_report_loss(const char *message)
-{
-	static const char complaint[] = "invalid socket";
-	char	   *text = clean_copy(message);
-	char	   *at = strstr(text, complaint);
-
-	if (at != NULL && at[strlen(complaint)] == '\0')
-	{
-		while (at > text && isspace((unsigned char) at[-1]))
-			at--;
-		*at = '\0';
-	}
-	return text[0] != '\0' ? text : pstrdup("The target has closed it.");
-}
-
-/*
- * libpq cannot read an answer, which surely had no effect: memory is out, or it
- * makes no sense.
- */
-void
-sm_report_unread(SmConn *conn, const char *sql)
-{
-	const char *why = PQerrorMessage(conn->pg);
-
-	/* without memory there may be no words either */
-	if (sm_is_no_memory(why) || (conn->broken && why[0] == '\0'))
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory"),
-				 errdetail("The answer of \"%s\" could not be read.", conn->engine->label),
-				 remote_context(conn, sql, NULL)));
-	ereport(ERROR,
-			(errcode(ERRCODE_PROTOCOL_VIOLATION),
-			 errmsg("unexpected answer from \"%s\"", conn->engine->label),
-			 why[0] ? errdetail_internal("%s", clean_copy(why)) : 0,
-			 remote_context(conn, sql, NULL)));
-}
-
 /* The connection is gone, and what was under way surely had no effect. */
 void
 sm_report_lost(SmConn *conn, const char *sql)
 {
-	char	   *why = sm_report_loss(PQerrorMessage(conn->pg));
+	char	   *why = sm_report_cause(conn, NULL);
 
 	ereport(ERROR,
 			(errcode(conn->broken || sm_is_no_memory(why) ? ERRCODE_OUT_OF_MEMORY : ERRCODE_CONNECTION_FAILURE),
 			 errmsg("connection to \"%s\" was lost", conn->engine->label),
 			 errdetail_internal("%s", why),
+			 remote_context(conn, sql, NULL)));
+}
+
+/*
+ * An answer that surely had no effect makes no sense, or libpq has no memory to
+ * read it: the connection is of no use any more.
+ */
+void
+sm_report_violation(SmConn *conn, const char *sql)
+{
+	const char *words = PQerrorMessage(conn->pg);
+	char	   *why;
+
+	sm_conn_set_state(conn, SM_CONN_DEAD);
+	/* without memory there may be no words either */
+	if (conn->violation == NULL &&
+		(sm_is_no_memory(words) || (conn->broken && words[0] == '\0')))
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("The answer of \"%s\" could not be read.", conn->engine->label),
+				 remote_context(conn, sql, NULL)));
+	why = sm_report_cause(conn, NULL);
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("unexpected answer from \"%s\"", conn->engine->label),
+			 why[0] ? errdetail_internal("%s", why) : 0,
 			 remote_context(conn, sql, NULL)));
 }
 
@@ -474,8 +616,6 @@ sm_report_softly(SmRaise raise, const void *arg)
 static int
 notice_level(const char *severity)
 {
-	if (severity == NULL)
-		return NOTICE;
 	if (strcmp(severity, "WARNING") == 0)
 		return WARNING;
 	if (strcmp(severity, "INFO") == 0)
@@ -525,21 +665,31 @@ void
 sm_notice_receiver(void *arg, const PGresult *res)
 {
 	SmConn	   *conn = (SmConn *) arg;
-	const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
+	const char *code = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+	const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 	SmNotice   *notice;
 	bool		ok = true;
 
 	/* where nothing is on the wire, libpq takes the last word for a notice */
-	if (severity != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
+	sm_note_last_words(conn, res);
+	if (sm_error_is_fatal(res))
+		return;
+	/* and of what else comes then, it says itself "message type 0x..." */
+	if (code == NULL && conn->state != SM_CONN_CONNECTING && message != NULL &&
+		strstr(message, "0x") != NULL)
+	{
 		conn->ending = true;
+		conn->violation = "It has answered what it was not asked.";
+		return;
+	}
 	if (conn->nnotices >= MAX_NOTICES ||
 		(notice = calloc(1, sizeof(SmNotice))) == NULL)
 	{
 		conn->dropped_notices++;
 		return;
 	}
-	notice->elevel = notice_level(severity);
-	notice->sqlstate = sqlstate_of(PQresultErrorField(res, PG_DIAG_SQLSTATE), 0);
+	notice->elevel = notice_level(severity_of(res));
+	notice->sqlstate = is_of_session(code) ? 0 : sqlstate_of(code, 0);
 	notice->message = copy_field(conn, res, PG_DIAG_MESSAGE_PRIMARY, &ok);
 	notice->detail = copy_field(conn, res, PG_DIAG_MESSAGE_DETAIL, &ok);
 	notice->hint = copy_field(conn, res, PG_DIAG_MESSAGE_HINT, &ok);

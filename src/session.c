@@ -248,6 +248,8 @@ sm_session_forget_transaction(SmSession *session, TimestampTz deadline)
 	session->ended = false;
 	session->older = false;
 	session->torn = false;
+	free(session->loss);
+	session->loss = NULL;
 	sm_savepoints_truncate(session, 0);
 	session->next_savepoint = 0;
 	session->stale = 0;
@@ -271,25 +273,30 @@ sm_session_note_loss(SmSession *session)
 		 (conn->state == SM_CONN_READY &&
 		  session->engine->driver->status(conn) == PQTRANS_IDLE)))
 	{
+		char	   *loss = conn->state == SM_CONN_DEAD ? sm_take_last_words(conn) : NULL;
 		bool		older = session->older;
 		bool		torn = session->torn;
 
 		sm_session_forget_transaction(session, SM_FROM_NOW);
 		session->state = SM_SESSION_LOST;
+		session->loss = loss;
 		session->older = older;
 		session->torn = torn;
 	}
 }
 
 /* How a transaction that is LOST was lost, for an error's detail. */
-const char *
+char *
 sm_session_loss(const SmSession *session)
 {
 	if (session->torn)
-		return _("A local transaction that used it was rolled back, and with it what earlier ones had done in it.");
+		return pstrdup(_("A local transaction that used it was rolled back, and with it what earlier ones had done in it."));
 	if (session->ended)
-		return _("Transaction control given as a statement ended it: what it did may be committed there.");
-	return _("Its connection broke, or one of its statements ended it; what it did was rolled back.");
+		return pstrdup(_("Transaction control given as a statement ended it: what it did may be committed there."));
+	if (session->loss != NULL)
+		return psprintf(_("Its connection ended, and so it was rolled back: %s"),
+						sm_report_text(session->loss));
+	return pstrdup(_("Its connection broke, or one of its statements ended it; what it did was rolled back."));
 }
 
 /* Roll back what is under way; never throws. */
@@ -355,7 +362,7 @@ sm_session_end(SmSession *session, TimestampTz deadline)
 	sm_session_abandon_transaction(session, deadline);
 	dlist_delete(&session->node);
 	if (session->id != 0)
-		sm_handle_forget(session->id);
+		sm_handle_forget(session->id, session->end);
 	for (int i = 0; i < (int) lengthof(session->engine->shared); i++)
 	{
 		if (session->engine->shared[i] == session)
@@ -370,6 +377,7 @@ void
 sm_session_close(SmSession *session)
 {
 	check_not_running(sm_session_unit_of_sent(session));
+	session->end = SM_END_CLOSE;
 	sm_session_end(session, sm_session_cleanup_deadline(session));
 }
 
@@ -521,7 +529,7 @@ sm_session_commit(SmSession *session)
 		(session->state == SM_SESSION_ACTIVE &&
 		 session->engine->driver->status(session->conn) == PQTRANS_INERROR))
 	{
-		const char *loss = session->state == SM_SESSION_LOST ? sm_session_loss(session) : NULL;
+		char	   *loss = session->state == SM_SESSION_LOST ? sm_session_loss(session) : NULL;
 
 		sm_session_abandon_transaction(session, sm_session_cleanup_deadline(session));
 		ereport(ERROR,

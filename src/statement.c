@@ -223,7 +223,7 @@ send_set_up(SmRun *run)
 		return;
 	}
 	sm_remote_begin(run->conn, false);
-	sm_remote_sent(run->conn, PQsendQuery(run->conn->pg, sql), run->wait, sql, run->deadline);
+	sm_remote_sent(run->conn, sm_remote_send_commands(run->conn, sql), run->wait, sql, run->deadline);
 }
 
 /* Send what the present step is for, and what is to be done before it. */
@@ -249,6 +249,14 @@ send_flight(SmRun *run)
 	}
 	sent = sent && (running ? send_statement(run) :
 					run->step == SM_RUN_VERIFYING ? send_verify(run) : send_prepare(run));
+	if (running)
+	{
+		conn->copy_command = run->nbefore;
+		conn->commands = run->nbefore + 1 + (after != NULL);
+	}
+	else
+		conn->commands = run->describing + 1 +
+			(run->step == SM_RUN_PREPARING && run->statement->cursor != NULL);
 	if (after != NULL)
 	{
 		/* where it is the first of this flight; otherwise its turn comes */
@@ -772,6 +780,9 @@ raise_odd(const SmRun *run)
 			sm_report_empty(run->conn->engine);
 			break;
 		case SM_ODD_COPY:
+			if (run->statement->autocommit && run->conn->settle_outcome == SM_OUTCOME_UNKNOWN)
+				sm_report_unknown(run->conn, run->statement->sql,
+								  "It began a COPY, which did not come to its end in time.");
 			sm_report_copy(run->conn->engine, run->copied && run->statement->autocommit);
 			break;
 		case SM_ODD_NONE:

@@ -80,6 +80,68 @@ sm_alone_ended(SmConn *conn, SmOdd odd)
 		report_transaction_control(engine, false);
 }
 
+/*
+ * In PG_CATCH(): an error of this backend's own came while a statement that
+ * commits by itself was on the wire, which has been stopped for it.  The error
+ * keeps its state, and its context tells what became of the statement; but that
+ * of a cancel would promise that nothing has: where that is not so, throws 08007.
+ */
+void
+sm_effects_tell(const SmEngine *engine, const char *sql, SmOutcome outcome, MemoryContext cxt)
+{
+	if (geterrcode() == ERRCODE_QUERY_CANCELED && outcome != SM_OUTCOME_NONE)
+	{
+		ErrorData  *error = sm_error_catch(cxt);
+
+		ereport(ERROR,
+				(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
+				 errmsg("the outcome of a statement on \"%s\" is not known", engine->label),
+				 outcome == SM_OUTCOME_DONE ?
+				 errdetail("%s. It has been done.", error->message) :
+				 errdetail("%s. The target did not answer a cancel in time.", error->message),
+				 errhint("Look at the target before you repeat it."),
+				 sm_report_context(engine, sql)));
+	}
+	sm_report_context(engine, sql);
+	switch (outcome)
+	{
+		case SM_OUTCOME_NONE:
+			errcontext("it has no effects on \"%s\", as it was canceled", engine->label);
+			break;
+		case SM_OUTCOME_DONE:
+			errcontext("its effects on \"%s\" are committed", engine->label);
+			break;
+		case SM_OUTCOME_UNKNOWN:
+			errcontext("its effects on \"%s\" are not known, as it did not answer a cancel in time",
+					   engine->label);
+			break;
+	}
+}
+
+/*
+ * In PG_CATCH(), before that: stop what is on the wire, and learn what became of
+ * it.  False: the error is about the statement itself, and says all, or it does not
+ * commit by itself.
+ */
+bool
+sm_effects_learn(SmConn *conn, SmOutcome *outcome)
+{
+	const SmEngine *engine = conn->engine;
+	bool		commits = conn->commits;
+
+	if (!engine->driver->remote)
+		return false;
+	if (conn->state == SM_CONN_BUSY)
+	{
+		sm_conn_cleanup(conn, NULL, sm_deadline(engine->options.cleanup_timeout));
+		*outcome = conn->settle_outcome;
+		return commits;
+	}
+	*outcome = SM_OUTCOME_DONE;
+	return commits && conn->state == SM_CONN_READY && conn->completed && !conn->failed &&
+		geterrcode() != ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN;
+}
+
 /* A statement that is its own transaction, on a connection just for it. */
 static uint64
 execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql,
@@ -88,9 +150,10 @@ execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql
 	SmStatement statement = {
 		.sql = sql, .params = params, .autocommit = true, .defaults = options
 	};
+	MemoryContext cxt = CurrentMemoryContext;
 	SmOdd		odd;
 	SmConn	   *conn;
-	uint64		count;
+	uint64		count = 0;
 
 	if (sink != NULL && sink->stream != NULL && engine->driver->remote)
 	{
@@ -98,7 +161,19 @@ execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql
 		return 0;
 	}
 	conn = sm_pool_checkout(engine);
-	count = engine->driver->execute(conn, &statement, sink, &odd);
+	PG_TRY();
+	{
+		count = engine->driver->execute(conn, &statement, sink, &odd);
+	}
+	PG_CATCH();
+	{
+		SmOutcome	outcome;
+
+		if (sm_effects_learn(conn, &outcome))
+			sm_effects_tell(engine, sql, outcome, cxt);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	sm_alone_ended(conn, odd);
 	return count;
 }
@@ -291,6 +366,19 @@ sm_engine_execute(SmEngine *engine, const char *sql, const SmParams *params, SmS
  * ----------
  */
 
+/*
+ * In PG_CATCH(): has something failed here, and not there, while data was on its
+ * way or after it had come?  What stops a statement says itself that it has no effect.
+ */
+static bool
+is_ours(SmConn *conn)
+{
+	return conn->bulk && !conn->failed && conn->state != SM_CONN_DEAD &&
+		(conn->state == SM_CONN_BUSY ||
+		 (geterrcode() != ERRCODE_QUERY_CANCELED &&
+		  geterrcode() != ERRCODE_T_R_DEADLOCK_DETECTED));
+}
+
 /* In a transaction just for it; as with COMMIT, only 08007 leaves it in doubt. */
 static uint64
 work_alone(SmEngine *engine, const SmSessionOptions *options, SmWork work, void *arg)
@@ -298,10 +386,20 @@ work_alone(SmEngine *engine, const SmSessionOptions *options, SmWork work, void 
 	const SmDriver *driver = engine->driver;
 	SmConn	   *conn = sm_pool_checkout(engine);
 	SmOdd		odd = SM_ODD_NONE;
-	uint64		count;
+	uint64		count = 0;
 
 	driver->begin(conn, options, NIL);
-	count = work(conn, arg, &odd);
+	PG_TRY();
+	{
+		count = work(conn, arg, &odd);
+	}
+	PG_CATCH();
+	{
+		if (is_ours(conn))
+			errcontext("what was done on \"%s\" is rolled back", engine->label);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	if (odd == SM_ODD_TRANSACTION_CONTROL || driver->status(conn) == PQTRANS_IDLE)
 	{
 		sm_pool_checkin(conn, SM_FROM_NOW);
@@ -314,7 +412,7 @@ work_alone(SmEngine *engine, const SmSessionOptions *options, SmWork work, void 
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("connection to \"%s\" was lost", engine->label),
-				 errdetail("COMMIT was not sent.")));
+				 errdetail_internal("%s COMMIT was not sent.", sm_report_cause(conn, NULL))));
 	}
 	driver->command(conn, "COMMIT", SM_COMMAND_COMMIT);
 	sm_pool_checkin(conn, SM_FROM_NOW);

@@ -143,6 +143,7 @@ close_everything(bool keep_connections)
 		SmSession  *session = dlist_head_element(SmSession, node, &sm_sessions);
 
 		sm_session_forget_sent(session);
+		session->end = SM_END_RESET;
 		sm_session_end(session, deadline);
 	}
 	if (keep_connections)
@@ -306,6 +307,7 @@ after_abort(void)
 		sm_bound_aborted(session);
 		if (!session->survives)
 		{
+			session->end = SM_END_ROLLBACK;
 			sm_session_end(session, deadline);
 			continue;
 		}
@@ -407,7 +409,10 @@ subxact_abort(SubTransactionId subid)
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
 
 		if (!session->survives && session->subid == subid)
+		{
+			session->end = SM_END_ROLLBACK;
 			sm_session_end(session, deadline);
+		}
 		else if (sm_session_bound(session))
 			joined_subabort(session, deadline);
 	}

@@ -135,7 +135,7 @@ $psql->is(sprintf($execute, 'idle'), 0, 'that connection is not used again');
 $psql->is(q{SELECT connects FROM sessmgr.engines WHERE dburi = 'idle'}, 2, 'but another one');
 
 $psql->fails(sprintf($execute, 'setup'), '08001', 'a target that floods while it is set up');
-like($psql->{last_err}, qr/It answers more than it was asked/, 'which is said');
+like($psql->{last_err}, qr/It has answered twice/, 'which is said');
 $psql->is(sprintf($execute, 'setup'), 0, 'works again');
 
 $psql->is(sprintf($execute, 'ping'), 0, 'a target that will flood a ping');

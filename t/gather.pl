@@ -233,7 +233,7 @@ foreach my $mode ('manual', 'autocommit')
 	# a message that says so, or none at all
 	$remote->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 	$psql->is("SELECT sessmgr.wait_any(ARRAY[:'s']::sessmgr.session[])::text = :'s'", 't', "$mode: the loss ends a wait");
-	$psql->fails("SELECT * FROM sessmgr.receive(:'s') AS t(a text)", '57P01', "$mode: the server has said why");
+	$psql->fails("SELECT * FROM sessmgr.receive(:'s') AS t(a text)", '08006', "$mode: the server has said why");
 	$psql->is("SELECT count(*) FROM sessmgr.sessions WHERE state = 'sent'", 0, "$mode: nothing is waited for any more");
 	$psql->value("SELECT sessmgr.rollback(:'s')");
 	$psql->value("SELECT sessmgr.send(:'s', 'SELECT 7')");
