@@ -1361,6 +1361,7 @@ extern void sm_report_result(SmConn *conn, PGresult *res, const char *sql,
 							 const char *hint) pg_attribute_noreturn();
 extern void sm_report_lost(SmConn *conn, const char *sql) pg_attribute_noreturn();
 extern void sm_report_violation(SmConn *conn, const char *sql) pg_attribute_noreturn();
+extern void sm_report_nonsense(SmConn *conn, const char *sql) pg_attribute_noreturn();
 extern void sm_report_unknown(SmConn *conn, const char *sql, const char *why) pg_attribute_noreturn();
 
 /* in src/statement_text.c */

@@ -124,13 +124,22 @@ typedef struct LookSink
 {
 	SmSink		sink;
 	List	   *names;
+	bool		nonsense;		/* a row was about none of them */
 } LookSink;
 
 static bool
 look_row(SmSink *sink, Datum *values, bool *nulls)
 {
-	SmModelName *name = list_nth(((LookSink *) sink)->names, DatumGetInt32(values[0]) - 1);
+	LookSink   *self = (LookSink *) sink;
+	SmModelName *name;
+	int			i = nulls[0] ? 0 : DatumGetInt32(values[0]);
 
+	if (i < 1 || i > list_length(self->names) || nulls[1])
+	{
+		self->nonsense = true;
+		return true;
+	}
+	name = list_nth(self->names, i - 1);
 	name->schema_exists = DatumGetBool(values[1]);
 	name->relkind = nulls[2] ? '\0' : DatumGetChar(values[2]);
 	return true;
@@ -158,6 +167,8 @@ look(Attempt *a)
 	TupleDescInitEntry(desc, 3, "relkind", CHAROID, -1, 0);
 	sink.sink.reader = sm_reader_make(desc);
 	query(a, LOOK_QUERY, 2, lists, &sink.sink);
+	if (sink.nonsense)
+		sm_report_nonsense(a->conn, LOOK_QUERY);
 }
 
 /*
@@ -188,8 +199,7 @@ holder_row(SmSink *sink, Datum *values, bool *nulls)
 	HolderSink *holder = (HolderSink *) sink;
 	MemoryContext old = MemoryContextSwitchTo(holder->cxt);
 
-	(void) nulls;
-	holder->holder = TextDatumGetCString(values[0]);
+	holder->holder = nulls[0] ? NULL : TextDatumGetCString(values[0]);
 	MemoryContextSwitchTo(old);
 	return false;
 }
@@ -395,8 +405,7 @@ typedef struct TypeSink
 static bool
 type_row(SmSink *sink, Datum *values, bool *nulls)
 {
-	(void) nulls;
-	((TypeSink *) sink)->missing = DatumGetInt32(values[0]);
+	((TypeSink *) sink)->missing = nulls[0] ? 0 : DatumGetInt32(values[0]);
 	return true;
 }
 
@@ -435,6 +444,8 @@ check_types(Attempt *a)
 	query(a, TYPES_QUERY, 1, &names, &sink.sink);
 	if (sink.missing == 0)
 		return;
+	if (sink.missing < 0 || sink.missing > list_length(types))
+		sm_report_nonsense(a->conn, TYPES_QUERY);
 
 	type = list_nth(types, sink.missing - 1);
 	ereport(ERROR,

@@ -229,6 +229,12 @@ receive_value(SmColumn *column, char *value, int len)
 			break;
 	}
 
+	/* a target may use a form that it was not asked for */
+	if (unlikely(!OidIsValid(column->receive.fn_oid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("unexpected binary value")));
+
 	/* libpq has a zero byte after each value, as there is after a StringInfo's */
 	buf.data = value;
 	buf.len = buf.maxlen = len;

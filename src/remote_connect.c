@@ -521,6 +521,8 @@ take_setup(SmConn *conn)
 	}
 	else if (rows && PQntuples(res) > 0 && conn->ended == PROBE_LOOK)
 		conn->maps_statements = false;
+	else if (rows && conn->ended == PROBE_SET_UP && PQnfields(res) < 1)
+		sm_report_connect_failure(conn, "Its answer is none to what it was asked.");
 	else if (rows && PQntuples(res) > 0 && conn->ended == PROBE_SET_UP &&
 			 strtol(PQgetvalue(res, 0, 0), NULL, 10) != PQbackendPID(conn->pg))
 		conn->pooler = conn->engine->options.pooler == SM_POOLER_SESSION ?

@@ -443,6 +443,17 @@ sm_report_violation(SmConn *conn, const char *sql)
 			 remote_context(conn, sql, NULL)));
 }
 
+/*
+ * What a query of our own returned is nothing that a server can answer to it.
+ * Whoever reads such rows looks for that first: anybody may be on the other side.
+ */
+void
+sm_report_nonsense(SmConn *conn, const char *sql)
+{
+	conn->violation = "Its answer is none to what it was asked.";
+	sm_report_violation(conn, sql);
+}
+
 /* What was under way may have had its effect, or has had it: why says which. */
 void
 sm_report_unknown(SmConn *conn, const char *sql, const char *why)

@@ -68,7 +68,8 @@ typedef struct TextSink
 {
 	SmSink		sink;
 	MemoryContext cxt;
-	List	   *rows;			/* of char **, a text or NULL for each column */
+	List	   *rows;			/* of char **, a text for each column */
+	bool		nonsense;		/* there was a NULL, which no query here returns */
 } TextSink;
 
 static bool
@@ -80,13 +81,16 @@ keep_texts(SmSink *sink, Datum *values, bool *nulls)
 	char	  **row = palloc(n * sizeof(char *));
 
 	for (int i = 0; i < n; i++)
+	{
+		self->nonsense |= nulls[i];
 		row[i] = nulls[i] ? NULL : TextDatumGetCString(values[i]);
+	}
 	self->rows = lappend(self->rows, row);
 	MemoryContextSwitchTo(old);
 	return true;
 }
 
-/* The rows of a query with columns of type text, inside a transaction. */
+/* The rows of a query with columns of type text and no NULLs, inside a transaction. */
 static List *
 query_texts(SmConn *conn, const char *sql, int ncolumns)
 {
@@ -99,6 +103,8 @@ query_texts(SmConn *conn, const char *sql, int ncolumns)
 		TupleDescInitEntry(desc, i, "text", TEXTOID, -1, 0);
 	sink.sink.reader = sm_reader_make(desc);
 	(void) conn->engine->driver->execute(conn, &statement, &sink.sink, &odd);
+	if (sink.nonsense)
+		sm_report_nonsense(conn, sql);
 	return sink.rows;
 }
 
@@ -111,6 +117,13 @@ query_texts(SmConn *conn, const char *sql, int ncolumns)
 static void
 learn_identity(SmConn *conn)
 {
+	static const char sql[] =
+		"SELECT pg_catalog.current_setting('max_prepared_transactions'), "
+		"(SELECT system_identifier::text FROM pg_catalog.pg_control_system()), "
+		"(SELECT oid::text FROM pg_catalog.pg_database "
+		"WHERE datname = pg_catalog.current_database()), "
+		"pg_catalog.pg_is_in_recovery()::text";
+	List	   *rows;
 	char	  **row;
 
 	if (conn->identity != NULL)
@@ -122,12 +135,10 @@ learn_identity(SmConn *conn)
 				 errmsg("two-phase transactions cannot be used on \"%s\"", conn->engine->label),
 				 errdetail("It is reached through a pooler that may give each transaction another server."),
 				 errhint("Connect to the server itself, or, if the pooler keeps a client's session, say so with option pooler 'session'.")));
-	row = linitial(query_texts(conn,
-							   "SELECT pg_catalog.current_setting('max_prepared_transactions'), "
-							   "(SELECT system_identifier::text FROM pg_catalog.pg_control_system()), "
-							   "(SELECT oid::text FROM pg_catalog.pg_database "
-							   "WHERE datname = pg_catalog.current_database()), "
-							   "pg_catalog.pg_is_in_recovery()::text", 4));
+	rows = query_texts(conn, sql, 4);
+	if (list_length(rows) != 1)
+		sm_report_nonsense(conn, sql);
+	row = linitial(rows);
 	if (strcmp(row[3], "true") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

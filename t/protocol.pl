@@ -24,11 +24,24 @@ sub complete { return message('C', "$_[0]\0"); }
 # columns of type text, and rows of them
 sub description
 {
-	my ($n) = @_;
-	return message('T', pack('n', $n) . join('', map { "c$_\0" . pack('NnNnNn', 0, 0, 25, 0xffff, 0xffffffff, 0) } 1 .. $n));
+	my ($n, $binary) = @_;
+	return message('T', pack('n', $n) . join('', map { "c$_\0" . pack('NnNnNn', 0, 0, 25, 0xffff, 0xffffffff, $binary // 0) } 1 .. $n));
 }
 
-sub row { return message('D', pack('n', scalar(@_)) . join('', map { pack('N', length($_)) . $_ } @_)); }
+sub row
+{
+	return message('D', pack('n', scalar(@_)) .
+		  join('', map { defined $_ ? pack('N', length($_)) . $_ : pack('N', 0xffffffff) } @_));
+}
+
+# How is a query to be answered with rows that make no sense?
+sub odd
+{
+	my ($sql) = @_;
+	return '' unless -e "$dir/odd";
+	my ($pattern, $how) = split(/\t/, slurp_file("$dir/odd"));
+	return $sql =~ /$pattern/ ? $how : '';
+}
 
 my %never = (
 	parameters => sub { join('', map { parameter("p$_[0].$_", 'x') } 1 .. 200) },
@@ -60,6 +73,18 @@ sub tag_of
 sub rows_of
 {
 	my ($sql) = @_;
+	my $odd = odd($sql);
+	return [ map { undef } @{ sensible_rows_of($sql) } ] if $odd eq 'nulls';
+	return [] if $odd eq 'no columns';
+	return sensible_rows_of($sql);
+}
+
+sub sensible_rows_of
+{
+	my ($sql) = @_;
+	return [ odd($sql) eq 'far' ? '99' : '1', 't', undef ] if $sql =~ /^SELECT o.i::int4, n.oid/;
+	return [ odd($sql) eq 'far' ? '99' : '1' ] if $sql =~ /^SELECT o.i::int4 FROM/;
+	return [ 'gid', 't' ] if $sql =~ /pg_prepared_xacts/;
 	return [ '10', '7000000000000000001', '5', 'false' ] if $sql =~ /pg_control_system/;
 	return [ '16384', 'c' ] if $sql =~ /pg_attribute/;
 	return [$$] if $sql =~ /^SELECT pg_catalog.pg_backend_pid/;
@@ -140,7 +165,7 @@ sub serve
 		}
 		if ($sql eq '') { $say->(message('I', '')); return; }
 		$say->(description(scalar(@$rows))) if $rows && !$described;
-		$say->(row(@$rows)) if $rows;
+		$say->(row(@$rows)) if $rows && odd($sql) ne 'no rows';
 		$say->(complete(tag_of($sql)));
 	};
 
@@ -177,9 +202,10 @@ sub serve
 			elsif ($type eq 'D')
 			{
 				my ($what, $name) = $body =~ /^(.)([^\0]*)/;
-				my $rows = rows_of($what eq 'S' ? $prepared{$name} : $portal);
+				my $sql = $what eq 'S' ? $prepared{$name} : $portal;
+				my $rows = rows_of($sql);
 				$say->(message('t', pack('n', 0))) if $what eq 'S';
-				$say->($rows ? description(scalar(@$rows)) : message('n', ''));
+				$say->($rows ? description(scalar(@$rows), odd($sql) eq 'binary') : message('n', ''));
 			}
 			elsif ($type eq 'B')
 			{
@@ -382,6 +408,33 @@ ok(-e "$dir/done", 'an answer too much');
 $psql->fails(q{SELECT sessmgr.commit(:'s')}, '25P02', 'is not taken for that to COMMIT');
 like($psql->{last_err}, qr/answered what it was not asked/, 'which is said');
 $psql->value('ROLLBACK');
+
+# ---- rows that make no sense
+
+$psql->value(q{SELECT sessmgr.add_model('pulled')});
+my $prepare = q{SELECT sessmgr.prepare_models(sessmgr.get_engine('b'))};
+foreach my $case (
+	[ 'two_phase', q{SELECT sessmgr.execute('two_phase', 'INSERT')}, 'pg_control_system', '08P01', 'no rows', 'nulls' ],
+	[ 'two_phase', q{SELECT sessmgr.execute('two_phase', 'INSERT')}, 'pg_control_system', '42804', 'no columns' ],
+	[ 'recover', q{SELECT sessmgr.recover('two_phase')}, 'pg_prepared_xacts', '08P01', 'nulls' ],
+	[ 'prepare_models', $prepare, 'n.oid IS NOT NULL', '08P01', 'nulls', 'far' ],
+	[ 'prepare_models, types', $prepare, 'to_regtype', '08P01', 'far' ],
+	[ 'query', q{SELECT * FROM sessmgr.query('b', 'SELECT') AS t(c numeric)}, '^SELECT$', '08P01', 'binary' ],
+	[ 'query_json', q{SELECT * FROM sessmgr.query_json('b', 'SELECT')}, '^SELECT$', '', 'binary', 'no columns', 'nulls' ],
+	[ 'set-up', q{SELECT sessmgr.execute('b', 'INSERT')}, '^SELECT pg_catalog.pg_backend_pid', '08001', 'no columns' ],
+	[ 'set-up', q{SELECT sessmgr.execute('b', 'INSERT')}, '^SELECT pg_catalog.pg_backend_pid', '', 'no rows', 'nulls' ])
+{
+	my ($name, $sql, $pattern, $expected, @ways) = @$case;
+	foreach my $how (@ways)
+	{
+		$psql->value('SELECT sessmgr.reset()');
+		append_to_file("$dir/odd", "$pattern\t$how");
+		$psql->run($sql);
+		is($psql->{last_state}, $expected, "$name, $how: what is reported") or diag($psql->{last_err});
+		unlink("$dir/odd");
+	}
+}
+unlike(log_since($local), qr/terminated by signal/, 'no backend has crashed');
 
 $psql->quit;
 $local->stop;
