@@ -42,26 +42,26 @@ fails(void *caller)
 	return true;
 }
 
-void *
+PGDLLEXPORT void *
 malloc(size_t size)
 {
 	return fails(__builtin_return_address(0)) ? NULL : __libc_malloc(size);
 }
 
-void *
+PGDLLEXPORT void *
 calloc(size_t n, size_t size)
 {
 	return fails(__builtin_return_address(0)) ? NULL : __libc_calloc(n, size);
 }
 
-void *
+PGDLLEXPORT void *
 realloc(void *p, size_t size)
 {
 	return fails(__builtin_return_address(0)) ? NULL : __libc_realloc(p, size);
 }
 
 #undef strdup
-char *
+PGDLLEXPORT char *
 strdup(const char *s)
 {
 	size_t		size = strlen(s) + 1;
