@@ -81,10 +81,13 @@ each_fails(undef, 'postgres: ', "LOAD 'sessmgr'", 'loading', fresh => 1,
 # ---- libpq
 
 my $psql = psql($local);
+# libpq of 18 closes a connection for one allocation that fails while it is set
+# up, and does not say why
+my $silent = $psql->value(q{SELECT current_setting('server_version_num')}) >= 180000 ? qr/^(53200|08001|08007|)$/ : $in_doubt;
 my $warm = q{SELECT sessmgr.scalar('remote', 'SELECT 1')};
 
-each_fails($psql, 'libpq.so', q{SELECT sessmgr.scalar('remote', 'SELECT 1')}, 'the first connection', fresh => 1, allowed => $in_doubt);
-each_fails($psql, 'libpq.so', qq{SELECT sessmgr.scalar('$uri', 'SELECT 1')}, 'a connection by URI', allowed => $in_doubt,
+each_fails($psql, 'libpq.so', q{SELECT sessmgr.scalar('remote', 'SELECT 1')}, 'the first connection', fresh => 1, allowed => $silent);
+each_fails($psql, 'libpq.so', qq{SELECT sessmgr.scalar('$uri', 'SELECT 1')}, 'a connection by URI', allowed => $silent,
 	after => 'SELECT sessmgr.reset()');
 each_fails($psql, 'libpq.so', qq{SELECT sessmgr.get_engine('host=/tmp dbname=x')}, 'a keyword string',
 	after => 'SELECT sessmgr.reset()');
