@@ -94,7 +94,8 @@ CALL lo.measure();
 SELECT CASE WHEN b.contexts - a.contexts < 50000 THEN 'no growth' ELSE format('%s more bytes', b.contexts - a.contexts) END AS contexts,
        CASE WHEN b.ours <= a.ours THEN 'no growth' ELSE format('%s more bytes', b.ours - a.ours) END AS "sessmgr's",
        CASE WHEN b.rss - a.rss > 500000 THEN format('%s more bytes', b.rss - a.rss) ELSE 'no growth' END AS process,
-       b.descriptors - a.descriptors AS descriptors, b.handles AS connections, b.sessions
+       -- the server closes files of its own now and then
+       greatest(b.descriptors - a.descriptors, 0) AS descriptors, b.handles AS connections, b.sessions
   FROM lo.measured a, lo.measured b WHERE a.nr = 2 AND b.nr = 3;
 SELECT sessmgr.reset();
 -- without any connection there is nothing of ours
