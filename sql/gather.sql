@@ -5,7 +5,8 @@
 SET lock_timeout = '20s';
 CREATE SCHEMA ga;
 CREATE TABLE ga.t (target integer, a integer);
-CREATE TABLE ga.unique_at_end (a integer PRIMARY KEY DEFERRABLE INITIALLY DEFERRED);
+-- what it refuses at the commit it refuses whoever else is about to commit, as the targets are one database
+CREATE TABLE ga.checked_at_end (k integer REFERENCES kv DEFERRABLE INITIALLY DEFERRED);
 -- servers a, b, c lead here, too; the statement can tell which it is on
 DO $$
 DECLARE
@@ -49,7 +50,7 @@ SELECT ga.committed();
 SELECT try($$SELECT count(*) FROM sessmgr.query_all('{a,b,spi:,c}', 'INSERT INTO ga.t VALUES (1, ga.fail_on_c($1)) RETURNING a', 1) AS t(target text, a integer)$$);
 SELECT ga.committed();
 -- ... or at the commit
-SELECT try($$SELECT count(*) FROM sessmgr.query_all('{a,b}', 'INSERT INTO ga.unique_at_end VALUES (1), (1) RETURNING a') AS t(target text, a integer)$$);
+SELECT try($$SELECT count(*) FROM sessmgr.query_all('{a,b}', 'INSERT INTO ga.checked_at_end VALUES (0) RETURNING k') AS t(target text, k integer)$$);
 -- ... or its values cannot be read
 SELECT try($$SELECT count(*) FROM sessmgr.query_all('{a,b}', 'INSERT INTO ga.t VALUES (1, 2) RETURNING ''x''') AS t(target text, a integer)$$);
 SELECT ga.committed(), ga.out();
