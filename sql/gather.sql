@@ -219,7 +219,8 @@ SELECT try($$SELECT 1 FROM sessmgr.query_all('{a,b}', 'INSERT INTO ga.t VALUES (
 COMMIT;
 SELECT ga.committed(), ga.out();
 -- canceled while a parameter is made ready for a connection that is closed then;
--- its type's output function is one that takes long
+-- its type's output function is one that takes long.  (A server with assertions
+-- overwrites what is freed, so that a look at it shows.)
 SET client_min_messages = warning;
 CREATE TYPE ga.slow;
 CREATE FUNCTION ga.slow_in(cstring) RETURNS ga.slow LANGUAGE internal IMMUTABLE STRICT AS 'float8in';

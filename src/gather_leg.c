@@ -163,9 +163,6 @@ attempt_inside(SmGatherState *state, SmGatherLeg *leg, SmLegFunction step)
 	PG_END_TRY();
 	MemoryContextSwitchTo(state->cxt);
 	CurrentResourceOwner = state->owner;
-	/* what it had checked out went with the subtransaction */
-	if (!done)
-		leg->conn = NULL;
 	if (!done && is_local(leg->result->error))
 		sm_error_rethrow(leg->result->error);
 	return done;
