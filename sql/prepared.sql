@@ -139,6 +139,16 @@ CREATE TYPE pr.alone AS ENUM ('ok', 'sad');
 SELECT pr.run('loop', v, 'ok') FROM unnest('{SELECT $1::pr.alone,"SELECT $1, ''ok''::pr.alone::text","SELECT $1 || ''ok''::pr.alone","SELECT $1::text, ''ok''::pr.alone","SELECT $1::text, ARRAY[''ok'']::pr.alone[]"}'::text[]) v;
 -- but in the body of a function that became a part of the plan it costs that call
 SELECT pr.run('loop', 'SELECT $1 || ''ok''::pr.alone', 'ok');
+-- the same of a composite type and a domain
+CREATE TYPE pr.lone_row AS (a integer);
+CREATE DOMAIN pr.lone_int AS integer CHECK (VALUE > 0);
+CREATE VIEW pr.lone AS SELECT * FROM unnest('{"SELECT $1, ROW(1)::pr.lone_row","SELECT $1, (ROW(1)::pr.lone_row).a","SELECT $1, ARRAY[ROW(1)::pr.lone_row]","SELECT $1, 5::pr.lone_int","SELECT $1::integer::pr.lone_int","SELECT $1, ARRAY[5]::pr.lone_int[]"}'::text[]) WITH ORDINALITY v(sql, nr);
+SELECT count(pr.run('loop', sql, '5')) FROM pr.lone, generate_series(1, 2);
+DROP TYPE pr.lone_row;
+DROP DOMAIN pr.lone_int;
+CREATE TYPE pr.lone_row AS (a integer);
+CREATE DOMAIN pr.lone_int AS integer CHECK (VALUE > 0);
+SELECT pr.run('loop', sql, '5') FROM pr.lone ORDER BY nr;
 -- another type of column
 CREATE TABLE pr.n (a integer, b integer);
 INSERT INTO pr.n VALUES (1, 1);

@@ -368,42 +368,26 @@ is_binding(const char *context)
 	return false;
 }
 
-/* Is something gone that a plan refers to?  This message is never translated. */
+/*
+ * Is something gone that a plan refers to?  The first of these messages is never
+ * translated; the other one is told by the function that says it of a type.
+ */
 static bool
-is_failed_lookup(const char *code, const char *message)
+is_failed_lookup(const char *code, const char *message, const char *function)
 {
 	static const char start[] = "cache lookup failed for ";
 
-	return strcmp(code, "XX000") == 0 && strncmp(message, start, strlen(start)) == 0;
-}
-
-/* Does the error name a type that the statement had, as one that is gone? */
-static bool
-names_lost_type(const SmStatementEntry *entry, const char *code, const char *message)
-{
-	const char *number = strpbrk(message, "0123456789");
-	Oid			type = number ? (Oid) strtoul(number, NULL, 10) : InvalidOid;
-
-	if (strcmp(code, "42704") != 0)
-		return false;
-	for (int i = 0; i < entry->nparams; i++)
-	{
-		if (entry->params[i] == type)
-			return true;
-	}
-	for (int i = 0; i < entry->nfields; i++)
-	{
-		if (entry->fields[i] == type)
-			return true;
-	}
-	return false;
+	if (strcmp(code, "XX000") == 0)
+		return strncmp(message, start, strlen(start)) == 0;
+	return strcmp(code, "42704") == 0 && function != NULL &&
+		strcmp(function, "lookup_type_cache") == 0;
 }
 
 /*
  * What does the error say of the prepared statement?  It is STALE, or may be
  * (SUSPECT), only where the server has refused it before it did anything: while
  * it bound a parameter, or analyzed the text once more, as the position in it
- * tells, or looked for a type that it had when it was prepared.  From inside of
+ * tells, or looked for what it had when it was prepared.  From inside of
  * a function the last of these may as well be about another plan, and comes too
  * late (DOUBTFUL).
  */
@@ -430,20 +414,20 @@ suspicion(const SmRun *run)
 	code = PQresultErrorField(error, PG_DIAG_SQLSTATE);
 	message = PQresultErrorField(error, PG_DIAG_MESSAGE_PRIMARY);
 	context = PQresultErrorField(error, PG_DIAG_CONTEXT);
+	function = PQresultErrorField(error, PG_DIAG_SOURCE_FUNCTION);
 	if (code == NULL || message == NULL)
 		return NOT_SUSPECT;
 	if (context != NULL && !is_binding(context))
-		return is_failed_lookup(code, message) ? DOUBTFUL : NOT_SUSPECT;
+		return is_failed_lookup(code, message, function) ? DOUBTFUL : NOT_SUSPECT;
 	if (strcmp(code, "26000") == 0 && context == NULL)
 		return STALE;
-	function = PQresultErrorField(error, PG_DIAG_SOURCE_FUNCTION);
 	if (strcmp(code, "0A000") == 0 && function != NULL &&
 		strcmp(function, "RevalidateCachedQuery") == 0)
 		return STALE;
 	/* what was prepared just now is what it is */
 	if (run->described || !run->entry->prepared)
 		return NOT_SUSPECT;
-	if (is_failed_lookup(code, message) || names_lost_type(run->entry, code, message))
+	if (is_failed_lookup(code, message, function))
 		return STALE;
 	return context != NULL || PQresultErrorField(error, PG_DIAG_STATEMENT_POSITION) != NULL ?
 		SUSPECT : NOT_SUSPECT;
