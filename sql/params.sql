@@ -321,7 +321,7 @@ SELECT t, sessmgr.scalar(t, 'SELECT $1 / 2', 5::pa.price) AS domain, sessmgr.sca
        sessmgr.scalar(t, 'SELECT upper($1) / 2', '[1,5]'::pa.span) AS over_range, sessmgr.scalar(t, 'SELECT $2 / $1', VARIADIC ARRAY[2, 5]::pa.price[]) AS variadic,
        sessmgr.scalar(t, 'SELECT $1 < ''hap"py''::pa.mood', 'sad'::pa.feeling) AS over_enum, sessmgr.scalar(t, 'SELECT ($1::pa.offer).price / 2', ROW('x', 5)::pa.offer) AS over_composite,
        sessmgr.scalar(t, 'SELECT pg_typeof($1) || '' '' || pg_typeof($2)', 5::pa.cheap, ARRAY[NULL, 5]::pa.prices) AS types,
-       sessmgr.scalar(t, 'SELECT $1 || 1', ARRAY[NULL, 5]::pa.cheap[]) AS whole, sessmgr.scalar(t, 'SELECT $1 IS NULL', NULL::pa.prices) AS nothing
+       sessmgr.scalar(t, 'SELECT $1 || 1 || ARRAY[2.0]', ARRAY[NULL, 5]::pa.cheap[]) AS whole, sessmgr.scalar(t, 'SELECT $1 IS NULL', NULL::pa.prices) AS nothing
   FROM unnest('{loop,spi:}'::text[]) t;
 SELECT sessmgr.scalar(:'s'::sessmgr.session, 'SELECT $1 / 2', 5::pa.price);
 SELECT sessmgr.send(:'s'::sessmgr.session, 'SELECT $1 / 2, $2[1] / 2', 5::pa.price, ARRAY[5]::pa.price[]);
