@@ -1342,6 +1342,7 @@ typedef void (*SmRaise) (const void *arg, bool named);
 
 extern bool sm_report_softly(SmRaise raise, const void *arg);
 extern bool sm_error_is_fatal(const PGresult *res);
+extern int	sm_error_position(const SmConn *conn, const PGresult *res);
 extern bool sm_error_promises(const PGresult *res, bool is_commit);
 extern void sm_note_last_words(SmConn *conn, const PGresult *res);
 extern char *sm_take_last_words(SmConn *conn);
@@ -1368,7 +1369,8 @@ extern void sm_report_unknown(SmConn *conn, const char *sql, const char *why) pg
 #define SM_HINT_CAST "Cast it here, as in NULL::integer or 'a'::text, or in the statement, as in $1::text."
 extern bool sm_statement_may_commit(const char *sql);
 extern void sm_statement_check_params(const SmConn *conn, const char *sql, int given);
-extern const char *sm_statement_hint(const SmConn *conn, const char *sql, int sqlstate);
+extern const char *sm_statement_hint(const SmConn *conn, const char *sql, int sqlstate,
+									 int position);
 
 /* in src/remote_wait.c */
 extern dlist_head sm_checked_out;	/* of SmConn, of all engines */

@@ -455,12 +455,16 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 SELECT v, pg_temp.hint(format('SELECT sessmgr.scalar(''loop'', %L)', v)), pg_temp.hint(format('SELECT sessmgr.scalar(''loop'', %L, 1)', v))
   FROM unnest(ARRAY['SELECT v FROM kv WHERE k = ?', 'SELECT v FROM kv WHERE k=? AND true', 'INSERT INTO kv VALUES (?, ?)', 'SELECT v FROM kv WHERE k = %s', 'SELECT v FROM kv WHERE k = %(key)s',
-    'SELECT v FROM kv WHERE k = :key', 'SELECT v FROM kv WHERE k = $key', 'SELECT v FROM kv WHERE k = {key}']) v;
+    'SELECT v FROM kv WHERE k = :key', 'SELECT v FROM kv WHERE k = $key', 'SELECT v FROM kv WHERE k = {key}', 'SELECT v FROM kv WHERE k = ${key}', 'SELECT v FROM kv WHERE k = :1',
+    'UPDATE kv SET v=%s', 'SELECT v FROM kv WHERE k=%(key)s', 'SELECT v FROM kv WHERE k = @key', 'SELECT v FROM kv WHERE k=@key', 'SELECT ?::integer, ''é'' || ?']) v;
 SELECT sessmgr.scalar('spi:', 'SELECT v FROM kv WHERE k = ?');
+SELECT sessmgr.scalar('spi:', 'SELECT v FROM kv WHERE k=@key');
 -- no hint where they are something else
 SELECT v, pg_temp.hint(format('SELECT sessmgr.scalar(''loop'', %L)', v))
   FROM unnest(ARRAY['SELECT ''{"a": 1}''::jsonb ? ''a''', 'SELECT (ARRAY[1, 2])[1:2]', 'SELECT 5 % 3', 'SELECT ''?'' 1 2', 'SELECT 1 -- :key
-  2 3', 'SELECT ''a''::text 1']) v;
+  2 3', 'SELECT ''a''::text 1', 'SELECT ''{}''::jsonb ? ''é'' 1', 'SELECT (''{}''::jsonb ?| ''{a}''', 'SELECT ''{}''::jsonb @? ''$'' 1', 'SELECT (ARRAY[1])[1:key FROM kv', 'SELECT 5 % s FROM kv',
+    'SELECT ''{}''::jsonb ? nothing', 'SELECT 5 <@nothing', 'SELECT @ nothing', 'SELECT v FROM kv WHERE k = ''%s'' 1']) v;
+SELECT pg_temp.hint('SELECT sessmgr.scalar(''spi:'', ''SELECT ''''{}''''::jsonb ? ''''a'''' 1'')');
 -- the type of a parameter
 SELECT sessmgr.scalar('loop', 'SELECT $1 IS NULL', NULL);
 SELECT pg_temp.hint('SELECT sessmgr.scalar(''spi:'', ''SELECT pg_typeof($1)'', ''x'')');

@@ -281,7 +281,7 @@ prepare_plan(const SmConn *conn, const char *sql, const SPIPrepareOptions *optio
 	PG_END_TRY();
 	if (error != NULL)
 	{
-		const char *hint = sm_statement_hint(conn, sql, error->sqlerrcode);
+		const char *hint = sm_statement_hint(conn, sql, error->sqlerrcode, error->internalpos);
 
 		if (error->hint == NULL && hint != NULL)
 			error->hint = pstrdup(hint);

@@ -608,7 +608,8 @@ sm_remote_raise(SmConn *conn, PGresult *error, const char *sql, bool is_commit)
 			sm_report_lost(conn, sql);
 		sm_report_violation(conn, sql);
 	}
-	sm_report_result(conn, error, sql, sm_statement_hint(conn, sql, sm_sqlstate(code)));
+	sm_report_result(conn, error, sql,
+					 sm_statement_hint(conn, sql, sm_sqlstate(code), sm_error_position(conn, error)));
 }
 
 /* Several commands as one message has them. */

@@ -301,6 +301,14 @@ number_of(const char *field)
 	return field ? atoi(field) : 0;
 }
 
+/* Where an error is in the text of the statement, in characters; 0: it is not in that. */
+int
+sm_error_position(const SmConn *conn, const PGresult *res)
+{
+	return conn->error_elsewhere ? 0 :
+		number_of(PQresultErrorField(res, PG_DIAG_STATEMENT_POSITION));
+}
+
 /*
  * Where the error is: in the statement, or in one that a function there ran, if
  * that may be shown.
@@ -311,10 +319,10 @@ take_position(RemoteError *err, const SmConn *conn, const PGresult *res, const c
 	const char *inner = PQresultErrorField(res, PG_DIAG_INTERNAL_QUERY);
 
 	err->query = NULL;
-	err->position = number_of(PQresultErrorField(res, PG_DIAG_STATEMENT_POSITION));
+	err->position = sm_error_position(conn, res);
 	if (!may_show_statements(conn->engine))
 		return;
-	if (err->position > 0 && !conn->error_elsewhere && sql != NULL)
+	if (err->position > 0 && sql != NULL)
 		err->query = sql;
 	else if (inner != NULL)
 	{

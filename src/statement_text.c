@@ -20,6 +20,7 @@
 #include <ctype.h>
 
 #include "common/keywords.h"
+#include "mb/pg_wchar.h"
 #include "parser/parser.h"
 #include "parser/scanner.h"
 #include "utils/memutils.h"
@@ -33,7 +34,7 @@ typedef struct Usage
 	bool		empty;			/* there is no statement */
 	int			highest;		/* parameter used; 0: none */
 	int			unused;			/* the first one given that is not; 0: none */
-	bool		foreign;		/* something looks like a parameter elsewhere */
+	bool		foreign;		/* the error is at what looks like a parameter elsewhere */
 } Usage;
 
 /* ----------
@@ -96,7 +97,7 @@ has_own_parameters(const int *tokens, int n)
 /*
  * Is the token at this place, which is not in a string or a comment, or a part
  * of it, what other languages write for a parameter: ?, %s, %(name)s, :name,
- * $name, {name}?
+ * $name, ${name}, {name}?
  */
 static bool
 is_foreign(const char *place)
@@ -106,19 +107,34 @@ is_foreign(const char *place)
 	if (*place == '{')
 		return true;
 	if (*place == ':' || *place == '$')
-		return isalpha((unsigned char) place[1]) || place[1] == '_';
+		return isalnum((unsigned char) place[1]) || place[1] == '_' || place[1] == '{';
 	if (end == place)
 		return false;
 	return memchr(place, '?', end - place) != NULL ||
 		(end[-1] == '%' && (*end == '(' || (*end == 's' && !isalnum((unsigned char) end[1]))));
 }
 
+/* The same of a name: is it the one in %s, @name or %(name)s, as what is before it tells? */
+static bool
+is_foreign_name(const char *sql, const char *name)
+{
+	bool		is_s = name[0] == 's' && !isalnum((unsigned char) name[1]);
+
+	if (name == sql)
+		return false;
+	if (name[-1] == '@')
+		/* but no operator that ends like this, such as <@ */
+		return name - sql == 1 || strchr("=(, \t\n", name[-2]) != NULL;
+	return is_s && (name[-1] == '%' || name[-1] == ')');
+}
+
 /*
  * Throws what the scanner throws, and 42601 for a number that cannot be; then
- * usage has what was found before.
+ * usage has what was found before.  error: where a syntax error is, or NULL.  An
+ * operator that is none shows as one only at the next token.
  */
 static void
-scan(const char *sql, int given, bool standard_strings, Usage *usage)
+scan(const char *sql, int given, bool standard_strings, const char *error, Usage *usage)
 {
 	bool	   *used = palloc0((given + 1) * sizeof(bool));
 	int			parameter = parameter_token();
@@ -127,17 +143,22 @@ scan(const char *sql, int given, bool standard_strings, Usage *usage)
 	core_YYSTYPE value;
 	YYLTYPE		location;
 	int			first[4];
+	const char *before = NULL;
 	int			n = 0;
 	int			token;
 
 	usage->empty = true;
 	usage->foreign = false;
 	usage->highest = usage->unused = 0;
-	while ((token = core_yylex(&value, &location, scanner)) != 0)
+	do
 	{
-		if (token != ';')
+		token = core_yylex(&value, &location, scanner);
+		if (sql + location == error)
+			usage->foreign = is_foreign(error) || (before != NULL && is_foreign(before)) ||
+				is_foreign_name(sql, error);
+		before = sql + location;
+		if (token != ';' && token != 0)
 			usage->empty = false;
-		usage->foreign |= is_foreign(sql + location);
 		if (n < (int) lengthof(first))
 		{
 			first[n++] = token;
@@ -153,7 +174,7 @@ scan(const char *sql, int given, bool standard_strings, Usage *usage)
 		usage->highest = Max(usage->highest, value.ival);
 		if (value.ival <= given)
 			used[value.ival] = true;
-	}
+	} while (token != 0);
 	scanner_finish(scanner);
 	for (int i = given; i > 0; i--)
 	{
@@ -164,7 +185,7 @@ scan(const char *sql, int given, bool standard_strings, Usage *usage)
 
 /* False if the text cannot be read. */
 static bool
-find_usage(const char *sql, int given, bool standard_strings, Usage *usage)
+find_usage(const char *sql, int given, bool standard_strings, const char *error, Usage *usage)
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr scan",
 											  ALLOCSET_DEFAULT_SIZES);
@@ -173,7 +194,7 @@ find_usage(const char *sql, int given, bool standard_strings, Usage *usage)
 
 	PG_TRY();
 	{
-		scan(sql, given, standard_strings, usage);
+		scan(sql, given, standard_strings, error, usage);
 	}
 	PG_CATCH();
 	{
@@ -239,6 +260,7 @@ has_standard_strings(const SmConn *conn)
 	value = PQparameterStatus(conn->pg, "standard_conforming_strings");
 	return value == NULL || strcmp(value, "on") == 0;
 }
+
 static const char placeholders[] = "The places of parameters in a statement are $1, $2 and so on.";
 
 static void
@@ -270,7 +292,7 @@ sm_statement_check_params(const SmConn *conn, const char *sql, int given)
 
 	if (given == 0 && strchr(sql, '$') == NULL)
 		return;
-	if (!find_usage(sql, given, has_standard_strings(conn), &usage))
+	if (!find_usage(sql, given, has_standard_strings(conn), NULL, &usage))
 		return;
 	if (usage.empty)
 		sm_report_empty(engine);
@@ -285,20 +307,30 @@ sm_statement_check_params(const SmConn *conn, const char *sql, int given)
 }
 
 /*
- * What to say of an error of this state where the server has no hint of its
- * own, or NULL.
+ * What to say of an error of this state, at this position in the statement (in
+ * characters, 0: at none), where the server has no hint of its own, or NULL.
  */
 const char *
-sm_statement_hint(const SmConn *conn, const char *sql, int sqlstate)
+sm_statement_hint(const SmConn *conn, const char *sql, int sqlstate, int position)
 {
 	Usage		usage = {0};
+	const char *error = NULL;
 
-	if (sql == NULL || (sqlstate != ERRCODE_SYNTAX_ERROR && sqlstate != ERRCODE_INDETERMINATE_DATATYPE))
+	if (sql == NULL)
 		return NULL;
-	(void) find_usage(sql, 0, has_standard_strings(conn), &usage);
-	if (sqlstate == ERRCODE_SYNTAX_ERROR && usage.foreign)
-		return placeholders;
-	if (sqlstate == ERRCODE_INDETERMINATE_DATATYPE && usage.highest > 0)
-		return SM_HINT_CAST;
-	return NULL;
+	if (position > 0)
+		error = sql + pg_mbcharcliplen(sql, strlen(sql), position - 1);
+	switch (sqlstate)
+	{
+		case ERRCODE_SYNTAX_ERROR:
+			(void) find_usage(sql, 0, has_standard_strings(conn), error, &usage);
+			return usage.foreign ? placeholders : NULL;
+		case ERRCODE_UNDEFINED_COLUMN:
+			return error != NULL && is_foreign_name(sql, error) ? placeholders : NULL;
+		case ERRCODE_INDETERMINATE_DATATYPE:
+			(void) find_usage(sql, 0, has_standard_strings(conn), NULL, &usage);
+			return usage.highest > 0 ? SM_HINT_CAST : NULL;
+		default:
+			return NULL;
+	}
 }
