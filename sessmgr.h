@@ -1536,6 +1536,7 @@ extern void sm_statement_name(SmConn *conn, SmStatementEntry *entry);
 extern void sm_statement_described(SmConn *conn, SmStatementEntry *entry,
 								   const PGresult *res, bool shape);
 extern bool sm_statement_same(const SmStatementEntry *entry, const PGresult *res);
+extern void sm_statement_suspect_all(SmConn *conn);
 extern void sm_statement_forget(SmConn *conn, SmStatementEntry *entry);
 extern void sm_statement_forget_all(SmConn *conn);
 

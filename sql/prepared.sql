@@ -180,6 +180,22 @@ CREATE TYPE pr.alone AS ENUM ('ok', 'sad');
 SELECT sessmgr.execute(:'s'::sessmgr.session, 'INSERT INTO pr.n VALUES (2)');
 SELECT regexp_replace(pr.err(format('SELECT sessmgr.scalar(%L::sessmgr.session, ''SELECT $1::pr.alone'', ''ok'')', :'s')), '\d+$', 'N');
 SELECT sessmgr.rollback(:'s'::sessmgr.session), sessmgr.execute(:'s'::sessmgr.session, 'INSERT INTO pr.n VALUES (2)'), sessmgr.scalar(:'s'::sessmgr.session, 'SELECT $1::pr.alone', 'ok'), sessmgr.rollback(:'s'::sessmgr.session);
+-- where one is stale, others are not run in a transaction before they are known to be good: it is lost once, or not at all
+CREATE FUNCTION pr.several(s sessmgr.session) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(sessmgr.scalar(s, 'SELECT $1::pr.alone::text || ' || i, 'ok'), ' ' ORDER BY i) FROM generate_series(1, 3) i
+$$;
+SELECT pr.several(:'s') FROM generate_series(1, 2);
+SELECT sessmgr.commit(:'s'::sessmgr.session);
+DROP TYPE pr.alone;
+CREATE TYPE pr.alone AS ENUM ('ok', 'sad');
+SELECT pr.several(:'s'), sessmgr.commit(:'s'::sessmgr.session);
+SELECT pr.several(:'s') FROM generate_series(1, 2);
+SELECT sessmgr.commit(:'s'::sessmgr.session);
+DROP TYPE pr.alone;
+CREATE TYPE pr.alone AS ENUM ('ok', 'sad');
+SELECT sessmgr.execute(:'s'::sessmgr.session, 'INSERT INTO pr.n VALUES (2)');
+SELECT regexp_replace(pr.err(format('SELECT pr.several(%L)', :'s')), '\d+$', 'N');
+SELECT sessmgr.rollback(:'s'::sessmgr.session), sessmgr.execute(:'s'::sessmgr.session, 'INSERT INTO pr.n VALUES (2)'), pr.several(:'s'), sessmgr.rollback(:'s'::sessmgr.session);
 -- in a transaction that is joined
 BEGIN;
 SELECT sessmgr.open(factory) AS j FROM sessmgr.create_session('loop', options => '{"transaction": "joined"}') \gset

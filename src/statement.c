@@ -450,12 +450,17 @@ forget(SmRun *run)
 /*
  * Note what the error says of the prepared statement: whether it is to be
  * prepared once more, or at least to be verified, before it is run the next
- * time.  True: that may be now.
+ * time.  True: that may be now.  In a transaction, which each stale statement
+ * would cost, others are not to be run either before they are known to be good.
  */
 static bool
 must_prepare_again(SmRun *run)
 {
-	switch (suspicion(run))
+	Suspicion	what = suspicion(run);
+
+	if ((what == STALE || what == DOUBTFUL) && !run->statement->autocommit)
+		sm_statement_suspect_all(run->conn);
+	switch (what)
 	{
 		case STALE:
 			forget(run);

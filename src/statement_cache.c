@@ -296,6 +296,25 @@ sm_statement_same(const SmStatementEntry *entry, const PGresult *res)
 	return true;
 }
 
+/*
+ * What has made one prepared statement stale may have done so to others: each
+ * is to be verified before it is run the next time.
+ */
+void
+sm_statement_suspect_all(SmConn *conn)
+{
+	dlist_iter	iter;
+
+	if (conn->cache == NULL)
+		return;
+	dlist_foreach(iter, &conn->cache->lru)
+	{
+		SmStatementEntry *entry = dlist_container(SmStatementEntry, node, iter.cur);
+
+		entry->suspect |= entry->prepared;
+	}
+}
+
 /* Forget one statement, without telling the server. */
 void
 sm_statement_forget(SmConn *conn, SmStatementEntry *entry)
