@@ -294,8 +294,12 @@ SELECT jo.add(1), jo.add(:'h', 2), jo.sessions(), jo.of_this_backend();
 COMMIT;
 SELECT jo.sessions(), sessmgr.in_transaction(:'h');
 BEGIN;
-SELECT jo.add(:'h', 3), jo.add(4), jo.of_this_backend();
+SELECT jo.add(5), 'not its own', sessmgr.in_transaction(:'h');
+SELECT jo.add(:'h', 3), jo.add(4), jo.of_this_backend(), sessmgr.in_transaction(:'h');
 ROLLBACK;
+BEGIN;
+SELECT jo.add(6), 'not its own', sessmgr.in_transaction(:'h');
+COMMIT;
 SELECT jo.sessions(), sessmgr.begin(:'h');
 SELECT sessmgr.close(:'h'), jo.committed(), jo.sessions();
 -- a session for each row: one connection

@@ -317,8 +317,27 @@ SET sessmgr.engine_callback = 'sm_app.leaks';
 SELECT try('SELECT sessmgr.get_engine(''spi:'')');
 SELECT try(format('SELECT sessmgr.dispose(%L)', dburi)) FROM sm_app.made WHERE dburi LIKE 'engine/%';
 
+-- what a mapping says is gone again when the engine is made: its password, here a
+-- long one, is in no memory of the call that made it
+CREATE FUNCTION sm_app.measures(e sessmgr.engine) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('sm_app.memory', (SELECT sum(used_bytes) FROM pg_backend_memory_contexts)::text, false);
+END $$;
+CREATE FUNCTION sm_app.memory(target text) RETURNS bigint LANGUAGE sql AS $$
+    SELECT sessmgr.invalidate(target);
+    SELECT CASE WHEN sessmgr.get_engine(target) IS NOT NULL THEN current_setting('sm_app.memory')::bigint END $$;
+CREATE SERVER sm_short FOREIGN DATA WRAPPER sessmgr OPTIONS (host '/nosuch');
+CREATE SERVER sm_long FOREIGN DATA WRAPPER sessmgr OPTIONS (host '/nosuch');
+CREATE USER MAPPING FOR CURRENT_USER SERVER sm_short OPTIONS (password 'x');
+DO $$ BEGIN EXECUTE format('CREATE USER MAPPING FOR CURRENT_USER SERVER sm_long OPTIONS (password %L)', repeat('x', 1000000)); END $$;
+SET sessmgr.engine_callback = 'sm_app.measures';
+SELECT count(sm_app.memory(t)) FROM unnest('{sm_short,sm_long,sm_short,sm_long}'::text[]) t;
+SELECT sm_app.memory('sm_long') - sm_app.memory('sm_short') < 500000 AS kept_nowhere;
+
 RESET sessmgr.engine_callback;
 SET client_min_messages = warning;
+DROP SERVER sm_short CASCADE;
+DROP SERVER sm_long CASCADE;
 DROP SCHEMA sm_app CASCADE;
 RESET client_min_messages;
 DROP FUNCTION kept, with_callback;
