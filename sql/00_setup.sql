@@ -55,6 +55,12 @@ BEGIN
     RETURN regexp_replace(t, '\m(engine|sessionmaker|session)/[0-9a-f]{8}/[0-9]+', '\1/#', 'g');
 END $$;
 
+-- what the system has given this process of memory, in kB; null where the system
+-- does not say, and with AddressSanitizer, which keeps what was freed
+CREATE FUNCTION public.anonymous_kb() RETURNS bigint LANGUAGE sql AS $$
+    SELECT (regexp_match(pg_read_file('/proc/self/status', 0, 100000, true), 'RssAnon:\s+(\d+)'))[1]::bigint
+     WHERE NOT EXISTS (SELECT FROM pg_config WHERE name = 'CFLAGS' AND setting LIKE '%-fsanitize=%') $$;
+
 -- a statement's value, "ok", or its error: SQLSTATE: message | detail | hint
 CREATE FUNCTION public.try(sql text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE

@@ -17,7 +17,7 @@ BEGIN
         EXECUTE format('CREATE USER MAPPING FOR CURRENT_USER SERVER %I OPTIONS (user %L)', name, current_user);
     END LOOP;
 END $$;
-ALTER SERVER small OPTIONS (pool_size '1', max_overflow '1', pool_timeout '0.2');
+ALTER SERVER small OPTIONS (pool_size '1', max_overflow '1');
 CREATE FUNCTION ga.committed() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     rows text;
@@ -104,6 +104,7 @@ ALTER SERVER b OPTIONS (DROP statement_timeout);
 -- more than the pool has: one after the other
 SELECT count(*), sum(rows), min(error) FROM sessmgr.execute_all(array_fill('small'::text, ARRAY[7]), 'SELECT 1');
 -- ... and if they take too long, an error of those that wait
+ALTER SERVER small OPTIONS (pool_timeout '0.2');
 SELECT target, rows, sqlstate, error FROM sessmgr.execute_all(array_fill('small'::text, ARRAY[4]), 'SELECT pg_sleep(2)');
 -- query_all keeps all of them
 SELECT try($$SELECT count(*) FROM sessmgr.query_all('{small,small}', 'SELECT 1') AS t(target text, a integer)$$);

@@ -11,8 +11,7 @@ CREATE PROCEDURE lo.measure() LANGUAGE sql AS $$
     INSERT INTO lo.measured (contexts, ours, rss, descriptors, handles, sessions)
     SELECT (SELECT sum(total_bytes) FROM pg_backend_memory_contexts),
            (SELECT sum(total_bytes) FROM pg_backend_memory_contexts WHERE name LIKE 'sessmgr%'),
-           -- where the system has it
-           (regexp_match(pg_read_file('/proc/self/status', 0, 100000, true), 'RssAnon:\s+(\d+)'))[1]::bigint * 1024,
+           anonymous_kb() * 1024,
            (SELECT count(*) FROM pg_ls_dir('/proc/self/fd', true, false)),
            (SELECT count(*) FROM sessmgr.connections), (SELECT count(*) FROM sessmgr.sessions)
 $$;

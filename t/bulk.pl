@@ -70,7 +70,7 @@ foreach my $function (@functions)
 	my $growth = rss_kb($psql->{pid}) - $before;
 	my $remote_growth = rss_kb((remote_backends($remote))[0]) - $remote_before;
 	note("$function: grew by $growth kB here, $remote_growth kB there");
-	cmp_ok($growth, '<', 32 * 1024, "$function: memory is constant");
+	grew_less($growth, 32 * 1024, "$function: memory is constant");
 	$_->value('TRUNCATE t') foreach $psql, $there;
 }
 
@@ -82,7 +82,7 @@ foreach my $function ('pull', 'push')
 	$psql->is(call($function, q('remote'), q(SELECT i, repeat('x', 100000000) FROM generate_series(1, 2) i)),
 		2, "$function: two rows of 100 MB");
 	note(sprintf('%s: %.1f s, grew by %d kB', $function, $psql->{seconds}, rss_kb($psql->{pid}) - $before));
-	cmp_ok(rss_kb($psql->{pid}) - $before, '<', 200 * 1024, "$function: and is given back");
+	grew_less(rss_kb($psql->{pid}) - $before, 200 * 1024, "$function: and is given back");
 	$_->value('TRUNCATE t') foreach $psql, $there;
 }
 

@@ -179,7 +179,7 @@ $_->restart foreach $local, $remote;
 		$psql->value(sprintf($sql, $n));
 		note(sprintf('%s: %.1f s', $name, $psql->{seconds}));
 		my $grown = rss_kb($psql->{pid}) - $rss;
-		cmp_ok($grown, '<', 4000, "$name: memory has not grown ($grown kB)");
+		grew_less($grown, 4000, "$name: memory has not grown ($grown kB)");
 		is(descriptors($psql->{pid}), $fds, "$name: nor the number of descriptors");
 	}
 	$psql->is('SELECT connects, idle, checked_out FROM sessmgr.engines', '1|1|0', 'with one connection');

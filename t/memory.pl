@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use SessmgrTest;
 use Test::More;
 
-plan(skip_all => 'a sanitizer has allocations of its own') if $ENV{ASAN_OPTIONS};
+plan(skip_all => 'a sanitizer has allocations of its own') if sanitized();
 chomp(my $library = `pg_config --pkglibdir`);
 $library .= '/mallocfail.so';
 plan(skip_all => 't/mallocfail is not installed') unless -e $library;

@@ -83,8 +83,8 @@ foreach my $kind (@kinds)
 	my $growth = rss_kb($psql->{pid}) - $before;
 	my $remote_growth = rss_kb((remote_backends($remote))[0]) - $remote_before;
 	note("$kind: grew by $growth kB here, $remote_growth kB there");
-	cmp_ok($growth, '<', 16 * 1024, "$kind: memory is constant");
-	cmp_ok($remote_growth, '<', 16 * 1024, "$kind: there, too");
+	grew_less($growth, 16 * 1024, "$kind: memory is constant");
+	grew_less($remote_growth, 16 * 1024, "$kind: there, too");
 	unlike(log_since($local, $offset), qr/temporary file/, "$kind: no temporary files");
 
 	# rows of a megabyte
@@ -93,7 +93,7 @@ foreach my $kind (@kinds)
 		200_000_000, "$kind: rows of a megabyte");
 	$growth = rss_kb($psql->{pid}) - $before;
 	note("$kind: grew by $growth kB");
-	cmp_ok($growth, '<', 100 * 1024, "$kind: not all of them are kept");
+	grew_less($growth, 100 * 1024, "$kind: not all of them are kept");
 	close_session() if $kind eq 'session';
 }
 
@@ -115,7 +115,7 @@ $psql->value(q(
 my $before = rss_kb($psql->{pid});
 my $offset = -s $local->logfile;
 $psql->is(qq(SELECT put_aside($session)), 300_000, 'put aside: all rows are there');
-cmp_ok(rss_kb($psql->{pid}) - $before, '<', 16 * 1024, 'put aside: memory is bounded');
+grew_less(rss_kb($psql->{pid}) - $before, 16 * 1024, 'put aside: memory is bounded');
 like(log_since($local, $offset), qr/temporary file/, 'put aside: in a temporary file');
 is(join(' ', glob($local->data_dir . '/base/pgsql_tmp/*')), '', 'put aside: which is gone');
 close_session();
@@ -242,7 +242,7 @@ foreach my $kind (@kinds)
 		  . '; END LOOP; END $$')
 	  if $kind ne 'session' || $psql->value(q(SELECT set_config('my.s', :'s', false)));
 	is(descriptors($psql->{pid}), $descriptors, "$kind: no descriptor is left");
-	cmp_ok(rss_kb($psql->{pid}) - $rss, '<', 8 * 1024, "$kind: nor memory");
+	grew_less(rss_kb($psql->{pid}) - $rss, 8 * 1024, "$kind: nor memory");
 	$end->();
 	nothing_there("$kind, early ends");
 }

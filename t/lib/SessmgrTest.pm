@@ -17,8 +17,8 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(new_node new_pair new_server psql wait_for stop_process
-  continue_process remote_backends remote_running gone_soon rss_kb descriptors
-  log_since test_library use_test_library stops children_at_last kill_server
+  continue_process remote_backends remote_running gone_soon rss_kb grew_less sanitized
+  descriptors log_since test_library use_test_library stops children_at_last kill_server
   kill_postmaster start_again answers crashed_and_back
   start_pgbouncer stop_pgbouncer whole_messages put_all left_out);
 
@@ -177,6 +177,22 @@ sub rss_kb
 	my ($pid) = @_;
 	my ($kb) = slurp_file("/proc/$pid/status") =~ /^VmRSS:\s+(\d+)/m;
 	return $kb;
+}
+
+# Is the server built with AddressSanitizer, whose allocator is its own?
+sub sanitized { return `pg_config --cflags` =~ /-fsanitize=/; }
+
+# Test that a process has grown by less than so many kB.
+sub grew_less
+{
+	my ($kb, $limit, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+  SKIP:
+	{
+		skip('a sanitizer keeps what was freed', 1) if sanitized();
+		cmp_ok($kb, '<', $limit, $name);
+	}
+	return;
 }
 
 # Sockets, epoll sets and the like of a process, but not its files
