@@ -137,7 +137,9 @@ foreach my $way (@ways)
 	$left = join("\n", grep { /^m\."T 1"/ } split(/\n/, $shown)) if $before;
 	is($local->safe_psql($db, $models), $left, "what is there is registered: $what");
 	$local->safe_psql($db, 'CREATE TABLE IF NOT EXISTS m.new (id int); '
-		  . "SELECT sessmgr.add_model('m.new'), sessmgr.drop_model('m.new')");
+		  . "SELECT sessmgr.add_model('m.new'), sessmgr.drop_model('m.new'); DROP TABLE m.new");
+	is($local->safe_psql($db, 'SELECT count(*) FROM sessmgr.model_registry WHERE relation = 0'), 0,
+		"... and the next drop removes the rows of what is not: $what");
 }
 $one->value(q{DROP TABLE m."T 1", m.t2});
 

@@ -30,7 +30,9 @@ $remote->safe_psql('postgres', q{
 	CREATE TABLE log (n int);
 	CREATE TABLE shape (a int);
 	CREATE PROCEDURE two_steps() LANGUAGE plpgsql AS $$
-		BEGIN INSERT INTO log VALUES (1); COMMIT; INSERT INTO log VALUES (2); END $$});
+		BEGIN INSERT INTO log VALUES (1); COMMIT; INSERT INTO log VALUES (2); END $$;
+	CREATE PROCEDURE gives(INOUT i interval, INOUT n name) LANGUAGE plpgsql AS $$
+		BEGIN i := '-1 day -02:03:04'; n := 'x'; END $$});
 $local->safe_psql('postgres', q{
 	CREATE TABLE here (a int, i interval);
 	CREATE TABLE model (id int PRIMARY KEY);
@@ -148,6 +150,8 @@ sub through
 	$psql->is(qq{SELECT sessmgr.execute('$name', 'DROP DATABASE other')}, 0, 'DROP DATABASE');
 	$psql->fails(qq{SELECT sessmgr.execute('$name', 'VACUUM nowhere')}, '42P01', 'its own error');
 	$psql->is(qq{SELECT sessmgr.execute('$name', ' /* a /* b */ */ -- c\n CALL two_steps()')}, 0, 'a procedure that commits');
+	$psql->is(qq{SELECT i, n FROM sessmgr.query('$name', 'CALL gives(NULL, NULL)') AS q(i interval, n text)}, '-1 days -02:03:04|x',
+		'a procedure whose values are wanted');
 	$psql->is(qq{SELECT sessmgr.execute('$name', 'DO \$\$ BEGIN INSERT INTO log VALUES (3); COMMIT; END \$\$')}, 0, 'DO');
 	$psql->is(qq{SELECT count(*) FROM sessmgr.execute_all(ARRAY['$name', '$name'], 'VACUUM log') WHERE error IS NULL},
 		2, 'VACUUM on many');
@@ -244,6 +248,24 @@ foreach my $case ([ 'distribution', $distribution ], [ 'newer', $newer ])
 				default_pool_size => 1, $minor >= 21 ? (max_prepared_statements => $maps ? 100 : 0) : ());
 			ok($pooler, "pgbouncer $version runs") or next;
 			through("$name$maps", $pooler, $maps);
+			stop_pgbouncer($pooler);
+			next unless $maps;
+
+			# a statement that is prepared meets another session there, which has
+			# another plan for it
+			$pooler = start_pgbouncer($remote, program => $program, pool_mode => 'transaction',
+				default_pool_size => 2, max_prepared_statements => 100);
+			ok($pooler, 'one with two sessions of the server runs') or next;
+			server('two', $pooler, '');
+			my ($psql, $other) = (psql($local), psql($local));
+			my $rows = q{SELECT sessmgr.query_json('two', 'SELECT * FROM shape')};
+			$psql->is($rows, '{"a": 5}', 'in one session') for 1 .. 3;
+			$other->open('s', 'two');
+			$other->value(q{SELECT sessmgr.begin(:'s'::sessmgr.session)});
+			$remote->safe_psql('postgres', 'ALTER TABLE shape ADD b int');
+			$psql->is($rows, '{"a": 5, "b": null}', 'and in the other');
+			$remote->safe_psql('postgres', 'ALTER TABLE shape DROP b');
+			$_->quit foreach ($psql, $other);
 			stop_pgbouncer($pooler);
 		}
 	}
