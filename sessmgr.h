@@ -1368,6 +1368,7 @@ extern void sm_report_unknown(SmConn *conn, const char *sql, const char *why) pg
 /* in src/statement_text.c */
 #define SM_HINT_CAST "Cast it here, as in NULL::integer or 'a'::text, or in the statement, as in $1::text."
 extern bool sm_statement_may_commit(const char *sql);
+extern bool sm_statement_is_empty(const char *sql);
 extern void sm_statement_check_params(const SmConn *conn, const char *sql, int given);
 extern const char *sm_statement_hint(const SmConn *conn, const char *sql, int sqlstate,
 									 int position);

@@ -138,7 +138,11 @@ DROP FUNCTION pa.own;
 DROP PROCEDURE pa.own_too;
 SELECT t, pa.count_err(t, 'PREPARE own(integer) AS SELECT $1'), pa.count_err(t, 'DEALLOCATE own') FROM unnest('{loop,spi:}'::text[]) t;
 SELECT sessmgr.execute('loop', 'SET standard_conforming_strings = off'), pa.count_err('loop', 'SELECT ''\'' $2 ''', 1), sessmgr.execute('loop', 'RESET standard_conforming_strings');
--- an empty statement, whatever its parameters are
+-- an empty statement, whatever is wanted of it
+SELECT pa.err(v) FROM unnest(ARRAY['SELECT * FROM sessmgr.query(''loop'', ''-- none'') AS t(a integer)', 'SELECT sessmgr.query_as(NULL::integer, ''loop'', '';'')', 'SELECT sessmgr.query_json(''loop'', '''')',
+    'SELECT sessmgr.scalar(''loop'', '''')', 'SELECT t.* FROM sessmgr.stream(''loop'', '''') AS t(a integer)', 'SELECT * FROM sessmgr.query_all(''{loop}'', '''') AS t(target text, a integer)',
+    'SELECT sessmgr.pull(''loop'', '''', ''pa.tellers'')', format('SELECT * FROM sessmgr.query(%L::sessmgr.session, '''') AS t(a integer)', :'s')]) v;
+-- and its parameters are
 SELECT t, v, p, pa.err(format('SELECT sessmgr.execute(%L, %L, %s)', t, v, p)) FROM unnest('{loop,spi:}'::text[]) t, unnest(ARRAY['', ' ; -- nothing']) v, unnest('{1,''x'',"NULL",''sad''::pa.mood}'::text[]) p;
 SELECT pa.err(format('SELECT sessmgr.execute_many(%L, '''', ''SELECT ''''sad''''::pa.mood'')', t)) FROM unnest('{loop,spi:}'::text[]) t;
 SELECT pa.err('SELECT sessmgr.scalar(''loop'', ''SELECT $1::integer'', ''1'', ''2'')');

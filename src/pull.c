@@ -181,6 +181,8 @@ sm_pull_run(SmConn *conn, const SmPull *pull)
 
 	src.deadline = sm_deadline(conn->engine->options.statement_timeout);
 	n = sm_copy_describe(conn, query, &types, src.deadline);
+	if (n == 0 && sm_statement_is_empty(query))
+		sm_report_empty(conn->engine);
 	if (n != wanted)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),

@@ -30,16 +30,19 @@ sm_run_needs_shape(const SmRun *run)
 }
 
 /*
- * Has the result the shape that is declared?  Throws 42804.  columns: those of
- * the result, for the hint, or NULL.
+ * Has the result the shape that is declared?  Throws 42804, or 42601 where there
+ * is no statement.  columns: those of the result, for the hint, or NULL.
  */
 void
 sm_run_check_shape(const SmRun *run, int nfields, const char *columns)
 {
 	int			wanted = run->sink->reader->desc->natts;
 
-	if (nfields != wanted)
-		sm_report_shape(run->conn->engine, run->statement->sql, nfields, wanted, columns);
+	if (nfields == wanted)
+		return;
+	if (nfields == 0 && sm_statement_is_empty(run->statement->sql))
+		sm_report_empty(run->conn->engine);
+	sm_report_shape(run->conn->engine, run->statement->sql, nfields, wanted, columns);
 }
 
 /* The columns of a result that are not the declared ones, for that. */

@@ -244,6 +244,15 @@ sm_statement_may_commit(const char *sql)
 	return may;
 }
 
+/* Is there no statement in it? */
+bool
+sm_statement_is_empty(const char *sql)
+{
+	Usage		usage;
+
+	return find_usage(sql, 0, true, NULL, &usage) && usage.empty;
+}
+
 /* ----------
  * Checking
  * ----------
