@@ -66,12 +66,12 @@ END $$;
 --
 -- what changes a statement's meaning is none
 SELECT string_agg(name, ', ' ORDER BY name COLLATE "C") FROM sessmgr.options() WHERE setting IS NULL;
-SELECT count(*) FROM pg_settings WHERE name ~ '^sessmgr\.(transaction|isolation_level|read_only|deferrable|hold|pool_reset_on_return)$';
+SELECT count(*) FROM pg_settings WHERE name ~ '^sessmgr\.(transaction|isolation_level|read_only|deferrable|hold|pool_reset_on_return|poolclass)$';
 SET ROLE regress_sm_other;
 SELECT name, try(format('SET %s = %s', name, value))
   FROM (VALUES ('sessmgr.transaction', 'joined'), ('sessmgr.isolation_level', 'serializable'), ('sessmgr.read_only', 'on'),
                ('sessmgr."deferrable"', 'on'), ('sessmgr.hold', 'on'), ('sessmgr.pool_reset_on_return', 'none'),
-               ('sessmgr."Read_Only"', 'on'), ('sessmgr.engine_callback', '''de.log''')) v (name, value);
+               ('sessmgr."Read_Only"', 'on'), ('sessmgr.poolclass', 'NullPool'), ('sessmgr.engine_callback', '''de.log''')) v (name, value);
 -- also where they were set before the library was loaded
 \c -
 SET ROLE regress_sm_other;

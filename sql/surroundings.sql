@@ -101,7 +101,7 @@ SELECT sessmgr.scalar(:'s'::sessmgr.session, 'SELECT 2'), sessmgr.close(:'s');
 --
 -- RESET ALL takes back settings, not what is open
 --
-SET sessmgr.poolclass = 'NullPool';
+SET sessmgr.idle_timeout = '1ms';
 SELECT sessmgr.session_factory('loop', '{"hold": true}') AS s \gset
 SELECT sessmgr.begin(:'s');
 RESET ALL;

@@ -116,7 +116,7 @@ const SmOption sm_option_table[] = {
 	{"pool_reset_on_return", SM_EXPLICIT, ENGINE(pool_reset_on_return),
 		SM_TYPE_ENUM, 0, 0, SM_RESET_ROLLBACK, reset_modes, false,
 	"How a connection is cleaned when it goes back to the pool."},
-	{"poolclass", SM_EVERYWHERE, ENGINE(poolclass),
+	{"poolclass", SM_EXPLICIT, ENGINE(poolclass),
 		SM_TYPE_ENUM, 0, 0, SM_POOL_QUEUE, pool_classes, false,
 	"QueuePool keeps connections for reuse; NullPool closes each after its use."},
 	{"idle_timeout", SM_EVERYWHERE, ENGINE(idle_timeout),
