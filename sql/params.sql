@@ -263,6 +263,8 @@ SELECT sessmgr.execute('loop', 'SET intervalstyle = ''sql_standard''');
 CALL pa.check_all('changed style', '{loop}');
 SELECT sessmgr.execute('loop', 'SET extra_float_digits = -15');
 SELECT sessmgr.scalar_as(NULL::float8, 'loop', 'SELECT pi()') = pi();
+SELECT sessmgr.execute('loop', 'SET array_nulls = off');
+SELECT sessmgr.scalar('loop', 'SELECT ($1::pa.mood[])[2] IS NULL', '{sad,NULL}'::pa.mood[]);
 SELECT sessmgr.execute(:'s'::sessmgr.session, 'SET extra_float_digits = -15');
 SELECT sessmgr.scalar_as(NULL::float8, :'s'::sessmgr.session, 'SELECT pi()') = pi();
 SELECT sessmgr.rollback(:'s'::sessmgr.session), sessmgr.scalar_as(NULL::float8, :'s'::sessmgr.session, 'SELECT pi()') = pi();

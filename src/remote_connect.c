@@ -72,7 +72,7 @@ typedef struct Setting
 	const char *value;
 } Setting;
 
-#define MAX_SETTINGS	8
+#define MAX_SETTINGS	9
 
 /*
  * What sessmgr relies on: the encoding, and what the text of values depends on.
@@ -89,6 +89,7 @@ list_settings(const SmConn *conn, Setting *settings)
 	settings[n++] = (Setting) {"intervalstyle", "postgres"};
 	settings[n++] = (Setting) {"extra_float_digits", "3"};
 	settings[n++] = (Setting) {"bytea_output", "hex"};
+	settings[n++] = (Setting) {"array_nulls", "on"};
 	settings[n++] = (Setting) {"lc_monetary", "C"};
 	if (PQserverVersion(conn->pg) >= 140000 && !conn->no_client_check)
 		settings[n++] = (Setting) {"client_connection_check_interval", "2s"};

@@ -24,6 +24,7 @@ intervalstyle = sql_standard
 datestyle = 'SQL, DMY'
 extra_float_digits = -3
 bytea_output = escape
+array_nulls = off
 CONF
 $remote->safe_psql('postgres', q{
 	CREATE TABLE t (id serial, who text, at interval);
@@ -80,7 +81,7 @@ sub is_clean
 	my ($pooler, $when) = @_;
 	is(other_gets($pooler, q{SELECT string_agg(setting, ' ' ORDER BY name) FROM pg_settings
 			WHERE name IN ('IntervalStyle', 'default_transaction_read_only', 'DateStyle',
-				'extra_float_digits', 'bytea_output', 'client_connection_check_interval',
+				'extra_float_digits', 'bytea_output', 'array_nulls', 'client_connection_check_interval',
 				'default_transaction_isolation', 'lc_monetary') AND source = 'session'}),
 		'', "no setting is left behind: $when");
 	is(other_gets($pooler, q{SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'sessmgr%'}),

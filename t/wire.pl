@@ -175,7 +175,7 @@ sends('COMMIT', 'Q(COMMIT)', 'the end');
 # DISCARD ALL here
 $psql->value('DISCARD ALL');
 my $discard = 'P(DISCARD ALL) B(>0) D E ' . join('', map { "P(SET $_) B(>0) D E " } q{client_encoding = 'UTF8'},
-	q{datestyle = 'ISO, YMD'}, q{intervalstyle = 'postgres'}, q{extra_float_digits = '3'}, q{bytea_output = 'hex'},
+	q{datestyle = 'ISO, YMD'}, q{intervalstyle = 'postgres'}, q{extra_float_digits = '3'}, q{bytea_output = 'hex'}, q{array_nulls = 'on'},
 	q{lc_monetary = 'C'}, q{client_connection_check_interval = '2s'});
 sends($one, $discard . $begin . 'P(SELECT $1::text) B(1>0) D E S Q(COMMIT)',
 	'the target discards in the round trip of the next use');
