@@ -99,7 +99,7 @@ SELECT name, in_server(name, '1') AS server, in_call(name, '1') AS call
   FROM unnest(ARRAY['hots', 'prot', 'ehco', 'HOTS', 'pool_szie', 'statement_timeuot', 'dbnaem', 'isolatoin_level', 'usre', 'hodl']) name;
 -- what it is called elsewhere
 SELECT name, in_server(name, '1') AS server, in_mapping(name, '1') AS mapping, in_call(name, '1') AS call
-  FROM unnest(ARRAY['database', 'DATABASE', 'username', 'autocommit', 'two_phase', 'timeout', 'passwd', 'ssl', 'search_path', 'max_size']) name;
+  FROM unnest(ARRAY['database', 'DATABASE', 'Database_Name', 'username', 'autocommit', 'auto_commit', 'two_phase', 'two-phase', 'timeout', 'passwd', 'ssl', 'search_path', 'max_size']) name;
 -- nothing is near
 SELECT in_server('zzz', '1'), in_mapping('zzz', '1'), in_call('zzz', '1');
 SELECT in_server(repeat('x', 200), '1');

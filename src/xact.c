@@ -553,8 +553,8 @@ sm_enter(void)
 /*
  * Close all sessions and forget all engines, as at the start of the backend.
  * keep_connections: those that are idle may be of use again; whoever has them
- * next will find nothing of what was done on them.  Throws 55006, and does nothing, while a statement or an engine callback is
- * running.
+ * next will find nothing of what was done on them.  Throws 55006, and does
+ * nothing, while a statement or an engine callback is running.
  */
 void
 sm_reset(bool keep_connections)
