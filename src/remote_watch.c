@@ -124,8 +124,8 @@ sm_watched_rows_run(SmConn *conn, const SmRows *rows, SmRowFunction function, vo
 		{
 			MemoryContextSwitchTo(cxt);
 			FlushErrorState();
-			/* libpq has the words for it */
-			(void) PQconsumeInput(conn->pg);
+			/* which reads what it may have said last */
+			(void) sm_remote_settle(conn, sm_deadline(conn->engine->options.cleanup_timeout));
 			sm_conn_set_state(conn, SM_CONN_DEAD);
 			sm_report_lost(conn, sql);
 		}

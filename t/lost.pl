@@ -230,6 +230,7 @@ foreach my $call ("sessmgr.push('remote', '%s', 't')", "sessmgr.execute_many('re
 	ok(wait_for(sub { remote_running($remote, $function eq 'push' ? 'COPY' : '%') || remote_backends($remote, "state LIKE 'idle in transaction%'") }), "$function: it runs");
 	$remote->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sessmgr'});
 	$caller->fails(undef, '08006', "$function: the target goes away");
+	like($caller->{last_err}, qr/^DETAIL:  FATAL 57P01: terminating connection/m, '... and its last words are shown');
 	$caller->is("SELECT sessmgr.scalar('remote', 'SELECT 1')", 1, "$function: and it goes on");
 	# one that ends before anybody looks
 	$caller->is('SELECT ' . sprintf($call, 'SELECT 1::text FROM pg_sleep(1.5)'), 1, "$function: nothing is wrong");
