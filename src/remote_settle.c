@@ -119,12 +119,14 @@ note_result(SmConn *conn)
 				conn->settle_reading = SM_OUTCOME_UNKNOWN;
 				return false;
 			}
-			if (conn->cancel_state != SM_CANCEL_NONE && !conn->simple_copy)
+			if ((conn->cancel_state != SM_CANCEL_NONE && !conn->simple_copy) ||
+				conn->ended + 1 < conn->commands)
 			{
 				/*
 				 * In the extended protocol the end of the COPY brings a Sync of
-				 * its own.  Together with a cancel nobody can tell how often
-				 * the server will then say that it is ready.
+				 * its own.  Together with a cancel, or with an error that the
+				 * COPY has found in the commands after it, nobody can tell how
+				 * often the server will then say that it is ready.
 				 */
 				sm_conn_set_state(conn, SM_CONN_DEAD);
 				conn->settle_reading = SM_OUTCOME_NONE;

@@ -159,6 +159,7 @@ sub through
 	is($remote->safe_psql('postgres', 'SELECT string_agg(n::text, $$,$$ ORDER BY n) FROM log'), '0,1,2,3', 'is done once');
 	$psql->fails(qq{SELECT sessmgr.execute('$name', 'COMMIT')}, '2D000', 'transaction control is refused');
 	$psql->fails(qq{SELECT sessmgr.execute('$name', 'SELECT 1/0')}, '22012', 'errors');
+	$psql->fails(qq{SELECT sessmgr.execute('$name', 'COPY log FROM STDIN')}, '0A000', 'COPY from the client is refused');
 	$psql->fails(qq{SELECT * FROM sessmgr.query('$name', 'INSERT INTO log VALUES (7) RETURNING n, n') AS q(n int)}, '42804',
 		'another shape');
 	is($remote->safe_psql('postgres', 'SELECT count(*) FROM log WHERE n = 7'), 0, 'is found before it takes effect');
