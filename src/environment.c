@@ -28,13 +28,16 @@ static char **visible = NULL;
 static int	visible_room = 0;
 
 /*
- * All names of libpq's variables begin with PG.  The one that only tells where
- * translated messages are decides nothing; the server sets it itself.
+ * All names of libpq's own variables begin with PG.  The one that only tells
+ * where translated messages are decides nothing; the server sets it itself.
+ * Passwords and certificates are found in the home directory of the server's
+ * operating system user, and not in that of whoever has started it.
  */
 static bool
 is_hidden(const char *variable)
 {
-	return strncmp(variable, "PG", 2) == 0 && strncmp(variable, "PGLOCALEDIR=", 12) != 0;
+	return strncmp(variable, "HOME=", 5) == 0 ||
+		(strncmp(variable, "PG", 2) == 0 && strncmp(variable, "PGLOCALEDIR=", 12) != 0);
 }
 
 /* Hide them; returns what is to be given to show(). */

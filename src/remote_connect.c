@@ -275,6 +275,7 @@ static bool
 begin_attempt(SmConn *conn, const SmTarget *target)
 {
 	const char *host = sm_options_keyword(target, "host");
+	const char *address = sm_options_keyword(target, "hostaddr");
 	const char *message;
 
 	sm_conn_set_state(conn, SM_CONN_CONNECTING);
@@ -282,6 +283,7 @@ begin_attempt(SmConn *conn, const SmTarget *target)
 	conn->heard = 0;
 	conn->no_client_check = conn->ending = conn->listens = false;
 	conn->maps_statements = conn->probing = false;
+	conn->pooler = SM_BEHIND_NONE;
 	conn->syncs = 0;
 	conn->cancel_pid = 0;
 	conn->backend = 0;
@@ -301,7 +303,8 @@ begin_attempt(SmConn *conn, const SmTarget *target)
 
 	/* what is not about where it leads to is about how it is to be made */
 	message = PQerrorMessage(conn->pg);
-	conn->engine->unavailable |= strstr(message, host ? host : ".s.PGSQL.") != NULL;
+	conn->engine->unavailable |=
+		strstr(message, address ? address : host ? host : ".s.PGSQL.") != NULL;
 	sm_hosts_note_failure(conn->hosts, message);
 	end_attempt(conn);
 	return false;
@@ -522,9 +525,10 @@ take_setup(SmConn *conn)
 	}
 	else if (rows && PQntuples(res) > 0 && conn->ended == PROBE_LOOK)
 		conn->maps_statements = false;
-	else if (rows && conn->ended == PROBE_SET_UP && PQnfields(res) < 1)
+	else if (conn->ended == PROBE_SET_UP &&
+			 (!rows || PQntuples(res) != 1 || PQnfields(res) < 1 || PQgetisnull(res, 0, 0)))
 		sm_report_connect_failure(conn, "Its answer is none to what it was asked.");
-	else if (rows && PQntuples(res) > 0 && conn->ended == PROBE_SET_UP &&
+	else if (conn->ended == PROBE_SET_UP &&
 			 strtol(PQgetvalue(res, 0, 0), NULL, 10) != PQbackendPID(conn->pg))
 		conn->pooler = conn->engine->options.pooler == SM_POOLER_SESSION ?
 			SM_BEHIND_SESSION : SM_BEHIND_TRANSACTION;

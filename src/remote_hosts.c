@@ -124,13 +124,13 @@ read_lists(SmHosts *hosts)
 
 /*
  * Where a connection to this target may be made to.  Takes a copy of the
- * target's keywords, in a child of the current memory context; sm_hosts_free()
- * releases all.
+ * target's keywords; sm_hosts_free() releases all.
  */
 SmHosts *
 sm_hosts_make(const SmTarget *target)
 {
-	MemoryContext cxt = AllocSetContextCreate(TopMemoryContext, "sessmgr hosts",
+	/* the caller's until all is in it, so that an error leaves no secrets behind */
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr hosts",
 											  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	SmHosts    *hosts = palloc0(sizeof(SmHosts));
@@ -149,6 +149,7 @@ sm_hosts_make(const SmTarget *target)
 	initStringInfo(&hosts->failures);
 	read_lists(hosts);
 	MemoryContextSwitchTo(old);
+	MemoryContextSetParent(cxt, TopMemoryContext);
 	return hosts;
 }
 
@@ -159,12 +160,27 @@ sm_hosts_free(SmHosts *hosts)
 		MemoryContextDelete(hosts->cxt);
 }
 
+/* libpq calls a host by the address that it got for it: put its name there. */
+static char *
+with_name(const SmHosts *hosts, char *text)
+{
+	const char *name = sm_options_keyword(&hosts->target, "host");
+	const char *address = sm_options_keyword(&hosts->target, "hostaddr");
+	char	   *at = name && address && strcmp(name, address) != 0 ?
+		strstr(text, psprintf("\"%s\"", address)) : NULL;
+
+	if (at == NULL)
+		return text;
+	*at = '\0';
+	return psprintf("%s\"%s\" (%s)%s", text, name, address, at + strlen(address) + 2);
+}
+
 /* An attempt has failed for this reason, in libpq's words or ours. */
 void
 sm_hosts_note_failure(SmHosts *hosts, const char *reason)
 {
 	MemoryContext old = MemoryContextSwitchTo(hosts->cxt);
-	char	   *text = sm_report_text(reason);
+	char	   *text = with_name(hosts, sm_report_text(reason));
 
 	/* what is wrong with all of them is said once */
 	if (hosts->last_failure == NULL || strcmp(hosts->last_failure, text) != 0)

@@ -65,7 +65,7 @@ my @servers;
 # with those that serve a connection each
 END { my $status = $?; kill('-KILL', @servers); $? = $status; }
 
-# Listens on $address, for $name
+# Listens on $address, or a port of its own, for $name
 sub start_target
 {
 	my ($name, $address) = @_;
@@ -94,7 +94,7 @@ sub start_target
 		POSIX::_exit(0);
 	}
 	push @servers, $pid;
-	$port{$name} = $socket->sockport;
+	$port{$name} = $socket->sockport unless $address;
 }
 start_target($_) foreach sort keys %targets;
 
@@ -103,7 +103,11 @@ start_target($_) foreach sort keys %targets;
 my $remote = new_node('remote', "listen_addresses = '127.0.0.1'\n");
 my $standby = new_node('other', "default_transaction_read_only = on\nlisten_addresses = '127.0.0.1'\n");
 my ($host, $there) = ($remote->host, $remote->port);
+# the home directory is that of the server's user, whatever its environment says
+my $home = PostgreSQL::Test::Utils::tempdir;
+append_to_file("$home/.pg_service.conf", "[athome]\nhost=$host\nport=$there\n");
 my %environment = (
+	HOME => $home,
 	PGHOST => '/nowhere', PGHOSTADDR => '127.0.0.9', PGPORT => '1', PGDATABASE => 'nothing', PGUSER => 'nobody',
 	PGPASSWORD => 'wrong', PGPASSFILE => '/nowhere/passfile', PGSERVICE => 'nowhere', PGSERVICEFILE => '/nowhere/service',
 	PGSYSCONFDIR => '/nowhere', PGOPTIONS => '-c work_mem=77MB', PGAPPNAME => 'environment', PGSSLMODE => 'verify-full',
@@ -115,6 +119,8 @@ my %environment = (
 	PGTARGETSESSIONATTRS => 'standby', PGLOADBALANCEHOSTS => 'nonsense', PGMINPROTOCOLVERSION => '9.9',
 	PGMAXPROTOCOLVERSION => '9.9', PGSSLNEGOTIATION => 'direct', PGSSLCERTMODE => 'require',
 	PGDATESTYLE => 'German', PGTZ => 'Asia/Kathmandu', PGGEQO => 'off', PGREPLICATION => 'x');
+my ($resolver) = grep { -e } map { chomp; "$_/resolver.so" } `pg_config --pkglibdir`;
+$environment{LD_PRELOAD} = $resolver if $resolver;
 my $local = PostgreSQL::Test::Cluster->new('local');
 $local->init;
 $local->append_conf('postgresql.conf', "fsync = off\nlog_statement = none\nlisten_addresses = '127.0.0.1'\n");
@@ -156,6 +162,9 @@ foreach my $target ('loopback:', 'loopback:postgres', 'here', 'remote', 'fdw',
 }
 $psql->fails(q{SELECT sessmgr.scalar('postgresql:///postgres', 'SELECT 1')}, '08001', 'without a host');
 unlike($psql->{last_err}, qr/nowhere|127\.0\.0\.9/, '... nothing of the environment');
+
+$psql->fails(q{SELECT sessmgr.scalar('service=athome dbname=postgres', 'SELECT 1')}, '08001', 'a home that is not ours');
+like($psql->{last_err}, qr/definition of service "athome" not found/, '... is not looked into');
 
 # ---- several hosts
 
@@ -229,9 +238,27 @@ $psql->is(qq{SELECT string_agg(concat(target, ' ', port), ', ' ORDER BY target)
 	FROM sessmgr.query_all(ARRAY['several', 'balanced'], \$\$$port_of\$\$) AS t(target text, port text)},
 	'balanced ' . $standby->port . ", several $there", '... made at a time');
 
+# names with several addresses
 SKIP:
 {
-	
+	skip('t/resolver is not installed', 1) unless $resolver;
+	start_target('silent', "127.0.0.2:$there");
+	my $name = '127.0.0.2-127.0.0.1.test';
+	reaches("$name:$there", "connect_timeout=$seconds", $remote, 'the first address of a name is silent');
+	reaches("127.0.0.3-127.0.0.1.test:$there", '', $remote, '... or refuses');
+	reaches("127.0.0.3-127.0.0.2.test:$there,$name:$there", "connect_timeout=$seconds", $remote, '... or all of another name');
+	reaches("$name:$there", "target_session_attrs=prefer-standby&connect_timeout=$seconds", $remote,
+		'... for a second round, too');
+	$psql->is(qq{SELECT string_agg(port, ',') FROM sessmgr.query_all(
+		ARRAY['host=$name port=$there dbname=postgres connect_timeout=$seconds', 'host=127.0.0.3-$name port=$there dbname=postgres connect_timeout=$seconds'],
+		\$\$$port_of\$\$) AS t(target text, port text)}, "$there,$there", '... for two at a time');
+	$psql->fails("SELECT sessmgr.scalar('postgresql://$name:$there/postgres?target_session_attrs=standby&connect_timeout=$seconds', 'SELECT 1')",
+		'08001', 'none of its addresses');
+	like($psql->{last_err}, qr/"\Q$name\E" \($_\), port $there/, "... and there is a reason for $_") foreach '127.0.0.1', '127.0.0.2';
+}
+
+SKIP:
+{
 	skip('libpq of this version cannot balance', 1) if $version < 160000;
 	my %seen;
 	foreach (1 .. 60)

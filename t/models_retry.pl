@@ -82,6 +82,16 @@ sub start_target
 }
 
 sub prepare { return "SELECT sessmgr.prepare_models(sessmgr.get_engine('$_[0]'))"; }
+
+# Wait until what was started says that it does
+sub tries_again
+{
+	my $err = '';
+	return wait_for(sub {
+		IO::Select->new($psql->{err})->can_read(0) and sysread($psql->{err}, $err, 65536, length($err));
+		$err =~ /retry 1 after: could not connect/ });
+}
+
 sub connects { return -s "$dir/$_[0]" // 0; }
 
 $psql->value(q{CREATE TABLE diary (id int PRIMARY KEY, line text); SELECT sessmgr.add_model('diary')});
@@ -109,13 +119,19 @@ $local->safe_psql('postgres', qq{
 $there->value('DROP TABLE IF EXISTS diary');
 $psql->value('SET client_min_messages = debug1');
 $psql->start(prepare('refusing'));
-my $err = '';
-ok(wait_for(sub {
-	IO::Select->new($psql->{err})->can_read(0) and sysread($psql->{err}, $err, 65536, length($err));
-	$err =~ /retry 1 after: could not connect/ }), 'refused: tried again');
+ok(tries_again(), 'refused: tried again');
 start_target('there_now', 0, '', IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1',
 	LocalPort => $port, ReuseAddr => 1));
 is(($psql->finish)[0], 1, '... until it is there');
+
+# one that cannot even be begun
+$local->safe_psql('postgres', q{
+	CREATE SERVER unreachable FOREIGN DATA WRAPPER sessmgr OPTIONS (hostaddr '255.255.255.255', dbname 'postgres');
+	CREATE USER MAPPING FOR CURRENT_USER SERVER unreachable});
+$psql->start(prepare('unreachable'));
+ok(tries_again(), 'unreachable: tried again');
+$local->safe_psql('postgres', "SELECT pg_cancel_backend($psql->{pid})");
+$psql->fails(undef, '57014', '... until it is canceled');
 $psql->value('RESET client_min_messages');
 
 # ---- what is not
