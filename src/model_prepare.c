@@ -45,10 +45,11 @@ typedef struct Task
 } Task;
 
 /*
- * Is this an error that a race or a lost connection gives?  A connection that
- * was refused for a reason, or timed out, is not: whoever waits for it has
- * waited once.  When the outcome of COMMIT is unknown (08007), the next look
- * will tell.
+ * Is this an error that a race or a lost connection gives?  (What ends the remote
+ * session is class 08, whatever the server calls it.)  A connection that was
+ * refused for a reason, or timed out, is not: whoever waits for it has waited
+ * once; nor is an answer that makes no sense.  When the outcome of COMMIT is
+ * unknown (08007), the next look will tell.
  */
 static bool
 may_be_retried(const Task *task, const ErrorData *error)
@@ -64,14 +65,13 @@ may_be_retried(const Task *task, const ErrorData *error)
 		case ERRCODE_T_R_SERIALIZATION_FAILURE:
 		case ERRCODE_T_R_DEADLOCK_DETECTED:
 		case ERRCODE_LOCK_NOT_AVAILABLE:
-		case ERRCODE_ADMIN_SHUTDOWN:
-		case ERRCODE_CRASH_SHUTDOWN:
-		case ERRCODE_CANNOT_CONNECT_NOW:
 			return true;
 		case ERRCODE_UNIQUE_VIOLATION:
 			return error->schema_name != NULL && strcmp(error->schema_name, "pg_catalog") == 0;
 		case ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION:
 			return task->engine->unavailable;
+		case ERRCODE_PROTOCOL_VIOLATION:
+			return false;
 		default:
 			return ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_CONNECTION_EXCEPTION;
 	}

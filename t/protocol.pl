@@ -1,5 +1,6 @@
 # Targets that break the protocol, each at one command and in one way: that is
-# found out, by a deadline at the latest, and what is reported is true.
+# found out, by a deadline at the latest, and what is reported is true.  Several
+# of them are waited for at a time, each by a backend in a database of its own.
 
 use strict;
 use warnings;
@@ -34,12 +35,15 @@ sub row
 		  join('', map { defined $_ ? pack('N', length($_)) . $_ : pack('N', 0xffffffff) } @_));
 }
 
+# The database that a connection is for, by whose name it is told what to do
+my $database = '';
+
 # How is a query to be answered with rows that make no sense?
 sub odd
 {
 	my ($sql) = @_;
-	return '' unless -e "$dir/odd";
-	my ($pattern, $how) = split(/\t/, slurp_file("$dir/odd"));
+	return '' unless -e "$dir/$database.odd";
+	my ($pattern, $how) = split(/\t/, slurp_file("$dir/$database.odd"));
 	return $sql =~ /$pattern/ ? $how : '';
 }
 
@@ -88,7 +92,7 @@ sub sensible_rows_of
 	return [ '10', '7000000000000000001', '5', 'false' ] if $sql =~ /pg_control_system/;
 	return [ '16384', 'c' ] if $sql =~ /pg_attribute/;
 	return [$$] if $sql =~ /^SELECT pg_catalog.pg_backend_pid/;
-	return ['x'] if $sql =~ /^(?:SELECT|VALUES)/ || $sql =~ /RETURNING/;
+	return ['x'] if $sql =~ /^(?:SELECT|VALUES|FETCH)/ || $sql =~ /RETURNING/;
 	return undef;
 }
 
@@ -110,11 +114,11 @@ sub serve
 	# unless the server is to go on as if nothing was.
 	my $break = sub {
 		my ($sql) = @_;
-		return 0 unless -e "$dir/case";
-		my ($pattern, $how) = split(/\t/, slurp_file("$dir/case"));
+		return 0 unless -e "$dir/$database.case";
+		my ($pattern, $how) = split(/\t/, slurp_file("$dir/$database.case"));
 		return 0 unless $sql =~ /$pattern/;
-		unlink("$dir/case");
-		append_to_file("$dir/done", "$how\n");
+		unlink("$dir/$database.case");
+		append_to_file("$dir/$database.done", "$how\n");
 		if ($never{$how})
 		{
 			for (my $i = 0;; $i++) { $say->($never{$how}->($i)); }
@@ -184,7 +188,12 @@ sub serve
 				# a request to cancel, which it does not care for
 				POSIX::_exit(0);
 			}
-			elsif ($type eq "\0") { $say->($hello); $end->(); }
+			elsif ($type eq "\0")
+			{
+				($database) = $message =~ /\0database\0([^\0]+)\0/;
+				$say->($hello);
+				$end->();
+			}
 			elsif ($type eq 'Q')
 			{
 				my ($text) = $body =~ /^([^\0]*)/;
@@ -243,26 +252,18 @@ END { my $status = $?; kill('KILL', $server) if $server; $? = $status; }
 # ---- what is done with it
 
 my $local = new_node('local');
-my $options = qq{host '127.0.0.1', port '$port', sslmode 'disable', gssencmode 'disable', connect_timeout '1s',
-	statement_timeout '500ms', commit_timeout '500ms', cleanup_timeout '300ms'};
 $local->safe_psql('postgres', qq{
 	CREATE EXTENSION sessmgr;
-	CREATE SERVER b FOREIGN DATA WRAPPER sessmgr OPTIONS ($options);
-	CREATE SERVER pinged FOREIGN DATA WRAPPER sessmgr OPTIONS ($options, pool_pre_ping 'on');
-	CREATE SERVER joined FOREIGN DATA WRAPPER sessmgr OPTIONS ($options, transaction 'joined');
-	CREATE SERVER two_phase FOREIGN DATA WRAPPER sessmgr OPTIONS ($options, transaction 'two_phase');
-	CREATE USER MAPPING FOR CURRENT_USER SERVER b;
-	CREATE USER MAPPING FOR CURRENT_USER SERVER pinged;
-	CREATE USER MAPPING FOR CURRENT_USER SERVER joined;
-	CREATE USER MAPPING FOR CURRENT_USER SERVER two_phase;
 	CREATE TABLE pulled (c text);
 	CREATE FUNCTION session() RETURNS sessmgr.session LANGUAGE sql AS
 		\$\$ SELECT sessmgr.open((sessmgr.create_session('b')).factory) \$\$;
-	CREATE FUNCTION insert_and(what text) RETURNS void LANGUAGE plpgsql AS
+	CREATE FUNCTION insert_and(what text, VARIADIC more text[] = '{}') RETURNS void LANGUAGE plpgsql AS
 		\$\$ DECLARE s sessmgr.session := session();
 		BEGIN
 			PERFORM sessmgr.execute(s, 'INSERT');
-			EXECUTE format('SELECT sessmgr.%s(\$1)', what) USING s;
+			FOREACH what IN ARRAY what || more LOOP
+				EXECUTE format('SELECT sessmgr.%s', replace(what, '()', '(\$1)')) USING s;
+			END LOOP;
 		END \$\$;
 	CREATE FUNCTION send_and_receive(mode text) RETURNS text LANGUAGE plpgsql AS
 		\$\$ DECLARE s sessmgr.session := sessmgr.open((sessmgr.create_session('b',
@@ -272,10 +273,41 @@ $local->safe_psql('postgres', qq{
 			PERFORM sessmgr.send(s, 'SELECT sent');
 			SELECT c INTO t FROM sessmgr.receive(s) AS r(c text);
 			RETURN t;
-		END \$\$});
+		END \$\$;
+	CREATE FUNCTION read_cursor() RETURNS text LANGUAGE plpgsql AS
+		\$\$ DECLARE s sessmgr.session := session(); r record;
+		BEGIN
+			FOR r IN SELECT c FROM sessmgr.stream(s, 'SELECT') AS r(c text) LOOP
+				PERFORM sessmgr.execute(s, 'INSERT');
+			END LOOP;
+			RETURN r.c;
+		END \$\$;
+	CREATE FUNCTION nested() RETURNS bigint LANGUAGE plpgsql AS
+		\$\$ BEGIN RETURN sessmgr.execute('joined', 'INSERT');
+		EXCEPTION WHEN division_by_zero THEN RETURN 0; END \$\$});
 
-my $psql = psql($local);
-$psql->value(q{SET statement_timeout = '90s'});
+# a backend in a database of its own
+sub new_lane
+{
+	my ($name) = @_;
+	my $options = qq{host '127.0.0.1', port '$port', dbname '$name', sslmode 'disable', gssencmode 'disable',
+		connect_timeout '1s', statement_timeout '500ms', commit_timeout '500ms', cleanup_timeout '300ms'};
+	my %servers = (b => '', pinged => q{, pool_pre_ping 'on'}, joined => q{, transaction 'joined'},
+		two_phase => q{, transaction 'two_phase'}, discarded => q{, pool_reset_on_return 'discard'},
+		reading => q{, read_only 'on'});
+
+	$local->safe_psql('postgres', "CREATE DATABASE $name TEMPLATE postgres");
+	$local->safe_psql($name, join('', map { qq{
+		CREATE SERVER $_ FOREIGN DATA WRAPPER sessmgr OPTIONS ($options$servers{$_});
+		CREATE USER MAPPING FOR CURRENT_USER SERVER $_;} } sort keys %servers));
+	my $lane = psql($local, db => $name);
+	$lane->{name} = $name;
+	$lane->value(q{SET statement_timeout = '90s'});
+	return $lane;
+}
+
+my @lanes = map { new_lane("lane$_") } 1 .. 4;
+my $psql = $lanes[0];
 my @copies = ('copy in', 'copy out', 'copy both', 'copy in, done', 'copies');
 my @others = ('no answer', 'a row alone', 'a message there is not', 'parameters', 'notices', 'completions', 'answered twice');
 my @few = ('copy in', 'copy both', 'no answer', 'completions', 'answered twice');
@@ -293,12 +325,21 @@ my @cases = (
 	[ 'query_all, COMMIT', q{SELECT * FROM sessmgr.query_all('{b}', 'SELECT') AS t(target text, c text)}, '^COMMIT', '08007', @few ],
 	[ 'receive', q{SELECT send_and_receive('autocommit')}, '^SELECT sent', '08007' ],
 	[ 'receive, in a transaction', q{SELECT send_and_receive('manual')}, '^SELECT sent', '08P01|57014|0A000|08006', @few ],
-	[ 'BEGIN of a session', q{SELECT insert_and('commit')}, '^BEGIN', '08P01|57014|08006', @few ],
-	[ 'execute in a session', q{SELECT insert_and('commit')}, '^INSERT', '08P01|57014|0A000|08006', @few ],
-	[ 'commit', q{SELECT insert_and('commit')}, '^COMMIT', '08007' ],
-	[ 'rollback', q{SELECT insert_and('rollback')}, '^ROLLBACK', '', @few ],
-	[ 'begin_nested', q{SELECT insert_and('begin_nested')}, '^SAVEPOINT', '08P01|57014', @few ],
+	[ 'BEGIN of a session', q{SELECT insert_and('commit()')}, '^BEGIN', '08P01|57014|08006', @few ],
+	[ 'execute in a session', q{SELECT insert_and('commit()')}, '^INSERT', '08P01|57014|0A000|08006', @few ],
+	[ 'commit', q{SELECT insert_and('commit()')}, '^COMMIT', '08007' ],
+	[ 'rollback', q{SELECT insert_and('rollback()')}, '^ROLLBACK', '', @few ],
+	[ 'begin_nested', q{SELECT insert_and('begin_nested()')}, '^SAVEPOINT', '08P01|57014', @few ],
+	[ 'rollback_to', q{SELECT insert_and('begin_nested()', 'rollback_to($1, 1)')}, '^ROLLBACK TO', '08P01|57014', @few ],
+	[ 'release', q{SELECT insert_and('begin_nested()', 'release($1, 1)')}, '^RELEASE', '08P01|57014', @few ],
+	[ 'DECLARE', q{SELECT read_cursor()}, '^DECLARE', '08P01|57014|0A000|08006', @few ],
+	[ 'FETCH', q{SELECT read_cursor()}, '^FETCH', '08P01|57014|0A000|08006' ],
+	[ 'CLOSE', q{SELECT read_cursor()}, '^CLOSE', '08P01|57014|08006', @few ],
 	[ 'joined', q{SELECT sessmgr.execute('joined', 'INSERT')}, '^COMMIT', '08007' ],
+	[ 'SAVEPOINT of a local one', q{SELECT nested()}, '^SAVEPOINT', '08P01|57014|08006', @few ],
+	[ 'what has defaults', q{SELECT sessmgr.execute('reading', 'INSERT')}, '^SET default', '08P01|57014|08006', @few ],
+	[ 'DISCARD ALL at the return', q{SELECT sessmgr.execute('discarded', 'INSERT')}, '^DISCARD ALL', '', @few ],
+	[ 'DISCARD ALL before it', q{SELECT sessmgr.execute('b', 'INSERT')}, '^DISCARD ALL', '08007', @few ],
 	[ 'PREPARE TRANSACTION', q{SELECT sessmgr.execute('two_phase', 'INSERT')}, '^PREPARE', '08006', @few ],
 	[ 'COMMIT PREPARED', q{SELECT sessmgr.execute('two_phase', 'INSERT')}, '^COMMIT PREPARED', 'WARNING 08007', @few[0 .. 3], 'copies', 'parameters', 'another answer' ],
 	[ 'execute_many', q{SELECT sessmgr.execute_many('b', 'INSERT $1', 'SELECT generate_series(1, 3)')}, '^INSERT', '08P01|57014|0A000|08006|=3|=4|=7', @few ],
@@ -312,39 +353,65 @@ my @cases = (
 	[ 'a ping', q{SELECT sessmgr.execute('pinged', 'INSERT')}, '^$', '' ],
 	[ 'set-up', q{SELECT sessmgr.execute('b', 'INSERT')}, '^SELECT pg_catalog.pg_backend_pid', '08001|=1' ]);
 
-sub try
+# Begin a case
+sub start_case
 {
-	my ($name, $sql, $pattern, $expected, $how) = @_;
-	unlink("$dir/case", "$dir/done");
-	$psql->value('SELECT sessmgr.reset()');
-	$psql->value(q{SELECT sessmgr.execute('pinged', 'INSERT')}) if $name eq 'a ping';
-	append_to_file("$dir/case", "$pattern\t$how");
-	$psql->run($sql);
-	my ($out, $err, $state) = @$psql{qw(last_out last_err last_state)};
-	ok(-e "$dir/done", "$name, $how: it was broken") or diag("$out\n$err");
-	my $got = $state ne '' ? $state : $err =~ /WARNING:  (08007)/ ? "WARNING $1" : $expected =~ /=/ ? "=$out" : '';
-	like($got, qr/^(?:$expected)$/, "$name, $how: what is reported") or diag("$out\n$err");
-	cmp_ok($psql->{seconds}, '<', 30, "$name, $how: bounded");
-	note(sprintf('%s, %s: %s after %.1f s: %s', $name, $how, $got, $psql->{seconds}, $err));
-	$psql->{broken_err} = $err . $out;
-	$psql->run('SELECT sessmgr.reset()');
-	is($psql->value(q{SELECT sessmgr.execute('b', 'INSERT')}), 1, "$name, $how: a new connection works");
+	my ($lane, $name, $sql, $pattern, $expected, $how) = @_;
+	unlink("$dir/$lane->{name}.case", "$dir/$lane->{name}.done");
+	$lane->value('SELECT sessmgr.reset()');
+	$lane->value(q{SELECT sessmgr.execute('pinged', 'INSERT')}) if $name eq 'a ping';
+	$lane->value(q{SELECT sessmgr.execute('b', 'INSERT'); DISCARD ALL; SET statement_timeout = '90s'}) if $name eq 'DISCARD ALL before it';
+	append_to_file("$dir/$lane->{name}.case", "$pattern\t$how");
+	$lane->start($sql);
 }
 
-foreach my $case (@cases)
+sub end_case
 {
-	my ($name, $sql, $pattern, $expected, @ways) = @$case;
-	foreach my $how (@ways ? @ways : (@copies, @others))
+	my ($lane, $name, $sql, $pattern, $expected, $how) = @_;
+	my ($out, $err, $state) = $lane->finish;
+	ok(-e "$dir/$lane->{name}.done", "$name, $how: it was broken") or diag("$out\n$err");
+	my $got = $state ne '' ? $state : $err =~ /WARNING:  (08007)/ ? "WARNING $1" : $expected =~ /=/ ? "=$out" : '';
+	like($got, qr/^(?:$expected)$/, "$name, $how: what is reported") or diag("$out\n$err");
+	cmp_ok($lane->{seconds}, '<', 30, "$name, $how: bounded");
+	note(sprintf('%s, %s: %s after %.1f s: %s', $name, $how, $got, $lane->{seconds}, $err));
+	if ($expected =~ /^08/ && $how =~ /^(fatal|error) (\w+)/)
 	{
-		try($name, $sql, $pattern, $expected, $how);
+		like($err . $out, $1 eq 'fatal' ? qr/FATAL $2: that was it/ : qr/ERROR $2: it says so/,
+			"$name, $how: with its code and message");
+	}
+	$lane->run('SELECT sessmgr.reset()');
+	is($lane->value(q{SELECT sessmgr.execute('b', 'INSERT')}), 1, "$name, $how: a new connection works");
+}
+
+# What is said without an end leaves no time for others: each of these has its turn
+sub try_all
+{
+	my (@all) = @_;
+	my @quiet = grep { !$never{ $_->[4] } } @all;
+	my @turns = map { [$_] } grep { $never{ $_->[4] } } @all;
+
+	while (my @some = splice(@quiet, 0, scalar(@lanes))) { push @turns, \@some; }
+	foreach my $turn (@turns)
+	{
+		start_case($lanes[$_], @{ $turn->[$_] }) foreach 0 .. $#$turn;
+		end_case($lanes[$_], @{ $turn->[$_] }) foreach 0 .. $#$turn;
 	}
 }
+
+try_all(map {
+	my ($name, $sql, $pattern, $expected, @ways) = @$_;
+	map { [ $name, $sql, $pattern, $expected, $_ ] } (@ways ? @ways : (@copies, @others));
+} @cases);
 
 # ---- the end of a session is told from that of a statement, and a proxy's word
 # from the server's
 
 my $pg = 'ProcessInterrupts';
-foreach my $case (
+try_all(map {
+	my ($name, $how, $expected) = @$_;
+	my ($found) = grep { $_->[0] eq $name } @cases;
+	[ @$found[0 .. 2], $expected, $how ];
+} (
 	# what the server itself says while a statement runs
 	[ 'execute', "fatal 57P01 $pg", '08006' ],
 	[ 'execute', "fatal 57P05 $pg", '08006' ],
@@ -388,23 +455,15 @@ foreach my $case (
 	# COMMIT is done when it says so
 	[ 'commit', 'another answer', '08007' ],
 	[ 'joined', 'another answer', '08007' ],
-	[ 'PREPARE TRANSACTION', 'another answer', '08006' ])
-{
-	my ($name, $how, $expected) = @$case;
-	my ($found) = grep { $_->[0] eq $name } @cases;
-	try(@$found[0 .. 2], $expected, $how);
-	my ($kind, $code) = $how =~ /^(fatal|error) (\w+)/ or next;
-	like($psql->{broken_err}, $kind eq 'fatal' ? qr/FATAL $code: that was it/ : qr/ERROR $code: it says so/,
-		"$name, $how: with its code and message") if $expected =~ /^08/;
-}
+	[ 'PREPARE TRANSACTION', 'another answer', '08006' ]));
 
 # what comes too much must not be taken for the next answer
 $psql->value('BEGIN');
 $psql->open('s', 'b', '{}');
-unlink("$dir/case", "$dir/done");
-append_to_file("$dir/case", "^INSERT\tand one more");
+unlink("$dir/$psql->{name}.case", "$dir/$psql->{name}.done");
+append_to_file("$dir/$psql->{name}.case", "^INSERT\tand one more");
 $psql->run(q{SELECT sessmgr.execute(:'s'::sessmgr.session, 'INSERT')});
-ok(-e "$dir/done", 'an answer too much');
+ok(-e "$dir/$psql->{name}.done", 'an answer too much');
 $psql->fails(q{SELECT sessmgr.commit(:'s')}, '25P02', 'is not taken for that to COMMIT');
 like($psql->{last_err}, qr/answered what it was not asked/, 'which is said');
 $psql->value('ROLLBACK');
@@ -412,6 +471,7 @@ $psql->value('ROLLBACK');
 # ---- rows that make no sense
 
 $psql->value(q{SELECT sessmgr.add_model('pulled')});
+$psql->value('SET client_min_messages = debug1');
 my $prepare = q{SELECT sessmgr.prepare_models(sessmgr.get_engine('b'))};
 foreach my $case (
 	[ 'two_phase', q{SELECT sessmgr.execute('two_phase', 'INSERT')}, 'pg_control_system', '08P01', 'no rows', 'nulls' ],
@@ -421,21 +481,21 @@ foreach my $case (
 	[ 'prepare_models, types', $prepare, 'to_regtype', '08P01', 'far' ],
 	[ 'query', q{SELECT * FROM sessmgr.query('b', 'SELECT') AS t(c numeric)}, '^SELECT$', '08P01', 'binary' ],
 	[ 'query_json', q{SELECT * FROM sessmgr.query_json('b', 'SELECT')}, '^SELECT$', '', 'binary', 'no columns', 'nulls' ],
-	[ 'set-up', q{SELECT sessmgr.execute('b', 'INSERT')}, '^SELECT pg_catalog.pg_backend_pid', '08001', 'no columns' ],
-	[ 'set-up', q{SELECT sessmgr.execute('b', 'INSERT')}, '^SELECT pg_catalog.pg_backend_pid', '', 'no rows', 'nulls' ])
+	[ 'set-up', q{SELECT sessmgr.execute('b', 'INSERT')}, '^SELECT pg_catalog.pg_backend_pid', '08001', 'no columns', 'no rows', 'nulls' ])
 {
 	my ($name, $sql, $pattern, $expected, @ways) = @$case;
 	foreach my $how (@ways)
 	{
 		$psql->value('SELECT sessmgr.reset()');
-		append_to_file("$dir/odd", "$pattern\t$how");
+		append_to_file("$dir/$psql->{name}.odd", "$pattern\t$how");
 		$psql->run($sql);
 		is($psql->{last_state}, $expected, "$name, $how: what is reported") or diag($psql->{last_err});
-		unlink("$dir/odd");
+		unlike($psql->{last_err}, qr/: retry 1 after/, "$name, $how: and not tried again");
+		unlink("$dir/$psql->{name}.odd");
 	}
 }
 unlike(log_since($local), qr/terminated by signal/, 'no backend has crashed');
 
-$psql->quit;
+$_->quit foreach @lanes;
 $local->stop;
 done_testing();
