@@ -19,6 +19,7 @@ new_server($primary, $remote, 'remote');
 $primary->backup('standby');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'standby', has_streaming => 1);
+$standby->append_conf('postgresql.conf', "max_standby_streaming_delay = 0\n");
 $standby->start;
 
 my $there = psql($remote);
@@ -63,6 +64,19 @@ foreach my $case ([ 'a hot standby', psql($standby), '' ],
 	$there->is($written, 0, '... nothing of which is there');
 	$psql->quit;
 }
+
+# a conflict with recovery ends the local statement, and is no target's error
+my $psql = psql($standby);
+$primary->wait_for_catchup($standby);
+$psql->value('BEGIN');
+$psql->value('SELECT FROM here');
+$psql->start(q{SELECT * FROM sessmgr.execute_all(ARRAY['remote', 'remote'], 'SELECT pg_sleep(600) /* both */')});
+ok(wait_for(sub { remote_running($remote, 'both */') == 2 }), 'execute_all on a standby');
+$primary->safe_psql('postgres', 'TRUNCATE here');
+$psql->fails(undef, '40001', '... is ended by a conflict with recovery');
+like($psql->{last_err}, qr/canceling statement due to conflict with recovery/, '... as any statement');
+gone_soon($remote, 'both */', '... and over there, too');
+$psql->quit;
 
 $there->quit;
 done_testing();
