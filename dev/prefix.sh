@@ -1,5 +1,6 @@
 # Unpacking packages of another Debian suite, without installing them; sourced,
-# not run, by dev/pg-prefix and dev/pgbouncer-prefix after common.sh.
+# not run, by dev/pg-prefix, dev/pgbouncer-prefix and, for a source package, by
+# dev/asan, after common.sh.
 #
 # The machine's own packages are not touched: programs, the libraries that they
 # need and, if they were built for a newer one, the C library too are unpacked
@@ -12,8 +13,8 @@ else
 	prefix_cache=${XDG_CACHE_HOME:-$HOME/.cache}/sessmgr
 fi
 
-# prefix_begin RESULT: one process at a time makes $dest; if it has been made
-# before, prints RESULT and exits.
+# prefix_begin RESULT [WHAT]: one process at a time makes $dest; if it has been
+# made before, prints RESULT and exits.  WHAT is what dev/install-deps is asked for.
 prefix_begin() {
 	mkdir -p "${dest%/*}"
 	exec 9>"$dest.lock"
@@ -22,7 +23,7 @@ prefix_begin() {
 		say "$1"
 		exit
 	fi
-	"$top/dev/install-deps" prefix >&2
+	"$top/dev/install-deps" "${2:-prefix}" >&2
 
 	mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' |
 		grep -m 1 -E '/debian/?$' || true)}
@@ -34,14 +35,13 @@ prefix_begin() {
 	mkdir -p "$dest"
 }
 
-# download PACKAGE...: these and all that they need, from $suite, into the
-# current directory.  An apt of its own: no package is installed yet in its
-# eyes.  $extra are fetched without what they need.
-download() {
+# own_apt TYPE: an apt of its own, whose one source is $suite, of the TYPE deb or
+# deb-src, takes the place of the machine's: no package is installed yet in its eyes.
+own_apt() {
 	local apt=$work/apt
 	mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/empty"
 	: >"$apt/status"
-	echo "deb [signed-by=$keyring check-valid-until=no] $mirror $suite main" >"$apt/sources.list"
+	echo "$1 [signed-by=$keyring check-valid-until=no] $mirror $suite main" >"$apt/sources.list"
 	cat >"$apt/conf" <<-CONF
 		Dir::Etc::SourceList "$apt/sources.list";
 		Dir::Etc::SourceParts "$apt/empty";
@@ -58,9 +58,23 @@ download() {
 	CONF
 	export APT_CONFIG=$apt/conf
 	apt-get -qq update
+}
+
+# download PACKAGE...: these and all that they need into the current directory;
+# $extra are fetched without what they need.
+download() {
+	own_apt deb
 	apt-get -qq -y --download-only install "$@" >/dev/null
-	cd "$apt/cache/archives"
+	cd "$work/apt/cache/archives"
 	[ -z "${extra:-}" ] || apt-get -qq download "$extra" >/dev/null
+	unset APT_CONFIG
+}
+
+# download_source PACKAGE: its upstream tarball and what Debian adds to it, into $work
+download_source() {
+	own_apt deb-src
+	cd "$work"
+	apt-get -qq --download-only source "$1" >/dev/null
 	unset APT_CONFIG
 }
 
