@@ -136,7 +136,7 @@ SELECT t, pa.count_err(t, 'SELECT $1, ''$2'', E''\''$4'', $a$ $5 $a$, /* $6 /* $
   FROM unnest('{loop}'::text[]) t;
 DROP FUNCTION pa.own;
 DROP PROCEDURE pa.own_too;
-SELECT t, pa.count_err(t, 'PREPARE own(integer) AS SELECT $1'), pa.count_err(t, 'DEALLOCATE own') FROM unnest('{loop,spi:}'::text[]) t;
+SELECT t, pa.count_err(t, '; PREPARE own(integer) AS SELECT $1'), pa.count_err(t, 'DEALLOCATE own') FROM unnest('{loop,spi:}'::text[]) t;
 SELECT sessmgr.execute('loop', 'SET standard_conforming_strings = off'), pa.count_err('loop', 'SELECT ''\'' $2 ''', 1), sessmgr.execute('loop', 'RESET standard_conforming_strings');
 -- an empty statement, whatever is wanted of it
 SELECT pa.err(v) FROM unnest(ARRAY['SELECT * FROM sessmgr.query(''loop'', ''-- none'') AS t(a integer)', 'SELECT sessmgr.query_as(NULL::integer, ''loop'', '';'')', 'SELECT sessmgr.query_json(''loop'', '''')',

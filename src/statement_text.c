@@ -159,7 +159,7 @@ scan(const char *sql, int given, bool standard_strings, const char *error, Usage
 		before = sql + location;
 		if (token != ';' && token != 0)
 			usage->empty = false;
-		if (n < (int) lengthof(first))
+		if (!usage->empty && n < (int) lengthof(first))
 		{
 			first[n++] = token;
 			if (has_own_parameters(first, n))
@@ -227,8 +227,11 @@ sm_statement_may_commit(const char *sql)
 		core_yyscan_t scanner = begin_scan(sql, true, &extra);
 		core_YYSTYPE value;
 		YYLTYPE		location;
-		int			token = core_yylex(&value, &location, scanner);
+		int			token;
 
+		do
+			token = core_yylex(&value, &location, scanner);
+		while (token == ';');
 		may = is_keyword(token, "call") || is_keyword(token, "do");
 		scanner_finish(scanner);
 	}

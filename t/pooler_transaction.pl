@@ -150,7 +150,7 @@ sub through
 	$psql->is(qq{SELECT sessmgr.execute('$name', 'CREATE DATABASE other')}, 0, 'CREATE DATABASE');
 	$psql->is(qq{SELECT sessmgr.execute('$name', 'DROP DATABASE other')}, 0, 'DROP DATABASE');
 	$psql->fails(qq{SELECT sessmgr.execute('$name', 'VACUUM nowhere')}, '42P01', 'its own error');
-	$psql->is(qq{SELECT sessmgr.execute('$name', ' /* a /* b */ */ -- c\n CALL two_steps()')}, 0, 'a procedure that commits');
+	$psql->is(qq{SELECT sessmgr.execute('$name', '; /* a /* b */ */ -- c\n CALL two_steps()')}, 0, 'a procedure that commits');
 	$psql->is(qq{SELECT i, n FROM sessmgr.query('$name', 'CALL gives(NULL, NULL)') AS q(i interval, n text)}, '-1 days -02:03:04|x',
 		'a procedure whose values are wanted');
 	$psql->is(qq{SELECT sessmgr.execute('$name', 'DO \$\$ BEGIN INSERT INTO log VALUES (3); COMMIT; END \$\$')}, 0, 'DO');
