@@ -11,7 +11,7 @@ DATA = sessmgr--$(EXTVERSION).sql
 MODULE_big = sessmgr
 PGFILEDESC = "sessmgr - engines, pooled sessions and models for SQL functions"
 
-SRCS = sessmgr.c $(sort $(wildcard src/*.c))
+SRCS = sessmgr.c $(sort $(wildcard src/*/*.c))
 OBJS = $(SRCS:.c=.o)
 
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
@@ -23,7 +23,7 @@ PG_CONFIG ?= pg_config
 INCLUDEDIR_SERVER := $(shell $(PG_CONFIG) --includedir-server)
 
 # The server's headers as system headers: -Wextra is for our own code.
-PG_CPPFLAGS = -I$(srcdir) -isystem $(INCLUDEDIR_SERVER) -isystem $(shell $(PG_CONFIG) --includedir)
+PG_CPPFLAGS = -I$(srcdir) -I$(srcdir)/src -isystem $(INCLUDEDIR_SERVER) -isystem $(shell $(PG_CONFIG) --includedir)
 ifneq ($(shell grep -l libpqsrv_is_valid_proxy_option $(INCLUDEDIR_SERVER)/libpq/libpq-be-fe-helpers.h 2>/dev/null),)
 PG_CPPFLAGS += -DHAVE_LIBPQSRV_CHECK_PROXY_CONNINFO
 endif
@@ -33,5 +33,5 @@ SHLIB_LINK = -L$(shell $(PG_CONFIG) --libdir) -lpq
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-# Every object depends on both headers: rebuilding all of it takes seconds.
-$(OBJS): sessmgr.h src/compat.h
+# Every object depends on all headers: rebuilding all of it takes seconds.
+$(OBJS): sessmgr.h $(wildcard src/*/*.h)

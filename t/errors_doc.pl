@@ -20,7 +20,7 @@ for (split(/\n/, slurp_file("$includedir/utils/errcodes.h")))
 my %documented = map { /^\| (\w{5}) \| `\w+` \|/ ? ($1 => 1) : () } split(/\n/, slurp_file('doc/errors.md'));
 
 my %raised;
-for my $file ('sessmgr.c', glob('src/*.c'))
+for my $file ('sessmgr.c', glob('src/*/*.c'))
 {
 	my $source = slurp_file($file);
 	# one of them, or one or the other

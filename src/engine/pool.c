@@ -1,0 +1,438 @@
+/*-------------------------------------------------------------------------
+ *
+ * pool.c
+ *		An engine's open connections: checkout, check-in, ageing.
+ *
+ * A connection is either idle in its engine's pool, the one given back last
+ * first, or checked out and then in the list sm_checked_out of all engines,
+ * which the transaction callbacks go through.  It returns by sm_pool_checkin()
+ * alone, which never throws and decides whether it is kept.
+ *
+ * The last of the idle list has been idle for the longest time, whichever end
+ * connections are taken from.  Whenever one becomes idle or idle ones are
+ * looked at, sm_pool_due is lowered to when the last one expires; only a look
+ * at all pools (src/idle.c) raises it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+#include "core/compat.h"
+
+#include "pgstat.h"
+
+TimestampTz sm_pool_due = SM_NO_DEADLINE;
+
+void
+sm_pool_init(SmPool *pool)
+{
+	memset(pool, 0, sizeof(*pool));
+	dlist_init(&pool->idle);
+}
+
+/* Close an idle connection. */
+static void
+close_idle(SmEngine *engine, SmConn *conn)
+{
+	dlist_delete(&conn->node);
+	engine->pool.nidle--;
+	engine->driver->close(conn);
+}
+
+/* Close the engine's connections that have been idle for too long. */
+void
+sm_pool_close_expired(SmEngine *engine, TimestampTz now)
+{
+	dlist_head *idle = &engine->pool.idle;
+	int			timeout = engine->options.idle_timeout;
+
+	while (timeout > 0 && !dlist_is_empty(idle))
+	{
+		SmConn	   *oldest = dlist_tail_element(SmConn, node, idle);
+		TimestampTz due = TimestampTzPlusMilliseconds(oldest->since, timeout);
+
+		if (due > now)
+		{
+			sm_pool_due = Min(sm_pool_due, due);
+			break;
+		}
+		close_idle(engine, oldest);
+	}
+}
+
+/*
+ * A connection was found dead.  What killed it may have killed its siblings
+ * that are as old, and they would each cost a look: discard them too.
+ */
+static void
+discard_older(SmEngine *engine, TimestampTz connected_at)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &engine->pool.idle)
+	{
+		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
+
+		if (conn->connected_at <= connected_at)
+			close_idle(engine, conn);
+	}
+}
+
+static bool
+may_be_reused(const SmConn *conn)
+{
+	const SmEngine *engine = conn->engine;
+
+	return engine->state != SM_ENGINE_INVALIDATED && !engine->transient &&
+		conn->generation == engine->pool.generation &&
+		(conn->recycle_at == SM_NO_DEADLINE ||
+		 conn->recycle_at > GetCurrentTimestamp());
+}
+
+static void
+check_out(SmEngine *engine, SmConn *conn, TimestampTz now)
+{
+	conn->session = NULL;
+	conn->subid = GetCurrentSubTransactionId();
+	conn->since = now;
+	conn->made = conn->pinged = conn->awaited = false;
+	dlist_push_head(&sm_checked_out, &conn->node);
+	engine->pool.nbusy++;
+	engine->pool.checkouts++;
+}
+
+/* It goes, and if it was found dead, with it its older siblings. */
+static void
+discard(SmConn *conn, bool siblings)
+{
+	SmEngine   *engine = conn->engine;
+
+	if (siblings)
+		discard_older(engine, conn->connected_at);
+	sm_conn_set_state(conn, SM_CONN_DEAD);
+	sm_pool_checkin(conn, SM_NO_DEADLINE);
+}
+
+/* An idle connection that looks alive, checked out, or NULL. */
+static SmConn *
+take_idle(SmEngine *engine)
+{
+	SmPool	   *pool = &engine->pool;
+	TimestampTz now;
+
+	if (dlist_is_empty(&pool->idle))
+		return NULL;
+
+	/* their time may have come in a transaction, where no timer closes them */
+	now = GetCurrentTimestamp();
+	sm_pool_close_expired(engine, now);
+	while (!dlist_is_empty(&pool->idle))
+	{
+		SmConn	   *conn = engine->options.pool_use_lifo ?
+			dlist_head_element(SmConn, node, &pool->idle) :
+			dlist_tail_element(SmConn, node, &pool->idle);
+		bool		reuse = may_be_reused(conn);
+		bool		alive = reuse && engine->driver->alive(conn);
+
+		dlist_delete(&conn->node);
+		pool->nidle--;
+		sm_conn_set_state(conn, SM_CONN_READY);
+		check_out(engine, conn, now);
+		if (alive)
+			return conn;
+		discard(conn, reuse);
+	}
+	return NULL;
+}
+
+/* May the engine have one more connection? */
+static bool
+may_connect(const SmEngine *engine)
+{
+	const SmEngineOptions *options = &engine->options;
+
+	return options->poolclass == SM_POOL_NULL || options->max_overflow < 0 ||
+		!engine->driver->remote || engine->transient ||
+		engine->pool.nbusy + engine->pool.nidle < options->pool_size + options->max_overflow;
+}
+
+/* Is there any use in trying to check out a connection? */
+bool
+sm_pool_has_place(const SmEngine *engine)
+{
+	return engine->pool.nidle > 0 || may_connect(engine);
+}
+
+/* Raise 53300: there was no place for pool_timeout. */
+void
+sm_pool_report_full(const SmEngine *engine)
+{
+	const SmEngineOptions *options = &engine->options;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_TOO_MANY_CONNECTIONS),
+			 errmsg("connection limit of \"%s\" reached", engine->label),
+			 errdetail("pool_size is %d, max_overflow is %d, connections checked out: %d; waited %d ms (pool_timeout).",
+					   options->pool_size, options->max_overflow, engine->pool.nbusy,
+					   options->pool_timeout),
+			 errhint("Commit, roll back or close sessions that are no longer needed, or raise the limits.")));
+}
+
+/*
+ * Wait for a place in the pool.  The connections that fill it are all this
+ * backend's, so only an interrupt can end the wait early.
+ */
+static void
+wait_for_place(SmEngine *engine)
+{
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   engine->options.pool_timeout);
+	long		timeout;
+
+	sm_name_waits();
+	while ((timeout = sm_remaining(deadline)) > 0)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 sm_client_round(timeout), sm_wait_pool);
+		ResetLatch(MyLatch);
+		sm_client_look();
+		CHECK_FOR_INTERRUPTS();
+	}
+	sm_pool_report_full(engine);
+}
+
+/*
+ * Begin to check a connection out: it is an idle one, READY or being pinged, or
+ * one that is being made.  NULL: the pool's limit is reached.  Throws what
+ * beginning to connect throws.
+ */
+SmConn *
+sm_pool_begin(SmEngine *engine)
+{
+	SmConn	   *conn = take_idle(engine);
+
+	if (conn != NULL)
+	{
+		conn->pinged = engine->options.pool_pre_ping;
+		if (conn->pinged)
+			engine->driver->ping(conn);
+	}
+	else if (may_connect(engine))
+	{
+		conn = engine->driver->connect(engine);
+		check_out(engine, conn, GetCurrentTimestamp());
+		conn->made = true;
+	}
+	return conn;
+}
+
+/* Give up what sm_pool_begin() returned before it has arrived; never throws. */
+void
+sm_pool_give_up(SmConn *conn)
+{
+	if (conn->made)
+		conn->engine->pool.checkouts--;
+	discard(conn, false);
+}
+
+/*
+ * Go on with what sm_pool_begin() returned: to its end, or without waiting,
+ * when its socket is ready.  Throws what connecting throws, and the connection
+ * is gone then.
+ */
+SmArrival
+sm_pool_go_on(SmConn *conn, bool wait)
+{
+	SmEngine   *engine = conn->engine;
+	bool		arrived = true;
+
+	if (likely(!conn->made && !conn->pinged))
+		return SM_ARRIVED;
+	PG_TRY();
+	{
+		arrived = engine->driver->arrive(conn, wait);
+	}
+	PG_CATCH();
+	{
+		sm_pool_give_up(conn);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (!arrived)
+		return SM_NOT_ARRIVED;
+	if (conn->state == SM_CONN_DEAD)
+	{
+		discard(conn, true);
+		return SM_GONE;
+	}
+	if (conn->made)
+		engine->pool.connects++;
+	conn->made = conn->pinged = false;
+	return SM_ARRIVED;
+}
+
+/*
+ * A connection of the engine, READY and checked out by the current
+ * subtransaction.  It must be given back with sm_pool_checkin(); if an error
+ * prevents that, the transaction callbacks do it.
+ *
+ * Throws 53300 when the pool's limit is reached, and what connecting throws.
+ */
+SmConn *
+sm_pool_checkout(SmEngine *engine)
+{
+	SmConn	   *conn;
+
+	do
+	{
+		conn = sm_pool_begin(engine);
+		if (conn == NULL)
+			wait_for_place(engine);
+	} while (sm_pool_go_on(conn, true) == SM_GONE);
+	return conn;
+}
+
+static bool
+may_be_kept(const SmConn *conn)
+{
+	const SmEngine *engine = conn->engine;
+
+	return conn->state == SM_CONN_READY && !conn->listens && !conn->chain_failed && engine->driver->remote &&
+		engine->options.poolclass == SM_POOL_QUEUE &&
+		engine->pool.nidle < engine->options.pool_size && may_be_reused(conn);
+}
+
+/*
+ * For those who must not wait: begin what a check-in would wait for.  False:
+ * there is nothing.  Otherwise sm_pool_reset_on() is to be called whenever its
+ * socket is ready, until that is true; then sm_pool_checkin() does not wait.
+ * Never throws.
+ */
+bool
+sm_pool_reset_start(SmConn *conn)
+{
+	const SmEngine *engine = conn->engine;
+
+	sm_streams_end(conn);
+	return may_be_kept(conn) &&
+		engine->driver->reset_start(conn, engine->options.pool_reset_on_return);
+}
+
+/* over: there is no time left. */
+bool
+sm_pool_reset_on(SmConn *conn, bool over)
+{
+	return conn->engine->driver->reset_on(conn, over);
+}
+
+/*
+ * Give a connection back: it is kept for reuse or closed.  Any transaction in
+ * it is rolled back, by the deadline.  Never throws.
+ */
+void
+sm_pool_checkin(SmConn *conn, TimestampTz deadline)
+{
+	SmEngine   *engine = conn->engine;
+	bool		keep;
+
+	sm_streams_end(conn);
+	keep = may_be_kept(conn) &&
+		engine->driver->reset(conn, engine->options.pool_reset_on_return, deadline);
+
+	dlist_delete(&conn->node);
+	engine->pool.nbusy--;
+	conn->session = NULL;
+	if (!keep)
+	{
+		engine->driver->close(conn);
+		return;
+	}
+	conn->since = GetCurrentTimestamp();
+	sm_conn_set_state(conn, SM_CONN_IDLE);
+	dlist_push_head(&engine->pool.idle, &conn->node);
+	engine->pool.nidle++;
+	sm_pool_close_expired(engine, conn->since);
+}
+
+/* ----------
+ * Clean-up
+ * ----------
+ */
+
+/* A connection is to be cleaned up together with others, and to run sql then. */
+void
+sm_conns_gather(dlist_head *conns, SmConn *conn, const char *sql)
+{
+	conn->settle_sql = sql;
+	dlist_push_tail(conns, &conn->settle_node);
+}
+
+/* Have their drivers clean up what was gathered (see SmDriver). */
+static void
+clean_up(dlist_head *conns, TimestampTz deadline)
+{
+	while (!dlist_is_empty(conns))
+	{
+		const SmDriver *driver =
+			dlist_head_element(SmConn, settle_node, conns)->engine->driver;
+		dlist_head	same = DLIST_STATIC_INIT(same);
+		dlist_mutable_iter iter;
+
+		dlist_foreach_modify(iter, conns)
+		{
+			if (dlist_container(SmConn, settle_node, iter.cur)->engine->driver != driver)
+				continue;
+			dlist_delete(iter.cur);
+			dlist_push_tail(&same, iter.cur);
+		}
+		driver->cleanup(&same, deadline);
+	}
+}
+
+/*
+ * Clean up what was gathered, all at the same time, by one deadline: the
+ * longest of the engines concerned, which is returned.  What then follows
+ * should find nothing left to wait for.  Never throws.
+ */
+TimestampTz
+sm_conns_clean(dlist_head *conns)
+{
+	TimestampTz deadline;
+	int			timeout = 1;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, conns)
+	{
+		const SmConn *conn = dlist_container(SmConn, settle_node, iter.cur);
+
+		timeout = Max(timeout, conn->engine->options.cleanup_timeout);
+	}
+	deadline = sm_deadline(timeout);
+	clean_up(conns, deadline);
+	return deadline;
+}
+
+/* The same for one connection, and with a deadline that was set before. */
+void
+sm_conn_cleanup(SmConn *conn, const char *sql, TimestampTz deadline)
+{
+	dlist_head	conns = DLIST_STATIC_INIT(conns);
+
+	sm_conns_gather(&conns, conn, sql);
+	clean_up(&conns, deadline);
+}
+
+/* Close all idle connections; returns how many there were. */
+int
+sm_pool_dispose(SmEngine *engine)
+{
+	int			n = 0;
+
+	while (!dlist_is_empty(&engine->pool.idle))
+	{
+		close_idle(engine, dlist_head_element(SmConn, node, &engine->pool.idle));
+		n++;
+	}
+	return n;
+}

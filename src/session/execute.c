@@ -1,0 +1,471 @@
+/*-------------------------------------------------------------------------
+ *
+ * work.c
+ *		Statements and other work on an engine: in a session's transaction, or
+ *		alone, in a transaction just for it.
+ *
+ * A statement begins the session's transaction if there is none, and sets the
+ * savepoints that are missing, on its own way to the target (SmJourney).  They
+ * count as done from when the statement is on its way.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+#include "core/compat.h"
+
+/* ----------
+ * Statements
+ * ----------
+ */
+static void
+report_transaction_control(const SmEngine *engine, bool bound)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+			 errmsg("transaction control cannot be given to \"%s\" as a statement",
+					engine->label),
+			 engine->driver->remote ?
+			 errdetail("It has been carried out, and whatever transaction was open after it was rolled back.") : 0,
+			 bound ? errhint("The transaction there ends with the local one.") :
+			 errhint("Use sessmgr.begin(), commit(), rollback(), begin_nested(), release() and rollback_to().")));
+}
+
+/*
+ * A stream in a transaction just for it, on a connection that stays with it.
+ * Read only: as its reader may stop early, it must have no effect.
+ */
+static void
+start_stream(SmEngine *engine, const SmSessionOptions *options, const char *sql,
+			 const SmParams *params, SmSink *sink)
+{
+	SmSessionOptions begin = *options;
+	SmStatement statement = {
+		.sql = sql, .params = params, .begin = &begin, .after = "COMMIT"
+	};
+	SmOdd		odd;
+
+	begin.read_only = SM_ON;
+	sink->stream->alone = true;
+	(void) engine->driver->execute(sm_pool_checkout(engine), &statement, sink, &odd);
+}
+
+static bool
+controlled_transaction(SmConn *conn, SmOdd odd)
+{
+	const SmDriver *driver = conn->engine->driver;
+
+	return odd == SM_ODD_TRANSACTION_CONTROL ||
+		(odd == SM_ODD_NONE && driver->remote && driver->status(conn) != PQTRANS_IDLE);
+}
+
+/* A statement that is its own transaction has ended: was it anything else? */
+void
+sm_alone_check(SmConn *conn, SmOdd odd)
+{
+	if (controlled_transaction(conn, odd))
+		report_transaction_control(conn->engine, false);
+}
+
+/* The same, and its connection goes back. */
+void
+sm_alone_ended(SmConn *conn, SmOdd odd)
+{
+	SmEngine   *engine = conn->engine;
+	bool		controlled = controlled_transaction(conn, odd);
+
+	sm_pool_checkin(conn, SM_FROM_NOW);
+	if (controlled)
+		report_transaction_control(engine, false);
+}
+
+/*
+ * In PG_CATCH(): an error of this backend's own came while a statement that
+ * commits by itself was on the wire, which has been stopped for it.  The error
+ * keeps its state, and its context tells what became of the statement; but that
+ * of a cancel would promise that nothing has: where that is not so, throws 08007.
+ */
+void
+sm_effects_tell(const SmEngine *engine, const char *sql, SmOutcome outcome, MemoryContext cxt)
+{
+	if (geterrcode() == ERRCODE_QUERY_CANCELED && outcome != SM_OUTCOME_NONE)
+	{
+		ErrorData  *error = sm_error_catch(cxt);
+
+		ereport(ERROR,
+				(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
+				 errmsg("the outcome of a statement on \"%s\" is not known", engine->label),
+				 outcome == SM_OUTCOME_DONE ?
+				 errdetail("%s. It has been done.", error->message) :
+				 errdetail("%s. The target did not answer a cancel in time.", error->message),
+				 errhint("Look at the target before you repeat it."),
+				 sm_report_context(engine, sql)));
+	}
+	sm_report_context(engine, sql);
+	switch (outcome)
+	{
+		case SM_OUTCOME_NONE:
+			errcontext("it has no effects on \"%s\", as it was canceled", engine->label);
+			break;
+		case SM_OUTCOME_DONE:
+			errcontext("its effects on \"%s\" are committed", engine->label);
+			break;
+		case SM_OUTCOME_UNKNOWN:
+			errcontext("its effects on \"%s\" are not known, as it did not answer a cancel in time",
+					   engine->label);
+			break;
+	}
+}
+
+/*
+ * In PG_CATCH(), before that: stop what is on the wire, and learn what became of
+ * it.  False: the error is about the statement itself, and says all, or it does not
+ * commit by itself.
+ */
+bool
+sm_effects_learn(SmConn *conn, SmOutcome *outcome)
+{
+	const SmEngine *engine = conn->engine;
+	bool		commits = conn->commits;
+
+	if (!engine->driver->remote)
+		return false;
+	if (conn->state == SM_CONN_BUSY)
+	{
+		sm_conn_cleanup(conn, NULL, sm_deadline(engine->options.cleanup_timeout));
+		*outcome = conn->settle_outcome;
+		return commits;
+	}
+	*outcome = SM_OUTCOME_DONE;
+	return commits && conn->state == SM_CONN_READY && conn->completed && !conn->failed &&
+		geterrcode() != ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN;
+}
+
+/* A statement that is its own transaction, on a connection just for it. */
+static uint64
+execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql,
+			  const SmParams *params, SmSink *sink)
+{
+	SmStatement statement = {
+		.sql = sql, .params = params, .autocommit = true, .defaults = options
+	};
+	MemoryContext cxt = CurrentMemoryContext;
+	SmOdd		odd;
+	SmConn	   *conn;
+	uint64		count = 0;
+
+	if (sink != NULL && sink->stream != NULL && engine->driver->remote)
+	{
+		start_stream(engine, options, sql, params, sink);
+		return 0;
+	}
+	conn = sm_pool_checkout(engine);
+	PG_TRY();
+	{
+		count = engine->driver->execute(conn, &statement, sink, &odd);
+	}
+	PG_CATCH();
+	{
+		SmOutcome	outcome;
+
+		if (sm_effects_learn(conn, &outcome))
+			sm_effects_tell(engine, sql, outcome, cxt);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	sm_alone_ended(conn, odd);
+	return count;
+}
+
+/* The transaction begins on the way of the statement, and then these commands. */
+static void
+begin_with(SmJourney *journey, List *then)
+{
+	journey->statement.before = then;
+	journey->statement.begin = &journey->begin;
+	journey->begins = true;
+}
+
+/*
+ * Have a transaction, and a savepoint for each local subtransaction in it;
+ * where they are missing, they are made on the way of the statement.  The
+ * connection, if there is none yet, is one that was checked out for it, or
+ * NULL.
+ */
+void
+sm_journey_enter(SmSession *session, SmJourney *journey, SmConn *conn)
+{
+	if (session->state == SM_SESSION_IDLE &&
+		session->options.transaction == SM_TXN_TWO_PHASE)
+		sm_session_start(session, conn);
+	else if (session->state == SM_SESSION_IDLE)
+	{
+		if (conn == NULL)
+			conn = sm_pool_checkout(session->engine);
+		begin_with(journey, sm_session_beginning(session, conn, &journey->begin));
+		sm_session_activate(session, conn);
+	}
+	else if (sm_session_bound(session))
+	{
+		journey->nsavepoints = list_length(session->savepoints);
+		journey->statement.before = sm_joined_nest(session);
+	}
+	journey->statement.first = (session->in_this++ == 0 &&
+								(session->savepoints == NIL || sm_session_bound(session)));
+}
+
+/* SM_ODD_STALE: no transaction is lost by beginning it once more. */
+void
+sm_journey_again(SmSession *session, SmJourney *journey)
+{
+	sm_conn_cleanup(session->conn, "ROLLBACK", sm_session_cleanup_deadline(session));
+	begin_with(journey, sm_session_bound(session) ?
+			   sm_joined_begin_again(session, &journey->begin) :
+			   sm_session_beginning(session, session->conn, &journey->begin));
+	journey->statement.first = false;
+}
+
+/*
+ * The statement has failed.  What was to be done before it and was not even
+ * sent, or a BEGIN that failed, must not count as done.  The connection is
+ * left to the end of the (sub)transaction.  Never throws.
+ */
+void
+sm_journey_failed(SmSession *session, const SmJourney *journey)
+{
+	SmConn	   *conn = session->conn;
+	bool		unsent = journey->statement.begin != NULL || journey->statement.before != NIL;
+
+	if (session->state != SM_SESSION_ACTIVE)
+		return;
+	if (journey->begins &&
+		(unsent || (conn->state == SM_CONN_READY &&
+					session->engine->driver->status(conn) == PQTRANS_IDLE)))
+	{
+		conn->session = NULL;
+		session->conn = NULL;
+		sm_session_forget_transaction(session, SM_FROM_NOW);
+		/* it was sent at a level above, which must not go on without it */
+		if (sm_session_bound(session) && session->began < GetCurrentTransactionNestLevel())
+			session->state = SM_SESSION_LOST;
+	}
+	else if (unsent)
+		sm_joined_unsent(session, journey->nsavepoints);
+}
+
+/* The same, but at once: for work that is more than a statement. */
+static void
+enter_transaction(SmSession *session)
+{
+	List	   *commands = NIL;
+
+	if (session->state == SM_SESSION_IDLE)
+		sm_session_start(session, NULL);
+	else if (sm_session_bound(session))
+		commands = sm_joined_nest(session);
+	if (commands != NIL)
+		session->engine->driver->command(session->conn, sm_commands_join(commands),
+										 SM_COMMAND_PLAIN);
+}
+
+/* After a statement: it must not have ended the transaction. */
+void
+sm_session_check_transaction(SmSession *session, SmOdd odd)
+{
+	if (odd == SM_ODD_TRANSACTION_CONTROL ||
+		session->engine->driver->status(session->conn) == PQTRANS_IDLE)
+	{
+		sm_session_abandon_transaction(session, sm_session_cleanup_deadline(session));
+		/* the local transaction must not go on as if nothing was lost */
+		if (sm_session_bound(session))
+		{
+			session->state = SM_SESSION_LOST;
+			session->ended = true;
+			/* and going back to a savepoint takes nothing of it back */
+			session->began = 1;
+		}
+		report_transaction_control(session->engine, sm_session_bound(session));
+	}
+}
+
+static uint64
+execute_in_transaction(SmSession *session, SmJourney *journey, SmSink *sink)
+{
+	SmStatement *statement = &journey->statement;
+	SmEngine   *engine = session->engine;
+	SmOdd		odd;
+	uint64		count;
+
+	sm_journey_enter(session, journey, NULL);
+	count = engine->driver->execute(session->conn, statement, sink, &odd);
+	if (odd == SM_ODD_STALE)
+	{
+		sm_journey_again(session, journey);
+		count = engine->driver->execute(session->conn, statement, sink, &odd);
+	}
+	sm_session_check_transaction(session, odd);
+	return count;
+}
+
+/* Does a statement of the session, which is in no transaction, begin one? */
+bool
+sm_session_begins_none(const SmSession *session)
+{
+	return session->state == SM_SESSION_IDLE &&
+		(session->options.transaction == SM_TXN_AUTOCOMMIT ||
+		 !session->engine->driver->remote);
+}
+
+/*
+ * Run a statement in a session.  Returns the number of rows affected or
+ * returned.
+ */
+uint64
+sm_session_execute(SmSession *session, const char *sql, const SmParams *params,
+				   SmSink *sink)
+{
+	SmJourney	journey = {.statement = {.sql = sql, .params = params}};
+	uint64		count = 0;
+
+	session = sm_session_enter(session);
+	session->running++;
+	PG_TRY();
+	{
+		if (sm_session_begins_none(session))
+			count = execute_alone(session->engine, &session->options, sql, params, sink);
+		else
+			count = execute_in_transaction(session, &journey, sink);
+	}
+	PG_CATCH();
+	{
+		session->running--;
+		sm_journey_failed(session, &journey);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	session->running--;
+	return count;
+}
+
+/*
+ * Run a one-liner: a statement without a session, which commits by itself
+ * unless the engine's mode binds it to the local transaction.
+ */
+uint64
+sm_engine_execute(SmEngine *engine, const char *sql, const SmParams *params, SmSink *sink)
+{
+	if (engine->session.transaction >= SM_TXN_JOINED && engine->driver->remote)
+		return sm_session_execute(sm_session_shared(engine, &engine->session), sql,
+								  params, sink);
+	return execute_alone(engine, &engine->session, sql, params, sink);
+}
+
+/* ----------
+ * Other work
+ * ----------
+ */
+
+/*
+ * In PG_CATCH(): has something failed here, and not there, while data was on its
+ * way or after it had come?  What stops a statement says itself that it has no effect.
+ */
+static bool
+is_ours(SmConn *conn)
+{
+	return conn->bulk && !conn->failed && conn->state != SM_CONN_DEAD &&
+		(conn->state == SM_CONN_BUSY ||
+		 (geterrcode() != ERRCODE_QUERY_CANCELED &&
+		  geterrcode() != ERRCODE_T_R_DEADLOCK_DETECTED));
+}
+
+/* In a transaction just for it; as with COMMIT, only 08007 leaves it in doubt. */
+static uint64
+work_alone(SmEngine *engine, const SmSessionOptions *options, SmWork work, void *arg)
+{
+	const SmDriver *driver = engine->driver;
+	SmConn	   *conn = sm_pool_checkout(engine);
+	SmOdd		odd = SM_ODD_NONE;
+	uint64		count = 0;
+
+	driver->begin(conn, options, NIL);
+	PG_TRY();
+	{
+		count = work(conn, arg, &odd);
+	}
+	PG_CATCH();
+	{
+		if (is_ours(conn))
+			errcontext("what was done on \"%s\" is rolled back", engine->label);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (odd == SM_ODD_TRANSACTION_CONTROL || driver->status(conn) == PQTRANS_IDLE)
+	{
+		sm_pool_checkin(conn, SM_FROM_NOW);
+		report_transaction_control(engine, false);
+	}
+	/* on a dead connection COMMIT would leave an unknown outcome behind */
+	if (!driver->alive(conn))
+	{
+		sm_conn_set_state(conn, SM_CONN_DEAD);
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("connection to \"%s\" was lost", engine->label),
+				 errdetail_internal("%s COMMIT was not sent.", sm_report_cause(conn, NULL))));
+	}
+	driver->command(conn, "COMMIT", SM_COMMAND_COMMIT);
+	sm_pool_checkin(conn, SM_FROM_NOW);
+	return count;
+}
+
+static uint64
+work_in_transaction(SmSession *session, SmWork work, void *arg)
+{
+	SmOdd		odd = SM_ODD_NONE;
+	uint64		count;
+
+	enter_transaction(session);
+	session->in_this++;
+	count = work(session->conn, arg, &odd);
+	sm_session_check_transaction(session, odd);
+	return count;
+}
+
+/*
+ * Do something else than a single statement in a session's transaction, or
+ * where it would have none, in one of its own.  Meanwhile the session can be
+ * used for nothing else.
+ */
+uint64
+sm_session_work(SmSession *session, SmWork work, void *arg)
+{
+	uint64		count = 0;
+
+	session = sm_session_enter(session);
+	session->running++;
+	PG_TRY();
+	{
+		if (sm_session_begins_none(session))
+			count = work_alone(session->engine, &session->options, work, arg);
+		else
+			count = work_in_transaction(session, work, arg);
+	}
+	PG_CATCH();
+	{
+		session->running--;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	session->running--;
+	return count;
+}
+
+/* The same as a one-liner. */
+uint64
+sm_engine_work(SmEngine *engine, SmWork work, void *arg)
+{
+	if (engine->session.transaction >= SM_TXN_JOINED && engine->driver->remote)
+		return sm_session_work(sm_session_shared(engine, &engine->session), work, arg);
+	return work_alone(engine, &engine->session, work, arg);
+}

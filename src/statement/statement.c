@@ -1,0 +1,857 @@
+/*-------------------------------------------------------------------------
+ *
+ * statement.c
+ *		Statements on a libpq connection: their way there and back.
+ *
+ * A statement goes in one or two flights of messages, each of them one round
+ * trip.  What is to be done before it, BEGIN and savepoints, is part of the
+ * first one.
+ *
+ * A statement that is seen on a connection for the second time is prepared
+ * there, and described: two flights this once, and from then on one and no
+ * parsing.  The first time it goes out unprepared.  But where rows of a shape
+ * are asked for, it is prepared at once: whether the shape fits must be known
+ * before the statement takes effect, and in which form to ask for its values
+ * before it is sent.
+ *
+ * sm_run_advance() goes as far as it can, or, if told to wait, to the end; so
+ * several statements can be under way at a time, on a connection each.  What
+ * is on the wire when something throws is settled with its connection.
+ *
+ * Where a stream is to read the rows, sm_run_pull() goes on to the next ones,
+ * and leaves them to its caller.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "sessmgr.h"
+#include "core/compat.h"
+
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/memutils.h"
+
+/* results in one go, for those who do not wait */
+#define MAX_AT_ONCE		1000
+
+static void
+echo(const SmRun *run)
+{
+	const SmEngine *engine = run->conn->engine;
+	StringInfoData buf;
+
+	if (likely(!sm_report_echoes(engine)))
+		return;
+	initStringInfo(&buf);
+	if (!engine->options.hide_parameters)
+	{
+		for (int i = 0; i < run->wire.n; i++)
+		{
+			const char *value = sm_wire_show(run->statement->params, i);
+
+			appendStringInfo(&buf, "%s$%d = ", i > 0 ? ", " : "", i + 1);
+			if (value == NULL)
+				appendStringInfoString(&buf, "NULL");
+			else
+				appendStringInfo(&buf, "'%.*s'%s",
+								 pg_mbcliplen(value, strlen(value), 100), value,
+								 strlen(value) > 100 ? "..." : "");
+		}
+	}
+	ereport(INFO,
+			(errmsg_internal("%s: %s", engine->label, run->statement->sql),
+			 buf.len > 0 ? errdetail_internal("%s", buf.data) : 0));
+}
+
+/* The statement must use its parameters: asked once of an entry, or of a run. */
+static void
+check_params(SmRun *run)
+{
+	if (!run->counted)
+		sm_statement_check_params(run->conn, run->statement->sql, run->wire.n);
+	run->counted = true;
+}
+
+/*
+ * May the connection be asked for a statement that was prepared in an earlier
+ * transaction?  Not behind a pooler, unless that sees to it.
+ */
+static bool
+may_keep(const SmRun *run)
+{
+	const SmConn *conn = run->conn;
+
+	return conn->pooler != SM_BEHIND_TRANSACTION ||
+		(conn->maps_statements && (run->statement->around == NIL || run->enclosed));
+}
+
+/*
+ * Is all that is to be known of its rows known from an earlier time?  Behind a
+ * pooler it may be another session of the server that is asked this time, and
+ * another plan.
+ */
+static bool
+is_described(const SmRun *run)
+{
+	if (!sm_run_needs_shape(run))
+		return true;
+	return run->conn->pooler != SM_BEHIND_TRANSACTION &&
+		(run->sink->reader != NULL || run->entry->shape != NULL);
+}
+
+/* Find the statement in the cache and decide what its first flight is for. */
+static void
+choose_step(SmRun *run)
+{
+	bool		seen = false;
+
+	if (run->sink != NULL && run->sink->stream != NULL)
+	{
+		/* not worth keeping: the way there is the least of a stream */
+		check_params(run);
+		memset(&run->unnamed, 0, sizeof(run->unnamed));
+		run->entry = &run->unnamed;
+		run->step = SM_RUN_PREPARING;
+		return;
+	}
+	/* what would cost a round trip to make room is not kept, then */
+	run->entry = NULL;
+	if (likely(may_keep(run)))
+		run->entry = sm_statement_find(run->conn, run->statement->sql, run->wire.n,
+									   run->wire.types, run->wait ? run->deadline : 0,
+									   &seen);
+	if (run->entry == NULL || unlikely(!run->entry->counted))
+	{
+		check_params(run);
+		if (run->entry != NULL)
+			run->entry->counted = true;
+	}
+	if (run->entry != NULL && unlikely(run->entry->spoiled))
+		run->entry = NULL;
+	if (run->statement->one_flight && run->entry != NULL &&
+		(!run->entry->prepared || run->entry->suspect))
+		run->entry = NULL;
+	if (run->entry == NULL && sm_run_needs_shape(run))
+	{
+		memset(&run->unnamed, 0, sizeof(run->unnamed));
+		run->entry = &run->unnamed;
+	}
+	if (run->entry == NULL)
+		run->step = SM_RUN_RUNNING;
+	else if (unlikely(run->entry->suspect))
+		run->step = SM_RUN_VERIFYING;
+	else if (run->entry->prepared && is_described(run))
+		run->step = SM_RUN_RUNNING;
+	else
+		run->step = (seen || sm_run_needs_shape(run)) ? SM_RUN_PREPARING : SM_RUN_RUNNING;
+}
+
+/* ----------
+ * Sending
+ * ----------
+ */
+static bool
+send_declare(SmRun *run)
+{
+	const SmWire *wire = &run->wire;
+
+	return PQsendQueryParams(run->conn->pg,
+							 psprintf("DECLARE %s NO SCROLL CURSOR FOR\n%s",
+									  run->statement->cursor, run->statement->sql),
+							 wire->n, wire->types, wire->values, wire->lengths,
+							 wire->formats, 0);
+}
+
+static bool
+send_prepare(SmRun *run)
+{
+	SmStatementEntry *entry = run->entry;
+
+	run->describing = run->nbefore;
+	if (!entry->prepared)
+	{
+		if (entry != &run->unnamed)
+			sm_statement_name(run->conn, entry);
+		run->describing++;
+		if (!PQsendPrepare(run->conn->pg, entry->name, run->statement->sql, run->wire.n,
+						   run->wire.types))
+			return false;
+	}
+	return PQsendDescribePrepared(run->conn->pg, entry->name) &&
+		(run->statement->cursor == NULL || send_declare(run));
+}
+
+/* Have it described as if it were prepared now. */
+static bool
+send_verify(SmRun *run)
+{
+	run->describing = run->nbefore + 1;
+	return PQsendPrepare(run->conn->pg, "", run->statement->sql, run->wire.n,
+						 run->wire.types) &&
+		PQsendDescribePrepared(run->conn->pg, "");
+}
+
+static bool
+send_statement(SmRun *run)
+{
+	const SmWire *wire = &run->wire;
+	const SmStatementEntry *entry = run->entry;
+	bool		binary;
+
+	if (entry == NULL || !entry->prepared)
+		return PQsendQueryParams(run->conn->pg, run->statement->sql, wire->n, wire->types,
+								 wire->values, wire->lengths, wire->formats, 0);
+	binary = run->sink != NULL && run->sink->reader != NULL &&
+		(run->described || run->conn->pooler != SM_BEHIND_TRANSACTION) &&
+		sm_reader_wants_binary(run->sink->reader, run->conn, entry->nfields, entry->fields);
+	return PQsendQueryPrepared(run->conn->pg, entry->name, wire->n, wire->values,
+							   wire->lengths, wire->formats, binary);
+}
+
+/* What the driver wants to be done in a round trip of its own. */
+static void
+send_set_up(SmRun *run)
+{
+	const char *sql = run->statement->set_up;
+
+	run->step = SM_RUN_SETTING_UP;
+	if (unlikely(run->statement->prelude != NIL))
+	{
+		sm_remote_commands_send(run->conn, run->statement->prelude, run->wait, run->deadline);
+		return;
+	}
+	sm_remote_begin(run->conn, false);
+	sm_remote_sent(run->conn, sm_remote_send_commands(run->conn, sql), run->wait, sql, run->deadline);
+}
+
+/* Send what the present step is for, and what is to be done before it. */
+static void
+send_flight(SmRun *run)
+{
+	SmConn	   *conn = run->conn;
+	List	   *before = run->statement->before;
+	bool		running = (run->step == SM_RUN_RUNNING);
+	const char *after = running ? run->statement->after : NULL;
+	bool		several = !running || before != NIL || after != NULL;
+	bool		sent;
+	ListCell   *lc;
+
+	sm_remote_begin(conn, run->statement->autocommit && running);
+	run->statement->before = NIL;	/* whatever comes, it may have been done */
+	run->nbefore = 0;
+	sent = !several || PQenterPipelineMode(conn->pg);
+	foreach(lc, before)
+	{
+		sent = sent && PQsendQueryParams(conn->pg, lfirst(lc), 0, NULL, NULL, NULL, NULL, 0);
+		run->nbefore++;
+	}
+	sent = sent && (running ? send_statement(run) :
+					run->step == SM_RUN_VERIFYING ? send_verify(run) : send_prepare(run));
+	if (running)
+	{
+		conn->copy_command = run->nbefore;
+		conn->commands = run->nbefore + 1 + (after != NULL);
+	}
+	else
+		conn->commands = run->describing + 1 +
+			(run->step == SM_RUN_PREPARING && run->statement->cursor != NULL);
+	if (after != NULL)
+	{
+		/* where it is the first of this flight; otherwise its turn comes */
+		if (run->nbefore == 0 && run->sink != NULL && run->sink->stream != NULL)
+			(void) sm_set_rows_mode(conn->pg);
+		else if (run->nbefore == 0)
+			(void) PQsetSingleRowMode(conn->pg);
+		sent = sent && PQsendQueryParams(conn->pg, after, 0, NULL, NULL, NULL, NULL, 0);
+	}
+	if (several)
+	{
+		sent = sent && PQpipelineSync(conn->pg);
+		conn->syncs = 1;
+	}
+	else if (sent)
+		(void) PQsetSingleRowMode(conn->pg);
+	sm_remote_sent(conn, sent, run->wait, run->statement->sql, run->deadline);
+}
+
+/* ----------
+ * In a transaction of its own, behind a pooler
+ * ----------
+ */
+
+/*
+ * Can the statement go without a transaction around it, in one flight?  Then
+ * its meaning must depend on none of the settings that would travel with it.
+ */
+static bool
+may_be_bare(const SmRun *run)
+{
+	const SmWire *wire = &run->wire;
+
+	if (run->sink != NULL || !run->statement->plain)
+		return false;
+	for (int i = 0; i < wire->n; i++)
+	{
+		if (wire->values[i] != NULL && wire->formats[i] == 0 &&
+			OidIsValid(wire->types[i]) && wire->types[i] != TEXTOID)
+			return false;
+	}
+	return true;
+}
+
+static void
+enclose(SmRun *run)
+{
+	MemoryContext old = MemoryContextSwitchTo(run->cxt);
+
+	run->statement->before = list_copy(run->statement->around);
+	MemoryContextSwitchTo(old);
+	run->statement->after = "COMMIT";
+	run->enclosed = true;
+}
+
+static void
+unenclose(SmRun *run)
+{
+	run->statement->before = NIL;
+	run->statement->after = NULL;
+	run->enclosed = false;
+}
+
+/* Has the server refused to run it together with others, and done nothing? */
+static bool
+is_refused(const SmRun *run)
+{
+	const PGresult *error = run->conn->error;
+	const char *code;
+	const char *function;
+
+	if (error == NULL || run->reading || run->conn->state != SM_CONN_READY ||
+		PQresultErrorField(error, PG_DIAG_CONTEXT) != NULL)
+		return false;
+	code = PQresultErrorField(error, PG_DIAG_SQLSTATE);
+	function = PQresultErrorField(error, PG_DIAG_SOURCE_FUNCTION);
+	return code != NULL && strcmp(code, "25001") == 0 &&
+		function != NULL && strcmp(function, "PreventInTransactionBlock") == 0;
+}
+
+/* What it was in has failed: end that, before it is run again. */
+static void
+send_rollback(SmRun *run)
+{
+	static const char sql[] = "ROLLBACK";
+
+	run->step = SM_RUN_ROLLING_BACK;
+	sm_remote_begin(run->conn, false);
+	sm_remote_sent(run->conn, PQsendQuery(run->conn->pg, sql), run->wait, sql, run->deadline);
+}
+
+/* ----------
+ * From flight to flight
+ * ----------
+ */
+
+/* Has a context, as the server writes it, been left at the binding of a parameter? */
+static bool
+is_binding(const char *context)
+{
+	const char *last = strrchr(context, '\n');
+
+	/* in every language: "unnamed portal parameter $1" */
+	for (const char *p = last ? last : context; *p; p++)
+	{
+		if (p[0] == '$' && p[1] >= '1' && p[1] <= '9')
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Is something gone that a plan refers to?  The first of these messages is never
+ * translated; the other one is told by the function that says it of a type.
+ */
+static bool
+is_failed_lookup(const char *code, const char *message, const char *function)
+{
+	static const char start[] = "cache lookup failed for ";
+
+	if (strcmp(code, "XX000") == 0)
+		return strncmp(message, start, strlen(start)) == 0;
+	return strcmp(code, "42704") == 0 && function != NULL &&
+		strcmp(function, "lookup_type_cache") == 0;
+}
+
+/*
+ * What does the error say of the prepared statement?  It is STALE, or may be
+ * (SUSPECT), only where the server has refused it before it did anything: while
+ * it bound a parameter, or analyzed the text once more, as the position in it
+ * tells, or looked for what it had when it was prepared.  From inside of
+ * a function the last of these may as well be about another plan, and comes too
+ * late (DOUBTFUL).
+ */
+typedef enum Suspicion
+{
+	NOT_SUSPECT,
+	SUSPECT,
+	STALE,
+	DOUBTFUL
+} Suspicion;
+
+static Suspicion
+suspicion(const SmRun *run)
+{
+	const PGresult *error = run->conn->error;
+	const char *code;
+	const char *context;
+	const char *message;
+	const char *function;
+
+	if (run->entry == NULL || error == NULL || run->reading ||
+		!(run->entry->prepared || (run->conn->maps_statements && run->entry->name[0] != '\0')))
+		return NOT_SUSPECT;
+	code = PQresultErrorField(error, PG_DIAG_SQLSTATE);
+	message = PQresultErrorField(error, PG_DIAG_MESSAGE_PRIMARY);
+	context = PQresultErrorField(error, PG_DIAG_CONTEXT);
+	function = PQresultErrorField(error, PG_DIAG_SOURCE_FUNCTION);
+	if (code == NULL || message == NULL)
+		return NOT_SUSPECT;
+	if (context != NULL && !is_binding(context))
+		return is_failed_lookup(code, message, function) ? DOUBTFUL : NOT_SUSPECT;
+	if (strcmp(code, "26000") == 0 && context == NULL)
+		return STALE;
+	if (strcmp(code, "0A000") == 0 && function != NULL &&
+		strcmp(function, "RevalidateCachedQuery") == 0)
+		return STALE;
+	/* what was prepared just now is what it is */
+	if (run->described || !run->entry->prepared)
+		return NOT_SUSPECT;
+	if (is_failed_lookup(code, message, function))
+		return STALE;
+	return context != NULL || PQresultErrorField(error, PG_DIAG_STATEMENT_POSITION) != NULL ?
+		SUSPECT : NOT_SUSPECT;
+}
+
+/* Forget a statement that the server does not take any more, and its shape. */
+static void
+forget(SmRun *run)
+{
+	if (sm_run_needs_shape(run) && !run->declared)
+		run->sink->reader = NULL;
+	/* a pooler would only take it for the one it knows already */
+	if (run->conn->pooler == SM_BEHIND_TRANSACTION)
+		run->entry->spoiled = true;
+	else if (run->entry != &run->unnamed)
+		sm_statement_forget(run->conn, run->entry);
+	run->entry = NULL;
+}
+
+/*
+ * Note what the error says of the prepared statement: whether it is to be
+ * prepared once more, or at least to be verified, before it is run the next
+ * time.  True: that may be now.  In a transaction, which each stale statement
+ * would cost, others are not to be run either before they are known to be good.
+ */
+static bool
+must_prepare_again(SmRun *run)
+{
+	Suspicion	what = suspicion(run);
+
+	if ((what == STALE || what == DOUBTFUL) && !run->statement->autocommit)
+		sm_statement_suspect_all(run->conn);
+	switch (what)
+	{
+		case STALE:
+			forget(run);
+			return true;
+		case SUSPECT:
+			run->entry->suspect = true;
+			return true;
+		case DOUBTFUL:
+			forget(run);
+			break;
+		case NOT_SUSPECT:
+			break;
+	}
+	return false;
+}
+
+/* Does the statement return what the sink's reader is for? */
+static bool
+fits(const SmRun *run)
+{
+	int			nfields = run->entry->nfields;
+
+	return nfields == run->sink->reader->desc->natts || (nfields == 0 && run->sink->counts);
+}
+
+/*
+ * Send the next flight.  Where the shape of the rows matters, it is known
+ * before the statement itself goes: it must be the declared one, or the sink
+ * has to accept it.
+ */
+static void
+launch(SmRun *run)
+{
+	SmSink	   *sink = run->sink;
+
+	if (run->step == SM_RUN_RUNNING && sm_run_needs_shape(run) && sink->reader != NULL &&
+		!run->described && !fits(run))
+	{
+		/* so it was when it was prepared: is it still so? */
+		forget(run);
+		choose_step(run);
+	}
+	if (run->step == SM_RUN_RUNNING && sm_run_needs_shape(run))
+	{
+		if (sink->reader == NULL)
+		{
+			MemoryContext old = MemoryContextSwitchTo(run->cxt);
+
+			sink->describe(sink, run->entry->shape);
+			MemoryContextSwitchTo(old);
+		}
+		if (!fits(run))
+			sm_run_check_shape(run, run->entry->nfields, run->columns);
+	}
+	send_flight(run);
+}
+
+/*
+ * Have the server forget a statement that is forgotten here, where that can
+ * fail without loss.  Otherwise it stays there as long as the connection.
+ */
+static void
+close_forgotten(SmRun *run, const char *name)
+{
+	SmConn	   *conn = run->conn;
+
+	if (run->entry == NULL && name[0] != '\0' && run->wait &&
+		conn->pooler != SM_BEHIND_TRANSACTION && conn->state == SM_CONN_READY &&
+		PQtransactionStatus(conn->pg) == PQTRANS_IDLE)
+	{
+		PQclear(sm_remote_close_statement(conn, name, run->deadline));
+		if (conn->state != SM_CONN_READY)
+			sm_report_lost(conn, run->statement->sql);
+	}
+}
+
+/* All of a flight was read: what is next? */
+static void
+end_flight(SmRun *run)
+{
+	SmConn	   *conn = run->conn;
+	char		name[SM_NAME_SIZE];
+	bool		good = conn->error == NULL && conn->state == SM_CONN_READY;
+
+	name[0] = '\0';
+	if (unlikely(!good || run->step == SM_RUN_VERIFYING) &&
+		run->entry != NULL && run->entry != &run->unnamed)
+		strcpy(name, run->entry->name);
+
+	if (unlikely(run->statement->prelude != NIL) && good)
+	{
+		sm_remote_is_discarded(conn, run->statement->defaults);
+		run->statement->prelude = NIL;
+	}
+	if (run->step == SM_RUN_SETTING_UP && good)
+	{
+		sm_remote_is_set_up(conn, run->statement->defaults);
+		choose_step(run);
+	}
+	else if (run->step == SM_RUN_VERIFYING && good)
+	{
+		run->entry->suspect = false;
+		if (run->changed)
+			forget(run);
+		close_forgotten(run, name);
+		choose_step(run);
+	}
+	else if (run->step == SM_RUN_PREPARING && good)
+	{
+		run->entry->prepared = true;
+		run->step = run->statement->cursor != NULL ? SM_RUN_DONE : SM_RUN_RUNNING;
+		if (run->step == SM_RUN_DONE)
+			return;
+	}
+	else if ((run->step == SM_RUN_RUNNING || run->step == SM_RUN_PREPARING) &&
+			 run->statement->autocommit && !run->retried && conn->state == SM_CONN_READY &&
+			 must_prepare_again(run))
+	{
+		/* the server has done nothing but refuse: once more */
+		run->retried = true;
+		close_forgotten(run, name);
+		if (run->enclosed)
+		{
+			enclose(run);
+			send_rollback(run);
+			return;
+		}
+		choose_step(run);
+	}
+	else if (run->step == SM_RUN_RUNNING && run->enclosed && run->may_be_bare &&
+			 is_refused(run))
+	{
+		unenclose(run);
+		send_rollback(run);
+		return;
+	}
+	else if (run->step == SM_RUN_RUNNING && run->statement->autocommit &&
+			 run->statement->prelude != NIL && is_refused(run))
+	{
+		/* then what was to come before it goes before it by itself */
+		send_set_up(run);
+		return;
+	}
+	else if (run->step == SM_RUN_ROLLING_BACK && good)
+		choose_step(run);
+	else
+	{
+		run->step = SM_RUN_DONE;
+		return;
+	}
+	sm_notices_report(conn);
+	launch(run);
+}
+
+/* ----------
+ * The whole
+ * ----------
+ */
+
+/*
+ * Begin a statement on a READY connection.  What the caller gave must live
+ * until its end, as must the current memory context.  wait: the caller will
+ * not do anything else meanwhile.  If this throws, statement->before tells
+ * whether what was to be done before it may have been.
+ */
+void
+sm_run_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink, bool wait)
+{
+	/* but for the room that it has for a few parameters */
+	memset(run, 0, offsetof(SmRun, wire));
+	run->conn = conn;
+	run->statement = statement;
+	run->sink = sink;
+	run->declared = (sink != NULL && sink->reader != NULL);
+	run->wait = wait;
+	run->cxt = CurrentMemoryContext;
+	run->deadline = sm_deadline(conn->engine->options.statement_timeout);
+	sm_wire_init(&run->wire, statement->params);
+	sm_wire_encode(&run->wire, statement->params, conn);
+	if (unlikely(statement->around != NIL))
+	{
+		run->may_be_bare = may_be_bare(run);
+		if (!run->may_be_bare || statement->one_flight || !sm_statement_may_commit(statement->sql))
+			enclose(run);
+	}
+	echo(run);
+	if (unlikely(statement->set_up != NULL))
+	{
+		check_params(run);
+		send_set_up(run);
+	}
+	else
+	{
+		choose_step(run);
+		launch(run);
+	}
+}
+
+/*
+ * Without taking anything of it away: has the statement come so far that
+ * sm_run_advance() has its first row, or its end?  What is done before it is.
+ */
+bool
+sm_run_peek(SmRun *run)
+{
+	SmConn	   *conn = run->conn;
+
+	while (!run->peeked && run->step != SM_RUN_DONE && conn->state == SM_CONN_BUSY)
+	{
+		if (!sm_remote_take(conn))
+			return false;
+		if (conn->result == NULL ||
+			(run->step == SM_RUN_RUNNING && conn->ended >= run->nbefore))
+		{
+			run->peeked = true;
+			/* whoever settles it instead of reading it is to know this, too */
+			if (PQresultErrorField(conn->result, PG_DIAG_SQLSTATE) != NULL)
+				conn->failed = true;
+		}
+		else
+			sm_run_take(run, conn->result);
+	}
+	return true;
+}
+
+/*
+ * Go on with a statement as far as what has arrived allows, or, if that was
+ * said at its start, to its end.  True: it has ended.  A caller who has others
+ * to look after, too, gets back after so many results; run->more then tells
+ * that no arrival is to be waited for.
+ */
+bool
+sm_run_advance(SmRun *run)
+{
+	const SmReader *reader = run->sink ? run->sink->reader : NULL;
+	int			level = reader == NULL ? sm_textmode_begin(false, false) :
+		sm_textmode_begin(reader->names_objects, reader->has_money);
+	bool		arrived = true;
+	int			n = 0;
+
+	run->more = false;
+	while (arrived && run->step != SM_RUN_DONE)
+	{
+		SmConn	   *conn = run->conn;
+
+		if (!run->wait && ++n > MAX_AT_ONCE)
+		{
+			run->more = true;
+			arrived = false;
+			break;
+		}
+
+		if (conn->state == SM_CONN_BUSY || run->peeked)
+		{
+			if (unlikely(run->peeked))
+				run->peeked = false;
+			else if (run->wait)
+				(void) sm_remote_next(conn, run->statement->sql, run->deadline);
+			else
+				arrived = sm_remote_take(conn);
+			if (conn->result != NULL)
+				sm_run_take(run, conn->result);
+		}
+		if (conn->state != SM_CONN_BUSY)
+			end_flight(run);
+	}
+	sm_textmode_end(level);
+	return arrived;
+}
+
+/*
+ * Go on with a statement whose rows a stream reads, until there are some, or
+ * as far as what has arrived allows.
+ */
+SmProgress
+sm_run_pull(SmRun *run)
+{
+	SmConn	   *conn = run->conn;
+
+	while (run->step != SM_RUN_DONE)
+	{
+		if (conn->state == SM_CONN_BUSY)
+		{
+			if (!sm_remote_take(conn))
+				return SM_PROGRESS_WAIT;
+			if (conn->result != NULL)
+				sm_run_take(run, conn->result);
+			if (run->rows)
+			{
+				run->rows = false;
+				return SM_PROGRESS_ROWS;
+			}
+		}
+		if (conn->state != SM_CONN_BUSY)
+			end_flight(run);
+	}
+	return SM_PROGRESS_END;
+}
+
+static void
+raise_odd(const SmRun *run)
+{
+	switch (run->odd)
+	{
+		case SM_ODD_EMPTY:
+			sm_report_empty(run->conn->engine);
+			break;
+		case SM_ODD_COPY:
+			if (run->statement->autocommit && run->conn->settle_outcome == SM_OUTCOME_UNKNOWN)
+				sm_report_unknown(run->conn, run->statement->sql,
+								  "It began a COPY, which did not come to its end in time.");
+			sm_report_copy(run->conn->engine, run->copied && run->statement->autocommit);
+			break;
+		case SM_ODD_NONE:
+		case SM_ODD_TRANSACTION_CONTROL:
+		case SM_ODD_STALE:
+			break;
+	}
+}
+
+/*
+ * A statement may have changed settings that the text of its own values depends
+ * on, by a function: then these may have been misread.
+ */
+static void
+check_drifted(const SmRun *run)
+{
+	const SmConn *conn = run->conn;
+	const SmEngine *engine = conn->engine;
+
+	if (likely(!run->as_text || !sm_remote_drifted(conn)))
+		return;
+	/* they were the transaction's, which has ended with the statement */
+	if (run->enclosed)
+		return;
+	/* a string is what it is in every style, though not in every encoding */
+	if (run->sink->reader->only_text && PQclientEncoding(conn->pg) == conn->encoding)
+		return;
+	ereport(ERROR,
+			(run->statement->autocommit ? errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN) :
+			 errcode(ERRCODE_CANT_CHANGE_RUNTIME_PARAM),
+			 errmsg("a statement on \"%s\" has changed settings that its own values depend on",
+					engine->label),
+			 errdetail("DateStyle, IntervalStyle or client_encoding.%s",
+					   run->statement->autocommit ? " What it did has been done." : ""),
+			 errhint("Change settings in a statement of its own."),
+			 sm_report_context(engine, run->statement->sql)));
+}
+
+/*
+ * The end of a statement that has ended: its notices, and its error if it has
+ * one.  Returns the number of rows it affected or returned.  Throws what the
+ * server says, 42601 for an empty statement, 0A000 for COPY, 08006 and 08007.
+ * *odd tells the caller, who knows about transactions, about transaction
+ * control and about a first statement that has to be run again.
+ */
+uint64
+sm_run_finish(SmRun *run, SmOdd *odd)
+{
+	SmConn	   *conn = run->conn;
+	PGresult   *error = conn->error;
+
+	if (run->forget_all)
+	{
+		run->entry = NULL;
+		sm_statement_forget_all(conn);
+	}
+	sm_notices_report(conn);
+	if (error != NULL && run->odd != SM_ODD_COPY)
+	{
+		/* in a transaction it is too late for this time, not for the next */
+		if (must_prepare_again(run) && run->statement->first && conn->state == SM_CONN_READY)
+		{
+			*odd = SM_ODD_STALE;
+			return 0;
+		}
+		conn->error = NULL;
+		sm_remote_raise(conn, error, run->statement->sql, false);
+	}
+	/* a pipeline may end without a word */
+	if (conn->state == SM_CONN_DEAD && !conn->completed && run->odd == SM_ODD_NONE)
+	{
+		if (conn->broken && conn->commits)
+			sm_report_unknown(conn, run->statement->sql,
+							  "Memory is out, and its answer could not be read.");
+		sm_report_lost(conn, run->statement->sql);
+	}
+	check_drifted(run);
+	raise_odd(run);
+	if (run->rowcxt != NULL)
+		MemoryContextDelete(run->rowcxt);
+	*odd = run->odd;
+	return run->count;
+}
