@@ -175,7 +175,7 @@ typedef enum SmOptionType
 	SM_TYPE_OBJECT				/* a JSON object */
 } SmOptionType;
 
-/* One line of the option table in src/options.c. */
+/* One line of the option table in src/target/options.c. */
 typedef struct SmOption
 {
 	const char *name;
@@ -241,7 +241,7 @@ typedef struct SmWalk
 	const char *hint;
 } SmWalk;
 
-/* A parsed dburi (see src/dburi.c). */
+/* A parsed dburi (see src/target/dburi.c). */
 typedef struct SmDburi
 {
 	SmTargetKind kind;
@@ -317,7 +317,7 @@ typedef enum SmPooler
 	SM_BEHIND_TRANSACTION		/* each transaction may have another session */
 } SmPooler;
 
-/* What remote_settle.c is doing to a connection, in this order. */
+/* What cleanup.c is doing to a connection, in this order. */
 typedef enum SmSettleStep
 {
 	SM_SETTLE_STOPPING,			/* cancels what runs, and reads it to its end */
@@ -367,7 +367,7 @@ typedef struct SmConn
 	bool		password_must_be_used;
 	PGresult   *result;			/* the one being read, freed on any way out */
 	PGresult   *error;			/* that of the command being read, the same */
-	dlist_head	streams;		/* that are read from it (src/remote_stream.c) */
+	dlist_head	streams;		/* that are read from it (src/statement/stream_reader.c) */
 	SmStream   *fetching;		/* whose FETCH is on the wire, or NULL */
 	uint64		tag;			/* in its names for objects of the session, which
 								 * nobody else uses */
@@ -434,7 +434,7 @@ typedef struct SmConn
 	int			nnotices;
 	size_t		notice_bytes;
 	uint64		dropped_notices;
-	/* for remote_cancel.c */
+	/* for cancel.c */
 	SmCancelState cancel_state;
 	TimestampTz cancel_due;		/* when to ask once more */
 	struct pg_cancel_conn *cancel_request;
@@ -447,7 +447,7 @@ typedef struct SmConn
 	int			trace_used;
 } SmConn;
 
-/* Sockets to be waited for at the same time (see src/remote_many.c). */
+/* Sockets to be waited for at the same time (see src/remote/wait_many.c). */
 typedef struct SmWanted
 {
 	pgsocket	sock;			/* or PGINVALID_SOCKET */
@@ -465,7 +465,7 @@ typedef struct SmWaits
 	struct WaitEvent *came;
 } SmWaits;
 
-/* The looks for a deadlock during one wait for a connection (src/deadlock.c). */
+/* The looks for a deadlock during one wait for a connection (src/remote/deadlock.c). */
 typedef struct SmWatch
 {
 	TimestampTz next;			/* when to look; 0: deadlock_timeout from the
@@ -474,7 +474,7 @@ typedef struct SmWatch
 	List	   *owned;			/* others can see that these wait for us */
 } SmWatch;
 
-/* How far a checkout has come (see src/pool.c). */
+/* How far a checkout has come (see src/engine/pool.c). */
 typedef enum SmArrival
 {
 	SM_NOT_ARRIVED,
@@ -485,7 +485,7 @@ typedef enum SmArrival
 /* Room for a name of sm_remote_name(). */
 #define SM_NAME_SIZE	48
 
-/* A statement that a connection has seen (see src/statement_cache.c). */
+/* A statement that a connection has seen (see src/statement/statement_cache.c). */
 typedef struct SmStatementKey
 {
 	const char *sql;
@@ -535,7 +535,7 @@ typedef struct SmParams
 	bool		has_money;		/* and some on lc_monetary */
 } SmParams;
 
-/* Parameters as libpq takes them (see src/wire.c). */
+/* Parameters as libpq takes them (see src/value/param_encode.c). */
 typedef struct SmWire
 {
 	int			n;
@@ -554,7 +554,7 @@ typedef struct SmWire
 	}			few;
 } SmWire;
 
-/* A column of rows to be read (see src/reader.c). */
+/* A column of rows to be read (see src/value/row_decode.c). */
 typedef struct SmColumn
 {
 	Oid			type;
@@ -656,7 +656,7 @@ typedef enum SmRunStep
 	SM_RUN_DONE
 } SmRunStep;
 
-/* A statement on its way there and back (see src/statement.c). */
+/* A statement on its way there and back (see src/statement/statement.c). */
 typedef struct SmRun
 {
 	SmConn	   *conn;
@@ -715,7 +715,7 @@ typedef enum SmStreamState
 } SmStreamState;
 
 /*
- * The rows of a statement, read as they are wanted (see src/remote_stream.c).
+ * The rows of a statement, read as they are wanted (see src/statement/stream_reader.c).
  * Its reader and its connection each refer to it, and either may go first: it
  * is freed by the last.  What the reader's context has goes with the reader.
  */
@@ -775,7 +775,7 @@ typedef struct SmPipeline
 	uint64		error_row;
 } SmPipeline;
 
-/* A query of this database whose rows are to be sent, see src/local_rows.c. */
+/* A query of this database whose rows are to be sent, see src/value/local_query.c. */
 typedef struct SmRows
 {
 	const char *argument;		/* that its text was given in */
@@ -990,7 +990,7 @@ typedef enum SmSessionState
 	SM_SESSION_LOST				/* its transaction went with its connection */
 } SmSessionState;
 
-/* Room for the global id of a two-phase transaction, see src/twophase.c. */
+/* Room for the global id of a two-phase transaction, see src/session/twophase.c. */
 #define SM_GID_SIZE		128
 
 /* A statement in a transaction, with what travels before it. */
@@ -1042,7 +1042,7 @@ struct SmSession
 	List	   *savepoints;		/* of int, outermost first; of a bound session:
 								 * of the local levels from 2 on */
 
-	/* of a session bound to the local transaction, see src/joined.c */
+	/* of a session bound to the local transaction, see src/session/savepoint_mirror.c */
 	int			began;			/* local nesting level of what its transaction
 								 * belongs to; of a handle: of its first use of
 								 * the one that it shares, or 0 */
@@ -1073,7 +1073,7 @@ typedef struct SmCall
 	SmParams   *params;
 } SmCall;
 
-/* A statement on many targets (see src/gather.c), and what became of it. */
+/* A statement on many targets (see src/session/fan_out.c), and what became of it. */
 typedef struct SmLeg
 {
 	const char *dburi;
@@ -1097,7 +1097,7 @@ typedef struct SmGather
 	SmLeg	   *legs;
 } SmGather;
 
-/* The steps of a leg (see src/gather.c). */
+/* The steps of a leg (see src/session/fan_out.c). */
 typedef enum SmLegStep
 {
 	SM_LEG_HERE,
@@ -1205,28 +1205,28 @@ typedef enum SmHandleKind
  * ----------
  */
 
-/* in src/test_point.c, only for tests */
+/* in src/core/injection_point.c, only for tests */
 extern void sm_test_point_init(void);
 extern void sm_test_point(const char *name);
 
-/* in src/errors.c */
+/* in src/core/errors.c */
 extern ErrorData *sm_error_catch(MemoryContext cxt);
 extern void sm_error_rethrow(const ErrorData *error) pg_attribute_noreturn();
 
-/* in src/timer.c */
+/* in src/core/timer.c */
 extern bool sm_timer_register(TimeoutId *timer, timeout_handler_proc handler);
 
-/* in src/libpq_memory.c */
+/* in src/core/libpq_memory.c */
 extern bool sm_is_no_memory(const char *message);
 extern PQconninfoOption *sm_conninfo_parse(const char *conninfo);
 
-/* in src/handle.c */
+/* in src/core/handle.c */
 extern uint64 sm_handle_new(SmHandleKind kind, void *object);
 extern void *sm_handle_get(uint64 id, SmHandleKind kind, bool missing_ok);
 extern void sm_handle_forget(uint64 id, SmSessionEnd end);
 extern void sm_handle_reset(void);
 
-/* in src/keywords.c */
+/* in src/target/keywords.c */
 extern SmKeywordClass sm_keyword_class(const char *keyword, const char *value);
 extern bool sm_keyword_is_secret(const char *keyword);
 extern int	sm_keyword_contexts(const char *keyword);
@@ -1238,16 +1238,16 @@ extern const char *sm_options_keyword(const SmTarget *target, const char *keywor
 extern const SmAlias *sm_alias_find(const char *name);
 extern const char *sm_closest_match(const char *name, List *candidates);
 
-/* in src/environment.c */
+/* in src/remote/environment.c */
 extern PGconn *sm_libpq_start(const char *const *keywords, const char *const *values);
 extern PostgresPollingStatusType sm_libpq_poll(PGconn *pg);
 
-/* in src/own_table.c */
+/* in src/core/extension_table.c */
 extern Oid	sm_own_table(const char *name);
 extern uint64 sm_own_table_write(Oid table, const char *sql, int nargs, Oid *types,
 								 Datum *values);
 
-/* in src/options.c */
+/* in src/target/options.c */
 extern uint64 sm_generation;	/* moves whenever something that an engine was
 								 * made from may have changed */
 extern const SmOption sm_option_table[];
@@ -1263,7 +1263,7 @@ extern char *sm_option_contexts(int contexts);
 extern int	sm_option_libpq_timeout(const char *value);
 extern char *sm_option_clip(const char *value);
 
-/* in src/options_apply.c */
+/* in src/target/options_apply.c */
 extern void sm_options_apply_catalog(List *defelems, Oid context, bool only_libpq,
 									 SmTarget *target);
 extern void sm_options_apply_call(Jsonb *call, SmTarget *target);
@@ -1271,15 +1271,15 @@ extern Jsonb *sm_options_engine_part(Jsonb *call);
 extern void sm_options_apply_session(Jsonb *call, SmSessionOptions *session);
 extern void sm_options_check_same(Jsonb *call, const SmEngine *engine);
 
-/* in src/conninfo.c */
+/* in src/target/conninfo.c */
 extern bool sm_walk_uri(SmWalk *walk);
 extern bool sm_walk_keywords(SmWalk *walk);
 
-/* in src/dburi.c */
+/* in src/target/dburi.c */
 extern SmDburi *sm_dburi_parse(const char *dburi);
 extern char *sm_dburi_redact(const char *dburi);
 
-/* in src/security.c */
+/* in src/target/security.c */
 extern void sm_check_restricted_target(bool is_server);
 extern void sm_check_restricted_use(const char *what);
 extern bool sm_role_entitled(Oid roleid);
@@ -1290,11 +1290,11 @@ extern void sm_check_usage(Oid roleid, const SmDburi *uri, Oid serverid, Oid wra
 extern void sm_check_before_connect(const SmTarget *target, const char *label);
 extern bool sm_password_must_be_used(const SmTarget *target);
 
-/* in src/target.c */
+/* in src/target/target.c */
 extern void sm_options_check_spi(const SmSessionOptions *session);
 extern SmTarget *sm_target_resolve(Oid roleid, const char *dburi, Jsonb *call);
 
-/* in src/types.c */
+/* in src/value/types.c */
 extern Oid	sm_base_type(Oid type, Oid *element);
 extern Oid	sm_wire_type(Oid type);
 extern Oid	sm_shared_type(Oid type);
@@ -1304,24 +1304,24 @@ extern bool sm_binary_possible(const SmConn *conn);
 extern SmForm sm_type_form(Oid type);
 extern bool sm_types_agree(Oid here, Oid there, const SmConn *conn);
 
-/* in src/params.c */
+/* in src/value/params.c */
 extern SmParams *sm_params_of_types(int n, const Oid *types);
 extern Datum sm_params_value(const SmParams *params, int i);
 extern SmParams *sm_params_from_desc(TupleDesc desc);
 extern SmParams *sm_params_copy(const SmParams *params);
 extern SmParams *sm_params_from_call(FunctionCallInfo fcinfo, int first, SmParams **kept);
 
-/* in src/textmode.c */
+/* in src/value/transmission_modes.c */
 extern int	sm_textmode_begin(bool names_objects, bool has_money);
 extern int	sm_textmode_begin_reading(bool has_money);
 extern void sm_textmode_end(int level);
 
-/* in src/wire.c */
+/* in src/value/param_encode.c */
 extern void sm_wire_init(SmWire *wire, const SmParams *params);
 extern void sm_wire_encode(SmWire *wire, const SmParams *params, const SmConn *conn);
 extern const char *sm_wire_show(const SmParams *params, int i);
 
-/* in src/reader.c */
+/* in src/value/row_decode.c */
 extern TupleDesc sm_result_columns(const PGresult *res);
 extern TupleDesc sm_result_shape(const PGresult *res);
 extern SmReader *sm_reader_make(TupleDesc desc);
@@ -1330,12 +1330,12 @@ extern bool sm_reader_wants_binary(SmReader *reader, const SmConn *conn, int n,
 extern void sm_reader_row(SmReader *reader, const SmConn *conn, const PGresult *res,
 						  int row, Datum *values, bool *nulls);
 
-/* in src/local_rows.c */
+/* in src/value/local_query.c */
 extern void sm_rows_open(SmRows *rows, const char *argument, const char *sql);
 extern uint64 sm_rows_run(const SmRows *rows, SmRowFunction function, void *arg);
 extern void sm_rows_close(SmRows *rows);
 
-/* in src/report.c */
+/* in src/remote/report.c */
 extern int	sm_sqlstate(const char *code);
 extern void sm_notice_receiver(void *arg, const PGresult *res);
 typedef void (*SmRaise) (const void *arg, bool named);
@@ -1365,7 +1365,7 @@ extern void sm_report_violation(SmConn *conn, const char *sql) pg_attribute_nore
 extern void sm_report_nonsense(SmConn *conn, const char *sql) pg_attribute_noreturn();
 extern void sm_report_unknown(SmConn *conn, const char *sql, const char *why) pg_attribute_noreturn();
 
-/* in src/statement_text.c */
+/* in src/value/statement_text.c */
 #define SM_HINT_CAST "Cast it here, as in NULL::integer or 'a'::text, or in the statement, as in $1::text."
 extern bool sm_statement_may_commit(const char *sql);
 extern bool sm_statement_is_empty(const char *sql);
@@ -1373,7 +1373,7 @@ extern void sm_statement_check_params(const SmConn *conn, const char *sql, int g
 extern const char *sm_statement_hint(const SmConn *conn, const char *sql, int sqlstate,
 									 int position);
 
-/* in src/remote_wait.c */
+/* in src/remote/wait.c */
 extern dlist_head sm_checked_out;	/* of SmConn, of all engines */
 extern dlist_head sm_engines;	/* but for those invalidated */
 extern uint32 sm_wait_connect;
@@ -1390,7 +1390,7 @@ extern bool sm_descriptors_left(int n);
 extern void sm_conn_set_state(SmConn *conn, SmConnState state);
 extern void sm_set_wait_events(SmConn *conn, uint32 events);
 
-/* in src/remote_cancel.c */
+/* in src/remote/cancel.c */
 extern void sm_cancel_learn_start(SmConn *conn);
 extern void sm_cancel_learn_end(SmConn *conn);
 extern bool sm_cancel_start(SmConn *conn);
@@ -1399,7 +1399,7 @@ extern void sm_cancel_poll(SmConn *conn);
 extern void sm_cancel_end(SmConn *conn);
 extern TimestampTz sm_cancel_patience(TimestampTz deadline);
 
-/* in src/remote_settle.c */
+/* in src/remote/cleanup.c */
 extern bool sm_is_tag_of(const char *tag, const char *sql);
 extern void sm_settle_reserve(SmConn *conn);
 extern void sm_settle_release(SmConn *conn);
@@ -1411,12 +1411,12 @@ extern bool sm_settle_go_on(SmConn *conn, bool cancel, bool over);
 extern void sm_remote_settle_all(dlist_head *conns, TimestampTz deadline);
 extern SmOutcome sm_remote_settle(SmConn *conn, TimestampTz deadline);
 
-/* in src/deadlock_remote.c */
+/* in src/remote/deadlock_remote.c */
 extern char *sm_deadlock_ask(SmConn *conn, bool *pending);
 extern void sm_deadlock_ask_end(void);
 extern void sm_deadlock_ask_abandon(void);
 
-/* in src/deadlock.c */
+/* in src/remote/deadlock.c */
 extern long sm_deadlock_round(const SmConn *conn, const SmWatch *watch, long timeout);
 extern bool sm_deadlock_due(SmWatch *watch);
 extern long sm_deadlock_wait(const SmWatch *watch, long timeout);
@@ -1427,7 +1427,7 @@ extern void sm_deadlock_end(SmWatch *watch);
 extern bool sm_is_of_this_cluster(SmConn *conn);
 extern bool sm_deadlock_found_here(const ErrorData *error);
 
-/* in src/chain.c */
+/* in src/remote/chain.c */
 
 /* how deep a backend is, as the one that connects to it says */
 #define SM_CHAIN_SETTING	"sessmgr.loopback_depth"
@@ -1438,7 +1438,7 @@ extern char *sm_chain_options(const char *options);
 extern void sm_chain_check(SmConn *conn);
 extern void sm_chain_failed(SmConn *conn, const char *sqlstate);
 
-/* in src/remote.c */
+/* in src/remote/command.c */
 extern void sm_report_connect_failure(SmConn *conn, const char *message);
 extern void sm_report_connect_timeout(SmConn *conn);
 extern void sm_remote_given_up(SmConn *conn, const char *sql, const char *reason);
@@ -1470,7 +1470,7 @@ extern PGresult *sm_remote_close_statement(SmConn *conn, const char *name,
 extern void sm_remote_ping(SmConn *conn, TimestampTz deadline);
 extern bool sm_remote_ping_on(SmConn *conn, bool wait);
 
-/* in src/remote_copy.c */
+/* in src/statement/copy_protocol.c */
 extern void sm_append_quoted(StringInfo buf, const char *identifier);
 extern int	sm_copy_describe(SmConn *conn, const char *sql, Oid **types,
 							 TimestampTz deadline);
@@ -1484,13 +1484,13 @@ extern void sm_copy_in_put(SmConn *conn, const char *data, size_t len, const cha
 						   TimestampTz deadline);
 extern uint64 sm_copy_in_end(SmConn *conn, const char *sql, TimestampTz deadline);
 
-/* in src/remote_pipeline.c */
+/* in src/statement/pipeline.c */
 extern void sm_pipeline_begin(SmPipeline *pipeline, SmConn *conn, const char *sql,
 							  const SmWire *wire);
 extern void sm_pipeline_row(SmPipeline *pipeline, const SmWire *wire);
 extern uint64 sm_pipeline_end(SmPipeline *pipeline);
 
-/* in src/remote_hosts.c */
+/* in src/remote/hosts.c */
 extern SmHosts *sm_hosts_make(const SmTarget *target);
 extern const SmTarget *sm_hosts_next(SmHosts *hosts);
 extern void sm_hosts_note_failure(SmHosts *hosts, const char *reason);
@@ -1499,11 +1499,11 @@ extern bool sm_hosts_choosy(const SmHosts *hosts);
 extern char *sm_hosts_label(const SmHosts *hosts);
 extern void sm_hosts_free(SmHosts *hosts);
 
-/* in src/remote_watch.c */
+/* in src/remote/watch.c */
 extern uint64 sm_watched_rows_run(SmConn *conn, const SmRows *rows, SmRowFunction function,
 								  void *arg, const char *sql);
 
-/* in src/remote_connect.c */
+/* in src/remote/connect.c */
 extern List *sm_remote_setup_commands(const SmConn *conn);
 extern const char *sm_remote_name(char *buf, const SmConn *conn, const char *kind, uint64 n);
 extern void sm_remote_is_set_up(SmConn *conn, const SmSessionOptions *defaults);
@@ -1520,7 +1520,7 @@ extern void sm_remote_abandon(SmConn *conn);
 
 extern bool sm_remote_alive(SmConn *conn);
 
-/* in src/remote_many.c */
+/* in src/remote/wait_many.c */
 extern void sm_waits_init(SmWaits *waits, int room);
 extern void sm_waits_clear(SmWaits *waits);
 extern void sm_waits_want(SmWaits *waits, int slot, pgsocket sock, uint32 events);
@@ -1529,7 +1529,7 @@ extern bool sm_waits_wait(SmWaits *waits, long timeout, uint32 wait_event);
 extern void sm_waits_free(SmWaits *waits);
 extern bool sm_remote_cancel(SmConn *conn, TimestampTz deadline);
 
-/* in src/statement_cache.c */
+/* in src/statement/statement_cache.c */
 extern SmStatementEntry *sm_statement_find(SmConn *conn, const char *sql, int nparams,
 										   const Oid *types, TimestampTz deadline,
 										   bool *seen);
@@ -1541,13 +1541,13 @@ extern void sm_statement_suspect_all(SmConn *conn);
 extern void sm_statement_forget(SmConn *conn, SmStatementEntry *entry);
 extern void sm_statement_forget_all(SmConn *conn);
 
-/* in src/statement_result.c */
+/* in src/statement/statement_result.c */
 extern bool sm_run_needs_shape(const SmRun *run);
 extern void sm_run_check_shape(const SmRun *run, int nfields, const char *columns);
 extern void sm_run_take(SmRun *run, PGresult *res);
 extern SmOdd sm_statement_ended(SmConn *conn, const char *tag);
 
-/* in src/statement.c */
+/* in src/statement/statement.c */
 extern void sm_run_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink,
 						 bool wait);
 extern bool sm_run_peek(SmRun *run);
@@ -1555,7 +1555,7 @@ extern bool sm_run_advance(SmRun *run);
 extern SmProgress sm_run_pull(SmRun *run);
 extern uint64 sm_run_finish(SmRun *run, SmOdd *odd);
 
-/* in src/remote_stream.c */
+/* in src/statement/stream_reader.c */
 extern SmStream *sm_stream_make(SmReader *reader, const char *sql, bool rewind);
 extern void sm_stream_start(SmConn *conn, SmStatement *statement, SmStream *stream,
 							SmOdd *odd);
@@ -1567,20 +1567,20 @@ extern void sm_streams_lose(SmConn *conn, int depth);
 extern void sm_streams_release(SmConn *conn, int depth);
 extern void sm_streams_end(SmConn *conn);
 
-/* in src/many.c */
+/* in src/statement/execute_many.c */
 extern uint64 sm_many_run(SmConn *conn, const SmMany *many, SmOdd *odd);
 
-/* in src/pull.c */
+/* in src/statement/pull.c */
 extern uint64 sm_pull_run(SmConn *conn, const SmPull *pull);
 
-/* in src/push.c */
+/* in src/statement/push.c */
 extern uint64 sm_push_run(SmConn *conn, const SmPush *push);
 
-/* in src/driver_libpq.c and src/driver_spi.c */
+/* in src/statement/driver_libpq.c and src/statement/driver_spi.c */
 extern const SmDriver sm_driver_libpq;
 extern const SmDriver sm_driver_spi;
 
-/* in src/pool.c */
+/* in src/engine/pool.c */
 extern TimestampTz sm_pool_due; /* no idle connection expires before this */
 extern void sm_pool_init(SmPool *pool);
 extern void sm_pool_report_full(const SmEngine *engine) pg_attribute_noreturn();
@@ -1598,14 +1598,14 @@ extern void sm_conn_cleanup(SmConn *conn, const char *sql, TimestampTz deadline)
 extern void sm_pool_close_expired(SmEngine *engine, TimestampTz now);
 extern int	sm_pool_dispose(SmEngine *engine);
 
-/* in src/factory.c */
+/* in src/engine/sessionmaker.c */
 extern SmFactory *sm_factory_get(SmEngine *engine, Jsonb *options, bool short_lived);
 extern SmFactory *sm_factory_from_handle(uint64 id);
 extern void sm_factories_drop(SmEngine *engine);
 extern void sm_factories_at_end(void);
 extern void sm_factories_abandon(void);
 
-/* in src/engine.c */
+/* in src/engine/engine.c */
 extern void sm_engine_init(void);
 extern bool sm_engine_owned(void);
 extern bool sm_engine_take_over(void);
@@ -1621,7 +1621,7 @@ extern void sm_engine_close_expired(TimestampTz now);
 extern void sm_engine_sweep(void);
 extern void sm_engine_forget_prepared(const char *metadata);
 
-/* in src/twophase.c */
+/* in src/session/twophase.c */
 extern void sm_twophase_register(SmSession *session);
 extern void sm_twophase_check(const SmSession *session);
 extern void sm_twophase_harden(void);
@@ -1632,7 +1632,7 @@ extern void sm_twophase_recover(SmEngine *engine,
 								void (*report) (void *arg, const char *gid, const char *outcome),
 								void *arg);
 
-/* in src/joined.c */
+/* in src/session/savepoint_mirror.c */
 extern bool sm_session_bound(const SmSession *session);
 extern bool sm_joined_shares(const SmSession *session);
 extern bool sm_joined_suits(const SmSession *shared, const SmSessionOptions *options);
@@ -1644,13 +1644,13 @@ extern List *sm_joined_nest(SmSession *session);
 extern void sm_joined_unsent(SmSession *session, int n);
 extern void sm_joined_subcommit(SmSession *session, int level);
 extern const char *sm_joined_subabort(SmSession *session, int level);
-/* in src/idle.c */
+/* in src/engine/idle.c */
 extern void sm_idle_start(bool inherited);
 extern void sm_idle_stop(void);
 extern void sm_idle_at_end(void);
 extern void sm_idle_block_ends(void);
 
-/* in src/session.c */
+/* in src/session/session.c */
 extern dlist_head sm_sessions;
 extern SmSession *sm_session_open(SmEngine *engine, const SmSessionOptions *options);
 extern SmSession *sm_session_from_handle(uint64 id, bool missing_ok);
@@ -1682,7 +1682,7 @@ extern void sm_session_forget_transaction(SmSession *session, TimestampTz deadli
 extern void sm_session_abandon_transaction(SmSession *session, TimestampTz deadline);
 extern void sm_session_end(SmSession *session, TimestampTz deadline);
 
-/* in src/work.c */
+/* in src/session/execute.c */
 extern bool sm_session_begins_none(const SmSession *session);
 extern void sm_session_check_transaction(SmSession *session, SmOdd odd);
 extern void sm_journey_enter(SmSession *session, SmJourney *journey, SmConn *conn);
@@ -1700,14 +1700,14 @@ extern uint64 sm_engine_execute(SmEngine *engine, const char *sql,
 extern uint64 sm_session_work(SmSession *session, SmWork work, void *arg);
 extern uint64 sm_engine_work(SmEngine *engine, SmWork work, void *arg);
 
-/* in src/async.c */
+/* in src/session/async.c */
 extern void sm_session_send(SmSession *session, const char *sql, const SmParams *params);
 extern bool sm_session_is_busy(SmSession *session);
 extern SmSession *sm_sessions_wait_any(SmSession **sessions, int n, TimestampTz deadline);
 extern uint64 sm_session_receive(SmSession *session, SmSink *sink, bool *rows);
 extern bool sm_session_cancel(SmSession *session);
 
-/* in src/commit.c */
+/* in src/session/commit.c */
 extern void sm_bound_refuse_prepare(void);
 extern void sm_bound_before_commit(void);
 extern void sm_bound_after_commit(void);
@@ -1716,7 +1716,7 @@ extern void sm_sessions_commit(SmSession **sessions, int n);
 extern const char *sm_bound_abort_command(SmSession *session);
 extern void sm_bound_aborted(const SmSession *session);
 
-/* in src/gather_leg.c */
+/* in src/session/fan_out_branch.c */
 extern bool sm_leg_attempt(SmGatherState *state, SmGatherLeg *leg, SmLegFunction step);
 extern void sm_leg_open(SmGatherState *state, SmGatherLeg *leg);
 extern void sm_leg_run_here(SmGatherState *state, SmGatherLeg *leg);
@@ -1724,16 +1724,16 @@ extern void sm_leg_unstart(SmGatherLeg *leg);
 extern void sm_leg_stop(SmGatherState *state, SmGatherLeg *leg, ErrorData *reason);
 extern void sm_leg_go_on(SmGatherState *state, SmGatherLeg *leg);
 
-/* in src/gather.c */
+/* in src/session/fan_out.c */
 extern int	sm_gathers;
 extern void sm_gather_run(SmGather *gather);
 
-/* in src/xact.c */
+/* in src/session/xact.c */
 extern void sm_xact_init(void);
 extern void sm_enter(void);
 extern void sm_reset(bool keep_connections);
 
-/* in src/model_ddl.c */
+/* in src/model/model_ddl.c */
 extern int	sm_model_enter_settings(void);
 extern char *sm_model_remote_settings(void);
 extern SmModelName *sm_model_name(const char *schema, const char *name);
@@ -1749,31 +1749,31 @@ extern SmModel *sm_model_sequence(List **sequences, Oid relid);
 extern List *sm_model_column_sequences(Oid relid, AttrNumber attnum, char kind);
 extern void sm_model_add_sequences(SmModel *model, Relation rel, List **sequences);
 
-/* in src/model_index.c */
+/* in src/model/model_index.c */
 extern void sm_model_read_constraints(SmModel *model);
 extern void sm_model_add_constraints(SmModel *model, bool foreign);
 extern void sm_model_add_indexes(SmModel *model, Relation rel);
 extern void sm_model_add_statistics(SmModel *model, Relation rel);
 
-/* in src/model_table.c */
+/* in src/model/model_table.c */
 extern void sm_model_describe_table(SmModel *model, Relation rel);
 
-/* in src/models.c */
+/* in src/model/models.c */
 extern void sm_models_notice_changes(void);
 extern List *sm_models_registered(Oid roleid, const char *metadata, List **others);
 extern void sm_models_tell_none(Oid roleid, const char *metadata);
 extern List *sm_models_describe(List *relids, List **sequences);
 
-/* in src/model_attempt.c */
+/* in src/model/model_attempt.c */
 extern char *sm_models_lock_holder(SmEngine *engine);
 extern int	sm_models_attempt(SmEngine *engine, const char *metadata, List *tables,
 							  List *sequences, TimestampTz lock_deadline);
 
-/* in src/model_prepare.c */
+/* in src/model/model_prepare.c */
 extern int	sm_models_prepare(SmEngine *engine, const char *metadata);
 extern bool sm_models_prepared(SmEngine *engine, const char *metadata);
 
-/* in src/bulk.c */
+/* in src/session/bulk.c */
 extern uint64 sm_bulk_execute_many(SmSession *session, SmEngine *engine, const char *sql,
 								   const char *param_query);
 extern uint64 sm_bulk_pull(SmSession *session, SmEngine *engine, const char *query,
@@ -1781,20 +1781,20 @@ extern uint64 sm_bulk_pull(SmSession *session, SmEngine *engine, const char *que
 extern uint64 sm_bulk_push(SmSession *session, SmEngine *engine, const char *query,
 						   text *into_table, List *columns);
 
-/* in src/call.c */
+/* in src/sql/args.c */
 extern void sm_call_decode(SmCall *call, FunctionCallInfo fcinfo, int first,
 						   SmTargetArg kind, SmParams **kept);
 extern uint64 sm_call_run(const SmCall *call, SmSink *sink);
 
-/* in src/stream.c */
+/* in src/sql/stream.c */
 extern SmStream *sm_stream_open(const SmCall *call, SmReader *reader, bool rewind);
 extern bool sm_stream_next(SmStream *stream, Datum *values, bool *nulls);
 extern void sm_stream_close(SmStream *stream);
 
-/* in src/scan.c */
+/* in src/sql/scan.c */
 extern void sm_scan_init(void);
 
-/* in src/funcs_statement.c */
+/* in src/sql/funcs_statement.c */
 extern struct Tuplestorestate *sm_make_store(FunctionCallInfo fcinfo, TupleDesc *desc);
 extern ReturnSetInfo *sm_check_set_context(FunctionCallInfo fcinfo);
 

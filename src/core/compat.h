@@ -106,7 +106,7 @@ extern bool pq_check_connection(void);
 #define sm_local_beentry(i) pgstat_fetch_stat_local_beentry(i)
 #endif
 
-/* libpq 17 can send a cancel request without blocking (see remote_cancel.c). */
+/* libpq 17 can send a cancel request without blocking (see cancel.c). */
 #ifdef LIBPQ_HAS_ASYNC_CANCEL
 #define SM_ASYNC_CANCEL 1
 #endif

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * test_point.c
+ * injection_point.c
  *		Places where a test can stop a process.
  *
  * Only in a library that was built for tests, with -DSM_TEST_POINTS: where

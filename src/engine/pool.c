@@ -11,7 +11,7 @@
  * The last of the idle list has been idle for the longest time, whichever end
  * connections are taken from.  Whenever one becomes idle or idle ones are
  * looked at, sm_pool_due is lowered to when the last one expires; only a look
- * at all pools (src/idle.c) raises it.
+ * at all pools (src/engine/idle.c) raises it.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * factory.c
+ * sessionmaker.c
  *		Factories of sessions (sessionmaker): an engine and session options.
  *
  * A cached factory lives as long as its engine; there is one for each set of

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * remote_cancel.c
+ * cancel.c
  *		Asking a server to cancel a statement, in steps that do not wait.
  *
  * sm_cancel_start() begins a request; false: it could not, and the server has

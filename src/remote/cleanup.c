@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * remote_settle.c
+ * cleanup.c
  *		Ending what is on the wire after an error, on many connections at once.
  *
  * This runs in transaction callbacks and at the backend's exit, with

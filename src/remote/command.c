@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
- * remote.c
+ * command.c
  *		Talking to a server: send, wait, read.
  *
- * Together with remote_connect.c, remote_settle.c and remote_cancel.c this is
+ * Together with connect.c, cleanup.c and cancel.c this is
  * the only place that waits for a socket.  Every wait has a deadline or answers
  * interrupts; those that may throw do both.  Invariants:
  *

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * remote_connect.c
+ * connect.c
  *		A connection's beginning and end.
  *
  * A connection is made in steps that do not wait, so that several can be made
@@ -8,7 +8,7 @@
  * cannot be made, or may not be, it is simply closed.  Its end never throws.
  *
  * Where there are several hosts or addresses, one after the other is attempted
- * (remote_hosts.c), each within connect_timeout, until one is ready for use.  As
+ * (hosts.c), each within connect_timeout, until one is ready for use.  As
  * with libpq, a server that refuses the connection for a reason of its own ends
  * that; one that is not there, or not of the wanted kind, does not, nor does one
  * that is lost before it is ready.

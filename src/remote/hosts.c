@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * remote_hosts.c
+ * hosts.c
  *		The hosts and addresses that a connection may be made to, in turn.
  *
  * libpq goes through lists of hosts, and all addresses of each, by itself; but

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * remote_wait.c
+ * wait.c
  *		What all waits have in common: names, deadlines, the look whether the
  *		client is still there, a connection's state.
  *

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * remote_many.c
+ * wait_many.c
  *		Waiting for many connections at a time, and for a cancel alone.
  *
  * A wait set cannot lose a socket.  So what is to be waited for is said anew
@@ -154,7 +154,7 @@ sm_remote_cancel(SmConn *conn, TimestampTz deadline)
 			.events = conn->cancel_state == SM_CANCEL_WRITING ? POLLOUT : POLLIN
 		};
 
-		/* as in remote_settle.c, without a wait set */
+		/* as in cleanup.c, without a wait set */
 		if (poll(&slot, 1, timeout < 0 ? -1 : (int) Min(timeout, INT_MAX)) > 0)
 			sm_cancel_poll(conn);
 	}

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * remote_watch.c
+ * watch.c
  *		Looking after the target and the client while a query runs here.
  *
  * push and execute_many run a query of this database, and its rows may be long

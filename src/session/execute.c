@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * work.c
+ * execute.c
  *		Statements and other work on an engine: in a session's transaction, or
  *		alone, in a transaction just for it.
  *

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * gather.c
+ * fan_out.c
  *		A statement on many targets at the same time.
  *
  * Each target is a leg, and each leg a state machine:

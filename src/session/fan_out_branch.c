@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
- * gather_leg.c
+ * fan_out_branch.c
  *		One target of a statement on many: its steps, none of which waits.
  *
- * See gather.c for what they are, and for how an error becomes a leg's own.
+ * See fan_out.c for what they are, and for how an error becomes a leg's own.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * joined.c
+ * savepoint_mirror.c
  *		What is bound to the local transaction: how the transaction on the target
  *		follows it.
  *

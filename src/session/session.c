@@ -19,7 +19,7 @@
  * when that aborts, as what it did before is gone without its user's doing.
  *
  * A session in mode autocommit leaves IDLE only by an explicit begin or
- * savepoint.  What is bound to the local transaction (joined.c) is ended by that
+ * savepoint.  What is bound to the local transaction (savepoint_mirror.c) is ended by that
  * alone, and there is one transaction of an engine and mode: a session without
  * a handle, which the engine's one-liners and all bound sessions share.  These
  * are handles for it and nothing else, always IDLE; what is done in one is done in
@@ -85,7 +85,7 @@ sm_session_shared(SmEngine *engine, const SmSessionOptions *options)
 	if (shared == NULL)
 	{
 		*place = shared = new_session(engine, options);
-		/* what becomes of its work at the end of a subtransaction, joined.c says */
+		/* what becomes of its work at the end of a subtransaction, savepoint_mirror.c says */
 		shared->subid = TopSubTransactionId;
 	}
 	else if (shared->state == SM_SESSION_IDLE && shared->running == 0)

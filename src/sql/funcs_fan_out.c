@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * funcs_gather.c
+ * funcs_fan_out.c
  *		SQL functions for many targets (query_all, execute_all) and for
  *		statements that are sent and received later (send, is_busy, cancel,
  *		receive, wait_any).

@@ -3,7 +3,7 @@
  * stream.c
  *		A stream: the rows of a call, one by one, from its begin to its end.
  *
- * What is read, and how, is remote_stream.c's; here a stream that has its
+ * What is read, and how, is stream_reader.c's; here a stream that has its
  * connection for itself gets it, and gives it back as soon as all is read.
  *
  *-------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
- * remote_copy.c
+ * copy_protocol.c
  *		COPY on a connection: data out of it and into it.
  *
- * As in remote.c, whoever throws leaves the connection BUSY, and the settling
+ * As in command.c, whoever throws leaves the connection BUSY, and the settling
  * ends the COPY.  COPY FROM STDIN goes by the simple protocol, in which a
  * cancel and the COPY's end do not get in each other's way; COPY TO STDOUT,
  * whose text is in part the user's, by the extended protocol, which takes one

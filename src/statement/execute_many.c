@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * many.c
+ * execute_many.c
  *		execute_many on a connection: the rows of a local query are the
  *		parameters of a statement.
  *

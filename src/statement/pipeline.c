@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * remote_pipeline.c
+ * pipeline.c
  *		One statement, run again and again in libpq's pipeline mode.
  *
  * The connection is BUSY from sm_pipeline_begin() to the end, and whoever

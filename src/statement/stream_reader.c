@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * remote_stream.c
+ * stream_reader.c
  *		The rows of a statement on a libpq connection, read as they are wanted.
  *
  * There are two kinds.  A stream that is alone has its connection and a

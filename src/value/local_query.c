@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * local_rows.c
+ * local_query.c
  *		The rows of a query of this database, one by one.
  *
  * The query is the user's own: it runs through SPI as the current role and

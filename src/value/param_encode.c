@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * wire.c
+ * param_encode.c
  *		Parameters in the form in which they travel.
  *
  * Each is sent in binary form where its type and the connection allow it (see

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * reader.c
+ * row_decode.c
  *		Rows of a result, as libpq has them, into datums of a declared shape.
  *
  * A reader belongs to a shape and can be kept as long as that: what it looks

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * textmode.c
+ * transmission_modes.c
  *		Values as text, in a form that does not depend on anybody's settings.
  *
  * While text travels, DateStyle, IntervalStyle, extra_float_digits,
  * bytea_output, array_nulls and, for the types that depend on them, search_path
  * and lc_monetary are fixed on this end.  The other end is fixed in
- * remote_connect.c when a connection is made.
+ * connect.c when a connection is made.
  *
  *-------------------------------------------------------------------------
  */

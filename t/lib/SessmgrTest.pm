@@ -210,7 +210,7 @@ sub log_since
 }
 
 # The library built with the places where a test can stop a process, which the
-# installed one does not have (see src/test_point.c).  Returns its path and '',
+# installed one does not have (see src/core/injection_point.c).  Returns its path and '',
 # or undef and what is missing to build it; dies if nothing is missing and it
 # cannot be built, as that is no reason to leave a test out.  With
 # SESSMGR_TEST_LIBRARY several tests share what the first of them has built there.
