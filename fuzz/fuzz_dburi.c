@@ -20,7 +20,7 @@
 #include "utils/varlena.h"
 
 #include "sessmgr.h"
-#include "src/core/compat.h"
+#include "core/compat.h"
 
 int			LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 
