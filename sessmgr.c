@@ -7,7 +7,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "sql/sql_private.h"
 
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"

@@ -15,7 +15,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "core/core_private.h"
 
 #include "utils/memutils.h"
 

@@ -7,7 +7,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "core/core_private.h"
 
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"

@@ -12,7 +12,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "core/core_private.h"
 
 #include "libpq/pqformat.h"
 #include "utils/builtins.h"

@@ -13,7 +13,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "core/core_private.h"
 
 #ifdef SM_TEST_POINTS
 

@@ -11,7 +11,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "core/core_private.h"
 
 #include <netdb.h>
 #ifdef ENABLE_NLS

@@ -7,7 +7,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "core/core_private.h"
 
 static void
 no_timer_left(void *arg)

@@ -23,8 +23,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "engine/engine_private.h"
 
 #include <pthread.h>
 
@@ -44,6 +43,7 @@
 #include "utils/syscache.h"
 #include "utils/varlena.h"
 
+dlist_head	sm_engines = DLIST_STATIC_INIT(sm_engines);
 static dlist_head invalidated = DLIST_STATIC_INIT(invalidated);
 static HTAB *registry = NULL;
 static SmEngine *latest = NULL; /* of the registry, found last */
@@ -146,7 +146,7 @@ abandon_inherited(void)
 	{
 		SmConn	   *conn = dlist_container(SmConn, node, j.cur);
 
-		conn->engine->driver->abandon(conn);
+		sm_conn_engine(conn)->driver->abandon(conn);
 	}
 	dlist_init(&sm_checked_out);
 	registry = NULL;
@@ -275,9 +275,9 @@ free_engine(SmEngine *engine)
 {
 	Assert(engine->users == 0 && engine->pool.nbusy == 0 && engine->pool.nidle == 0);
 	list_free_deep(engine->prepared);
-	if (engine->call_options != NULL)
-		pfree(engine->call_options);
-	pfree(unconstify(char *, engine->label));
+	if (engine->endpoint.call_options != NULL)
+		pfree(engine->endpoint.call_options);
+	pfree(unconstify(char *, engine->endpoint.label));
 	pfree(unconstify(char *, engine->key.dburi));
 	pfree(engine);
 }
@@ -287,14 +287,14 @@ static bool
 take_target(SmEngine *engine, const SmTarget *target, uint64 generation)
 {
 	bool		changed = engine->fingerprint != target->fingerprint ||
-		engine->options.pooler != target->engine.pooler;
+		engine->endpoint.options.pooler != target->engine.pooler;
 
-	engine->options = target->engine;
-	engine->session = target->session;
+	engine->endpoint.options = target->engine;
+	engine->endpoint.session = target->session;
 	engine->serverid = target->serverid;
 	engine->fingerprint = target->fingerprint;
 	engine->checked = generation;
-	sm_audience_look(engine);
+	sm_audience_look(&engine->endpoint);
 	return changed;
 }
 
@@ -317,17 +317,17 @@ inherit(SmEngine *engine)
 		if (other->state != SM_ENGINE_FORGOTTEN || !same_target(&other->key, &engine->key))
 			continue;
 		if (other->fingerprint == engine->fingerprint &&
-			other->options.pooler == engine->options.pooler)
+			other->endpoint.options.pooler == engine->endpoint.options.pooler)
 		{
 			dlist_foreach_modify(iter2, &other->pool.idle)
 			{
 				SmConn	   *conn = dlist_container(SmConn, node, iter2.cur);
 
-				if (engine->pool.nidle >= engine->options.pool_size)
+				if (engine->pool.nidle >= engine->endpoint.options.pool_size)
 					break;
 				dlist_delete(&conn->node);
 				other->pool.nidle--;
-				conn->engine = engine;
+				sm_conn_set_endpoint(conn, &engine->endpoint);
 				conn->generation = engine->pool.generation;
 				dlist_push_tail(&engine->pool.idle, &conn->node);
 				engine->pool.nidle++;
@@ -359,17 +359,19 @@ make_engine(const SmEngineKey *key, Jsonb *options)
 	MemoryContextSwitchTo(TopMemoryContext);
 	engine = palloc0(sizeof(SmEngine));
 	engine->key = *key;
-	engine->key.dburi = pstrdup(dburi);
-	engine->label = pstrdup(label);
+	engine->key.dburi = engine->endpoint.dburi = pstrdup(dburi);
+	engine->endpoint.roleid = key->roleid;
+	engine->endpoint.label = pstrdup(label);
 	if (options != NULL && JB_ROOT_COUNT(options) > 0)
 	{
-		engine->call_options = palloc(VARSIZE(options));
-		memcpy(engine->call_options, options, VARSIZE(options));
+		engine->endpoint.call_options = palloc(VARSIZE(options));
+		memcpy(engine->endpoint.call_options, options, VARSIZE(options));
 	}
 	MemoryContextSwitchTo(caller);
 
 	engine->state = SM_ENGINE_NEW;
 	engine->driver = (target->kind == SM_TARGET_SPI) ? &sm_driver_spi : &sm_driver_libpq;
+	engine->endpoint.remote = engine->driver->remote;
 	engine->transient = !sm_forked();
 	engine->created_at = GetCurrentTimestamp();
 	dlist_init(&engine->factories);
@@ -455,7 +457,7 @@ recheck(SmEngine *engine)
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	uint64		generation = sm_generation;
 	SmTarget   *target = sm_target_resolve(engine->key.roleid, engine->key.dburi,
-										   engine->call_options);
+										   engine->endpoint.call_options);
 
 	if (take_target(engine, target, generation))
 	{
@@ -476,13 +478,13 @@ sm_engine_check(SmEngine *engine)
 	if (unlikely(engine->state == SM_ENGINE_INVALIDATED))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("engine \"%s\" was invalidated", engine->label),
+				 errmsg("engine \"%s\" was invalidated", engine->endpoint.label),
 				 errhint("Close this session and open a new one.")));
 	sm_check_restricted_target(OidIsValid(engine->serverid));
 	if (unlikely(engine->checked != sm_generation))
 		recheck(engine);
-	else if (unlikely(engine->audience != GetOuterUserId()))
-		sm_audience_look(engine);
+	else if (unlikely(engine->endpoint.audience != GetOuterUserId()))
+		sm_audience_look(&engine->endpoint);
 }
 
 /*
@@ -519,7 +521,7 @@ sm_engine_get(const char *dburi, int len, Jsonb *options, bool for_session)
 
 	sm_engine_check(engine);
 	if (options != NULL)
-		sm_options_check_same(options, engine);
+		sm_options_check_same(options, &engine->endpoint);
 	engine->hits++;
 	return engine;
 }

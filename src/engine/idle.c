@@ -25,8 +25,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "engine/engine_private.h"
 
 #include <signal.h>
 

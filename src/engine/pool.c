@@ -17,8 +17,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "engine/engine_private.h"
 
 #include "pgstat.h"
 
@@ -45,7 +44,7 @@ void
 sm_pool_close_expired(SmEngine *engine, TimestampTz now)
 {
 	dlist_head *idle = &engine->pool.idle;
-	int			timeout = engine->options.idle_timeout;
+	int			timeout = engine->endpoint.options.idle_timeout;
 
 	while (timeout > 0 && !dlist_is_empty(idle))
 	{
@@ -82,7 +81,7 @@ discard_older(SmEngine *engine, TimestampTz connected_at)
 static bool
 may_be_reused(const SmConn *conn)
 {
-	const SmEngine *engine = conn->engine;
+	const SmEngine *engine = sm_conn_engine(conn);
 
 	return engine->state != SM_ENGINE_INVALIDATED && !engine->transient &&
 		conn->generation == engine->pool.generation &&
@@ -96,7 +95,7 @@ check_out(SmEngine *engine, SmConn *conn, TimestampTz now)
 	conn->session = NULL;
 	conn->subid = GetCurrentSubTransactionId();
 	conn->since = now;
-	conn->made = conn->pinged = conn->awaited = false;
+	conn->made = conn->pinged = conn->awaited = conn->unreceived = false;
 	dlist_push_head(&sm_checked_out, &conn->node);
 	engine->pool.nbusy++;
 	engine->pool.checkouts++;
@@ -106,7 +105,7 @@ check_out(SmEngine *engine, SmConn *conn, TimestampTz now)
 static void
 discard(SmConn *conn, bool siblings)
 {
-	SmEngine   *engine = conn->engine;
+	SmEngine   *engine = sm_conn_engine(conn);
 
 	if (siblings)
 		discard_older(engine, conn->connected_at);
@@ -129,7 +128,7 @@ take_idle(SmEngine *engine)
 	sm_pool_close_expired(engine, now);
 	while (!dlist_is_empty(&pool->idle))
 	{
-		SmConn	   *conn = engine->options.pool_use_lifo ?
+		SmConn	   *conn = engine->endpoint.options.pool_use_lifo ?
 			dlist_head_element(SmConn, node, &pool->idle) :
 			dlist_tail_element(SmConn, node, &pool->idle);
 		bool		reuse = may_be_reused(conn);
@@ -150,10 +149,10 @@ take_idle(SmEngine *engine)
 static bool
 may_connect(const SmEngine *engine)
 {
-	const SmEngineOptions *options = &engine->options;
+	const SmEngineOptions *options = &engine->endpoint.options;
 
 	return options->poolclass == SM_POOL_NULL || options->max_overflow < 0 ||
-		!engine->driver->remote || engine->transient ||
+		!engine->endpoint.remote || engine->transient ||
 		engine->pool.nbusy + engine->pool.nidle < options->pool_size + options->max_overflow;
 }
 
@@ -168,11 +167,11 @@ sm_pool_has_place(const SmEngine *engine)
 void
 sm_pool_report_full(const SmEngine *engine)
 {
-	const SmEngineOptions *options = &engine->options;
+	const SmEngineOptions *options = &engine->endpoint.options;
 
 	ereport(ERROR,
 			(errcode(ERRCODE_TOO_MANY_CONNECTIONS),
-			 errmsg("connection limit of \"%s\" reached", engine->label),
+			 errmsg("connection limit of \"%s\" reached", engine->endpoint.label),
 			 errdetail("pool_size is %d, max_overflow is %d, connections checked out: %d; waited %d ms (pool_timeout).",
 					   options->pool_size, options->max_overflow, engine->pool.nbusy,
 					   options->pool_timeout),
@@ -187,7 +186,7 @@ static void
 wait_for_place(SmEngine *engine)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													   engine->options.pool_timeout);
+													   engine->endpoint.options.pool_timeout);
 	long		timeout;
 
 	sm_name_waits();
@@ -214,13 +213,14 @@ sm_pool_begin(SmEngine *engine)
 
 	if (conn != NULL)
 	{
-		conn->pinged = engine->options.pool_pre_ping;
+		conn->pinged = engine->endpoint.options.pool_pre_ping;
 		if (conn->pinged)
 			engine->driver->ping(conn);
 	}
 	else if (may_connect(engine))
 	{
-		conn = engine->driver->connect(engine);
+		conn = engine->driver->connect(&engine->endpoint);
+		conn->generation = engine->pool.generation;
 		check_out(engine, conn, GetCurrentTimestamp());
 		conn->made = true;
 	}
@@ -232,7 +232,7 @@ void
 sm_pool_give_up(SmConn *conn)
 {
 	if (conn->made)
-		conn->engine->pool.checkouts--;
+		sm_conn_engine(conn)->pool.checkouts--;
 	discard(conn, false);
 }
 
@@ -244,7 +244,7 @@ sm_pool_give_up(SmConn *conn)
 SmArrival
 sm_pool_go_on(SmConn *conn, bool wait)
 {
-	SmEngine   *engine = conn->engine;
+	SmEngine   *engine = sm_conn_engine(conn);
 	bool		arrived = true;
 
 	if (likely(!conn->made && !conn->pinged))
@@ -296,11 +296,11 @@ sm_pool_checkout(SmEngine *engine)
 static bool
 may_be_kept(const SmConn *conn)
 {
-	const SmEngine *engine = conn->engine;
+	const SmEngine *engine = sm_conn_engine(conn);
 
-	return conn->state == SM_CONN_READY && !conn->listens && !conn->chain_failed && engine->driver->remote &&
-		engine->options.poolclass == SM_POOL_QUEUE &&
-		engine->pool.nidle < engine->options.pool_size && may_be_reused(conn);
+	return conn->state == SM_CONN_READY && !conn->listens && !conn->chain_failed && engine->endpoint.remote &&
+		engine->endpoint.options.poolclass == SM_POOL_QUEUE &&
+		engine->pool.nidle < engine->endpoint.options.pool_size && may_be_reused(conn);
 }
 
 /*
@@ -312,18 +312,18 @@ may_be_kept(const SmConn *conn)
 bool
 sm_pool_reset_start(SmConn *conn)
 {
-	const SmEngine *engine = conn->engine;
+	const SmEngine *engine = sm_conn_engine(conn);
 
 	sm_streams_end(conn);
 	return may_be_kept(conn) &&
-		engine->driver->reset_start(conn, engine->options.pool_reset_on_return);
+		engine->driver->reset_start(conn, engine->endpoint.options.pool_reset_on_return);
 }
 
 /* over: there is no time left. */
 bool
 sm_pool_reset_on(SmConn *conn, bool over)
 {
-	return conn->engine->driver->reset_on(conn, over);
+	return sm_conn_engine(conn)->driver->reset_on(conn, over);
 }
 
 /*
@@ -333,12 +333,12 @@ sm_pool_reset_on(SmConn *conn, bool over)
 void
 sm_pool_checkin(SmConn *conn, TimestampTz deadline)
 {
-	SmEngine   *engine = conn->engine;
+	SmEngine   *engine = sm_conn_engine(conn);
 	bool		keep;
 
 	sm_streams_end(conn);
 	keep = may_be_kept(conn) &&
-		engine->driver->reset(conn, engine->options.pool_reset_on_return, deadline);
+		engine->driver->reset(conn, engine->endpoint.options.pool_reset_on_return, deadline);
 
 	dlist_delete(&conn->node);
 	engine->pool.nbusy--;
@@ -375,13 +375,13 @@ clean_up(dlist_head *conns, TimestampTz deadline)
 	while (!dlist_is_empty(conns))
 	{
 		const SmDriver *driver =
-			dlist_head_element(SmConn, settle_node, conns)->engine->driver;
+			sm_conn_engine(dlist_head_element(SmConn, settle_node, conns))->driver;
 		dlist_head	same = DLIST_STATIC_INIT(same);
 		dlist_mutable_iter iter;
 
 		dlist_foreach_modify(iter, conns)
 		{
-			if (dlist_container(SmConn, settle_node, iter.cur)->engine->driver != driver)
+			if (sm_conn_engine(dlist_container(SmConn, settle_node, iter.cur))->driver != driver)
 				continue;
 			dlist_delete(iter.cur);
 			dlist_push_tail(&same, iter.cur);
@@ -406,7 +406,7 @@ sm_conns_clean(dlist_head *conns)
 	{
 		const SmConn *conn = dlist_container(SmConn, settle_node, iter.cur);
 
-		timeout = Max(timeout, conn->engine->options.cleanup_timeout);
+		timeout = Max(timeout, sm_conn_engine(conn)->endpoint.options.cleanup_timeout);
 	}
 	deadline = sm_deadline(timeout);
 	clean_up(conns, deadline);

@@ -11,7 +11,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "engine/engine_private.h"
 
 #include "utils/memutils.h"
 
@@ -32,14 +32,14 @@ drop_factory(SmFactory *factory)
 SmFactory *
 sm_factory_get(SmEngine *engine, Jsonb *options, bool short_lived)
 {
-	SmSessionOptions wanted = engine->session;
+	SmSessionOptions wanted = engine->endpoint.session;
 	SmFactory  *factory;
 	dlist_iter	iter;
 
 	sm_check_restricted_use("sessions");
 	if (options != NULL)
 		sm_options_apply_session(options, &wanted);
-	if (!engine->driver->remote)
+	if (!engine->endpoint.remote)
 		sm_options_check_spi(&wanted);
 
 	if (!short_lived)
@@ -68,7 +68,7 @@ sm_factory_from_handle(uint64 id)
 	SmFactory  *factory = sm_handle_get(id, SM_HANDLE_FACTORY, false);
 
 	sm_check_restricted_use("a handle");
-	sm_check_role(factory->engine->key.roleid, "sessionmaker");
+	sm_check_role(factory->engine->endpoint.roleid, "sessionmaker");
 	return factory;
 }
 

@@ -12,7 +12,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "model/model_private.h"
 
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -271,7 +271,7 @@ report_taken(Attempt *a, const SmModel *model, const SmModelName *name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-			 errmsg("model %s cannot be made on \"%s\"", model->label, a->engine->label),
+			 errmsg("model %s cannot be made on \"%s\"", model->label, a->engine->endpoint.label),
 			 errdetail("%s is %s there.", qualified(name), relkind_name(name->relkind))));
 }
 
@@ -377,7 +377,7 @@ check_names_of(Attempt *a, SmModel *table)
 			continue;
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("model %s cannot be made on \"%s\"", table->label, a->engine->label),
+				 errmsg("model %s cannot be made on \"%s\"", table->label, a->engine->endpoint.label),
 				 errdetail("It has a foreign key to %s, which is not there and is not a model of \"%s\".",
 						   qualified(name), a->metadata),
 				 errhint("Add it with sessmgr.add_model().")));
@@ -452,7 +452,7 @@ check_types(Attempt *a)
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("model %s cannot be made on \"%s\"",
 					((SmModel *) list_nth(models, sink.missing - 1))->label,
-					a->engine->label),
+					a->engine->endpoint.label),
 			 errdetail("Column %s is of type %s, which is not there.",
 					   quote_identifier(type->column), type->type),
 			 errhint("Types, functions and extensions must be created on the target beforehand.")));

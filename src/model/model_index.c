@@ -10,8 +10,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "model/model_private.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"

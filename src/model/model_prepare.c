@@ -18,8 +18,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "model/model_private.h"
 
 #include "common/pg_prng.h"
 #include "storage/latch.h"
@@ -69,7 +68,7 @@ may_be_retried(const Task *task, const ErrorData *error)
 		case ERRCODE_UNIQUE_VIOLATION:
 			return error->schema_name != NULL && strcmp(error->schema_name, "pg_catalog") == 0;
 		case ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION:
-			return task->engine->unavailable;
+			return task->engine->endpoint.unavailable;
 		case ERRCODE_PROTOCOL_VIOLATION:
 			return false;
 		default:
@@ -148,7 +147,7 @@ check_lock_holder(const Task *task)
 	ereport(ERROR,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 			 errmsg("models cannot be made on \"%s\" while somebody else is making some there",
-					task->engine->label),
+					task->engine->endpoint.label),
 			 errdetail("Waited %d ms for the advisory lock (1936028531, 7169906) of the target's database, held there by %s.",
 					   task->lock_wait, holder),
 			 errhint("Wait until its transaction has ended, or end it with pg_terminate_backend().")));
@@ -179,7 +178,7 @@ attempt_until_done(const Task *task)
 		}
 		ereport(DEBUG1,
 				(errmsg_internal("preparing models on \"%s\": retry %d after: %s",
-								 task->engine->label, retry + 1, error->message)));
+								 task->engine->endpoint.label, retry + 1, error->message)));
 		FreeErrorData(error);
 		back_off(retry);
 	}
@@ -232,14 +231,14 @@ sm_models_prepare(SmEngine *engine, const char *metadata)
 	if (sm_models_prepared(engine, metadata))
 		return 0;
 
-	relids = sm_models_registered(engine->key.roleid, metadata, NULL);
+	relids = sm_models_registered(engine->endpoint.roleid, metadata, NULL);
 	/* a target that is this very backend has its own tables already */
-	if (engine->driver->remote && relids != NIL)
+	if (engine->endpoint.remote && relids != NIL)
 	{
 		task.tables = sm_models_describe(relids, &task.sequences);
 		/* a statement's own limit is not to come first, and without a reason */
-		task.lock_wait = engine->options.statement_timeout > 0 ?
-			(int) Min(LOCK_WAIT_MS, engine->options.statement_timeout * INT64CONST(3) / 4) :
+		task.lock_wait = engine->endpoint.options.statement_timeout > 0 ?
+			(int) Min(LOCK_WAIT_MS, engine->endpoint.options.statement_timeout * INT64CONST(3) / 4) :
 			LOCK_WAIT_MS;
 		task.lock_deadline = sm_deadline(Max(task.lock_wait, 1));
 		made = attempt_until_done(&task);

@@ -15,8 +15,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "model/model_private.h"
 
 #include "access/htup_details.h"
 #include "access/toast_compression.h"

@@ -27,8 +27,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "remote/remote_private.h"
 
 /* How long a statement may take to end before it is cancelled again (ms). */
 #define CANCEL_AGAIN_AFTER	500

@@ -20,7 +20,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "remote/remote_private.h"
 
 #include "utils/guc.h"
 
@@ -97,7 +97,7 @@ sm_chain_check(SmConn *conn)
 	ereport(ERROR,
 			(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
 			 errmsg("too many backends of this cluster in a chain, of which the next would be \"%s\"",
-					conn->engine->label),
+					conn->endpoint->label),
 			 errdetail("Each was connected to by the one before; this one is number %d, which is the limit (sessmgr.max_loopback_depth).",
 					   depth),
 			 errhint("A trigger or function that runs itself through a connection never comes to an end.")));

@@ -18,8 +18,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "remote/remote_private.h"
 
 #include "tcop/dest.h"
 #include "utils/memutils.h"
@@ -31,7 +30,7 @@ sm_report_connect_failure(SmConn *conn, const char *message)
 	ereport(ERROR,
 			(errcode(sm_is_no_memory(message) ? ERRCODE_OUT_OF_MEMORY :
 					 ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
-			 errmsg("could not connect to \"%s\"", conn->engine->label),
+			 errmsg("could not connect to \"%s\"", conn->endpoint->label),
 			 errdetail_internal("%s", sm_report_text(message))));
 }
 
@@ -40,7 +39,7 @@ sm_report_connect_timeout(SmConn *conn)
 {
 	sm_report_connect_failure(conn,
 							  psprintf("No answer within connect_timeout (%d ms).",
-									   conn->engine->options.connect_timeout));
+									   conn->endpoint->options.connect_timeout));
 }
 
 /* What became of a command that was given up, in words. */
@@ -77,7 +76,7 @@ give_up(SmConn *conn, const char *sql, const char *reason)
 	/* a connection that is only being set up is simply closed */
 	if (conn->connected_at == 0)
 		return;
-	(void) sm_remote_settle(conn, sm_deadline(conn->engine->options.cleanup_timeout));
+	(void) sm_remote_settle(conn, sm_deadline(conn->endpoint->options.cleanup_timeout));
 	sm_remote_given_up(conn, sql, reason);
 }
 
@@ -130,8 +129,8 @@ sm_report_timeout(SmConn *conn, const char *sql)
 	ereport(ERROR,
 			(errcode(ERRCODE_QUERY_CANCELED),
 			 errmsg("canceling statement on \"%s\" due to its timeout",
-					conn->engine->label),
-			 sm_report_context(conn->engine, sql)));
+					conn->endpoint->label),
+			 sm_report_context(conn->endpoint, sql)));
 }
 
 /* Its deadline has come: has all been read that had arrived by then? */
@@ -227,14 +226,14 @@ sm_remote_begin(SmConn *conn, bool commits)
 			sm_report_lost(conn, NULL);
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("connection to \"%s\" was lost", conn->engine->label),
+				 errmsg("connection to \"%s\" was lost", conn->endpoint->label),
 				 errdetail("The target did not answer in time when its transaction was rolled back.")));
 	}
 	if (conn->state != SM_CONN_READY)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("a statement on \"%s\" is still being read",
-						conn->engine->label),
+						conn->endpoint->label),
 				 errhint("Use another session, or read all rows first.")));
 	conn->commits = commits;
 	conn->fresh = false;
@@ -275,7 +274,7 @@ sm_remote_sent(SmConn *conn, int sent, bool wait, const char *sql, TimestampTz d
 		ereport(ERROR,
 				(errcode(sm_is_no_memory(PQerrorMessage(conn->pg)) ? ERRCODE_OUT_OF_MEMORY :
 						 ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("could not send a statement to \"%s\"", conn->engine->label),
+				 errmsg("could not send a statement to \"%s\"", conn->endpoint->label),
 				 errdetail_internal("%s", sm_report_text(PQerrorMessage(conn->pg)))));
 	}
 
@@ -675,8 +674,8 @@ check_ended(SmConn *conn, const char *sql, const char *tag)
 		ereport(ERROR,
 				(errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
 				 errmsg("the transaction on \"%s\" had failed and was rolled back",
-						conn->engine->label),
-				 sm_report_context(conn->engine, sql)));
+						conn->endpoint->label),
+				 sm_report_context(conn->endpoint, sql)));
 	sm_conn_set_state(conn, SM_CONN_DEAD);
 	sm_report_unknown(conn, sql, "Its answer was lost while it was on its way: "
 					  "It has answered something else.");

@@ -17,8 +17,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "remote/remote_private.h"
 
 #include <ctype.h>
 #include <poll.h>
@@ -40,7 +39,7 @@ report_no_descriptor(const SmConn *conn)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-			 errmsg("could not connect to \"%s\"", conn->engine->label),
+			 errmsg("could not connect to \"%s\"", conn->endpoint->label),
 			 errdetail("Too many files are open in this backend."),
 			 errhint("Raise the server's max_files_per_process and its system's limits, or keep fewer connections.")));
 }
@@ -279,7 +278,7 @@ begin_attempt(SmConn *conn, const SmTarget *target)
 	const char *message;
 
 	sm_conn_set_state(conn, SM_CONN_CONNECTING);
-	conn->deadline = sm_deadline(conn->engine->options.connect_timeout);
+	conn->deadline = sm_deadline(conn->endpoint->options.connect_timeout);
 	conn->heard = 0;
 	conn->no_client_check = conn->ending = conn->listens = false;
 	conn->maps_statements = conn->probing = false;
@@ -303,7 +302,7 @@ begin_attempt(SmConn *conn, const SmTarget *target)
 
 	/* what is not about where it leads to is about how it is to be made */
 	message = PQerrorMessage(conn->pg);
-	conn->engine->unavailable |=
+	conn->endpoint->unavailable |=
 		strstr(message, address ? address : host ? host : ".s.PGSQL.") != NULL;
 	sm_hosts_note_failure(conn->hosts, message);
 	end_attempt(conn);
@@ -315,7 +314,7 @@ static void
 report_failure(SmConn *conn)
 {
 	if (conn->timed_out)
-		conn->engine->unavailable = false;
+		conn->endpoint->unavailable = false;
 	sm_report_connect_failure(conn, sm_hosts_failures(conn->hosts));
 }
 
@@ -354,7 +353,7 @@ fail_late(SmConn *conn)
 	fail_attempt(conn,
 				 psprintf("%sNo answer within connect_timeout (%d ms).",
 						  sm_hosts_label(conn->hosts),
-						  conn->engine->options.connect_timeout),
+						  conn->endpoint->options.connect_timeout),
 				 true);
 }
 
@@ -370,7 +369,7 @@ fail_poll(SmConn *conn, ConnStatusType status, int available)
 		others = strcmp(sqlstate, "57P03") == 0;
 	else if (available == 0)
 		others = true;
-	conn->engine->unavailable |= others;
+	conn->endpoint->unavailable |= others;
 	fail_attempt(conn, reason,
 				 others || (sqlstate[0] == '\0' && sm_hosts_choosy(conn->hosts)));
 }
@@ -386,7 +385,7 @@ fail_set_up(SmConn *conn, PGresult *error)
 
 	reason = sm_report_cause(conn, error);
 	PQclear(error);
-	conn->engine->unavailable = true;
+	conn->endpoint->unavailable = true;
 	fail_attempt(conn, psprintf("%s%s", sm_hosts_label(conn->hosts), reason), true);
 }
 
@@ -401,7 +400,7 @@ check_password_used(const SmConn *conn)
 		ereport(ERROR,
 				(errcode(ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED),
 				 errmsg("password is required to connect to \"%s\"",
-						conn->engine->label),
+						conn->endpoint->label),
 				 errdetail("The target did not ask for the password, so anybody on this machine could connect in its place."),
 				 errhint("Change the target's authentication method, or let a superuser set password_required 'false' in the user mapping.")));
 }
@@ -414,7 +413,7 @@ check_password_used(const SmConn *conn)
 static char *
 setup_query(const SmConn *conn)
 {
-	int			mode = conn->engine->options.pooler;
+	int			mode = conn->endpoint->options.pooler;
 	Setting		settings[MAX_SETTINGS];
 	int			n = list_settings(conn, settings);
 	StringInfoData buf;
@@ -453,8 +452,8 @@ wants_probe(const SmConn *conn)
 {
 	int			pid = PQbackendPID(conn->pg);
 
-	return conn->engine->options.pooler == SM_POOLER_TRANSACTION ||
-		(conn->engine->options.pooler == SM_POOLER_AUTO && (pid <= 0 || pid > MAX_PROCESS_ID));
+	return conn->endpoint->options.pooler == SM_POOLER_TRANSACTION ||
+		(conn->endpoint->options.pooler == SM_POOLER_AUTO && (pid <= 0 || pid > MAX_PROCESS_ID));
 }
 
 /*
@@ -484,7 +483,7 @@ send_setup(SmConn *conn)
 	bool		sent;
 
 	sm_remote_begin(conn, false);
-	conn->pooler = conn->engine->options.pooler == SM_POOLER_TRANSACTION ?
+	conn->pooler = conn->endpoint->options.pooler == SM_POOLER_TRANSACTION ?
 		SM_BEHIND_TRANSACTION : SM_BEHIND_NONE;
 	conn->probing = wants_probe(conn);
 	if (conn->probing)
@@ -530,7 +529,7 @@ take_setup(SmConn *conn)
 		sm_report_connect_failure(conn, "Its answer is none to what it was asked.");
 	else if (conn->ended == PROBE_SET_UP &&
 			 strtol(PQgetvalue(res, 0, 0), NULL, 10) != PQbackendPID(conn->pg))
-		conn->pooler = conn->engine->options.pooler == SM_POOLER_SESSION ?
+		conn->pooler = conn->endpoint->options.pooler == SM_POOLER_SESSION ?
 			SM_BEHIND_SESSION : SM_BEHIND_TRANSACTION;
 }
 
@@ -608,10 +607,10 @@ learn_parameters(SmConn *conn)
 	}
 	else
 		conn->maps_statements = false;
-	conn->integer_datetimes = (datetimes == NULL || strcmp(datetimes, "on") == 0);
-	conn->same_major = PQserverVersion(conn->pg) / 10000 == PG_VERSION_NUM / 10000;
+	conn->peer.integer_datetimes = (datetimes == NULL || strcmp(datetimes, "on") == 0);
+	conn->peer.same_major = PQserverVersion(conn->pg) / 10000 == PG_VERSION_NUM / 10000;
 	/* a server that does not check encodings may send anything */
-	conn->verify = GetDatabaseEncoding() != PG_SQL_ASCII &&
+	conn->peer.verify = GetDatabaseEncoding() != PG_SQL_ASCII &&
 		(encoding == NULL || strcmp(encoding, "SQL_ASCII") == 0);
 }
 
@@ -642,7 +641,7 @@ connect_step(SmConn *conn)
 	sm_notices_report(conn);
 	learn_parameters(conn);
 	conn->connected_at = conn->since = GetCurrentTimestamp();
-	conn->recycle_at = recycle_time(conn->connected_at, conn->engine->options.pool_recycle);
+	conn->recycle_at = recycle_time(conn->connected_at, conn->endpoint->options.pool_recycle);
 	return true;
 }
 
@@ -705,22 +704,22 @@ is_late(const SmConn *conn)
  * descriptors are out, 08001; then nothing is left of it.
  */
 SmConn *
-sm_remote_connect(SmEngine *engine, const SmTarget *target)
+sm_remote_connect(SmEndpoint *endpoint, const SmTarget *target)
 {
 	SmConn	   *conn;
 
 	sm_name_waits();
-	sm_check_before_connect(target, engine->label);
+	sm_check_before_connect(target, endpoint->label);
 
 	conn = MemoryContextAllocZero(TopMemoryContext, sizeof(SmConn));
-	conn->engine = engine;
+	dlist_push_tail(&sm_connections, &conn->open_node);
+	sm_conn_set_endpoint(conn, endpoint);
 	conn->state = SM_CONN_CONNECTING;
-	conn->generation = engine->pool.generation;
 	conn->subid = GetCurrentSubTransactionId();
 	conn->password_must_be_used = sm_password_must_be_used(target);
 	if (!pg_strong_random(&conn->tag, sizeof(conn->tag)))
 		conn->tag = pg_prng_uint64(&pg_global_prng_state);
-	engine->unavailable = false;
+	endpoint->unavailable = false;
 	PG_TRY();
 	{
 		sm_settle_reserve(conn);
@@ -761,10 +760,23 @@ sm_remote_connect_on(SmConn *conn, bool wait)
 	return ready;
 }
 
+/* The connection is for this engine's target from now on. */
+void
+sm_conn_set_endpoint(SmConn *conn, SmEndpoint *endpoint)
+{
+	if (conn->endpoint != NULL)
+		conn->endpoint->connections--;
+	conn->endpoint = endpoint;
+	conn->peer.endpoint = endpoint;
+	if (endpoint != NULL)
+		endpoint->connections++;
+}
+
 /* Release everything a connection holds.  Never throws. */
 void
 sm_remote_close(SmConn *conn)
 {
+	dlist_delete(&conn->open_node);
 	sm_settle_release(conn);
 	end_attempt(conn);
 	sm_hosts_free(conn->hosts);
@@ -772,6 +784,7 @@ sm_remote_close(SmConn *conn)
 		ReleaseExternalFD();
 	if (conn->identity != NULL)
 		pfree(conn->identity);
+	sm_conn_set_endpoint(conn, NULL);
 	pfree(conn);
 }
 
@@ -783,6 +796,7 @@ sm_remote_close(SmConn *conn)
 void
 sm_remote_abandon(SmConn *conn)
 {
+	dlist_delete(&conn->open_node);
 	if (conn->pg != NULL && PQsocket(conn->pg) >= 0)
 		close(PQsocket(conn->pg));
 }

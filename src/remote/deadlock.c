@@ -34,8 +34,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "remote/remote_private.h"
 
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -247,11 +246,10 @@ stands_still(SmConn *conn)
 {
 	PGTransactionStatusType status = PQtransactionStatus(conn->pg);
 	bool		between = status == PQTRANS_INTRANS || status == PQTRANS_INERROR ||
-		(status == PQTRANS_IDLE && conn->engine->driver->alive(conn));
-	bool		sent = conn->session != NULL && conn->session->sent != NULL;
+		(status == PQTRANS_IDLE && sm_remote_alive(conn));
 	const PGPROC *proc;
 
-	if (!between && !sent && dlist_is_empty(&conn->streams))
+	if (!between && !conn->unreceived && dlist_is_empty(&conn->streams))
 		return false;
 	identify(conn);
 	if (conn->backend <= 0)
@@ -279,25 +277,24 @@ publish_edge(int kind, int pid, List **published)
 	MemoryContextSwitchTo(old);
 }
 
-static void
-publish_some(dlist_head *conns, const SmConn *waited, SmWatch *watch)
+static bool
+is_connected(const SmConn *conn)
 {
-	dlist_iter	iter;
+	return conn->pg != NULL && conn->connected_at != 0;
+}
 
-	dlist_foreach(iter, conns)
-	{
-		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
-
-		if (conn->pg == NULL || conn->connected_at == 0)
-			continue;
-		identify(conn);
-		if (conn->backend <= 0)
-			continue;
-		if (conn == waited || conn->awaited)
-			publish_edge(EDGE_WAITS, conn->backend, &watch->waits);
-		if (conn != waited && stands_still(conn))
-			publish_edge(EDGE_OWNED, conn->backend, &watch->owned);
-	}
+static void
+publish_one(SmConn *conn, const SmConn *waited, SmWatch *watch)
+{
+	if (!is_connected(conn))
+		return;
+	identify(conn);
+	if (conn->backend <= 0)
+		return;
+	if (conn == waited || conn->awaited)
+		publish_edge(EDGE_WAITS, conn->backend, &watch->waits);
+	if (conn != waited && stands_still(conn))
+		publish_edge(EDGE_OWNED, conn->backend, &watch->owned);
 }
 
 /*
@@ -311,9 +308,8 @@ publish(const SmConn *waited, SmWatch *watch)
 {
 	dlist_iter	iter;
 
-	publish_some(&sm_checked_out, waited, watch);
-	dlist_foreach(iter, &sm_engines)
-		publish_some(&dlist_container(SmEngine, node, iter.cur)->pool.idle, waited, watch);
+	dlist_foreach(iter, &sm_connections)
+		publish_one(dlist_container(SmConn, open_node, iter.cur), waited, watch);
 }
 
 /* What is published, and all locks, as they were at one moment. */
@@ -589,20 +585,6 @@ find_deadlock(SmConn *conn, SmWatch *watch, bool tell)
 	return detail;
 }
 
-static void
-identify_all(dlist_head *conns)
-{
-	dlist_iter	iter;
-
-	dlist_foreach(iter, conns)
-	{
-		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
-
-		if (conn->pg != NULL && conn->connected_at != 0)
-			identify(conn);
-	}
-}
-
 /* The same for a connection to another cluster, which has to be asked. */
 static char *
 find_elsewhere(SmConn *conn, SmWatch *watch)
@@ -611,9 +593,13 @@ find_elsewhere(SmConn *conn, SmWatch *watch)
 	char	   *detail;
 	dlist_iter	iter;
 
-	identify_all(&sm_checked_out);
-	dlist_foreach(iter, &sm_engines)
-		identify_all(&dlist_container(SmEngine, node, iter.cur)->pool.idle);
+	dlist_foreach(iter, &sm_connections)
+	{
+		SmConn	   *other = dlist_container(SmConn, open_node, iter.cur);
+
+		if (is_connected(other))
+			identify(other);
+	}
 	detail = sm_deadlock_ask(conn, &pending);
 	if (pending)
 		watch->next = Min(watch->next,
@@ -655,12 +641,12 @@ sm_deadlock_report(SmConn *conn, const char *detail, const char *sql)
 		pgstat_report_deadlock();
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
-			 errmsg(message, conn->engine->label),
+			 errmsg(message, conn->endpoint->label),
 			 errdetail_internal("%s", detail),
 			 conn->backend > 0 ?
 			 errhint("A connection to this same cluster must not wait for what the local transaction has locked.") :
 			 errhint("Do both in one session, or end the other one's transaction before."),
-			 sm_report_context(conn->engine, sql)));
+			 sm_report_context(conn->endpoint, sql)));
 }
 
 /*

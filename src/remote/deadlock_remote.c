@@ -30,8 +30,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "remote/remote_private.h"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -65,7 +64,7 @@ typedef struct Asker
 	AskStep		step;
 	PostgresPollingStatusType polling;
 	TimestampTz deadline;		/* of the step */
-	const SmEngine *engine;		/* of the connection that it was made for */
+	const SmEndpoint *endpoint;		/* of the connection that it was made for */
 	struct sockaddr_storage peer;	/* where that is connected to */
 	int			pid;			/* the backend that it is asked about */
 	uint64		statement;		/* and that one's statement */
@@ -121,9 +120,8 @@ stands_still(SmConn *conn, bool *reading)
 	if (status == PQTRANS_INTRANS || status == PQTRANS_INERROR)
 		return true;
 	if (status == PQTRANS_IDLE)
-		return conn->engine->driver->alive(conn);
-	*reading = (conn->session != NULL && conn->session->sent != NULL) ||
-		!dlist_is_empty(&conn->streams);
+		return sm_remote_alive(conn);
+	*reading = conn->unreceived || !dlist_is_empty(&conn->streams);
 	return *reading;
 }
 
@@ -131,39 +129,28 @@ stands_still(SmConn *conn, bool *reading)
  * Who may block it
  * ----------
  */
+/* Connections of this backend that may have locked something, and stand still. */
 static List *
-add_candidates(List *list, dlist_head *conns, SmConn *waited, bool pooled)
+candidates(SmConn *waited)
 {
+	List	   *list = NIL;
 	struct sockaddr_storage peer;
 	dlist_iter	iter;
 
 	if (!get_peer(waited, &peer))
-		return list;
-	dlist_foreach(iter, conns)
+		return NIL;
+	dlist_foreach(iter, &sm_connections)
 	{
-		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
+		SmConn	   *conn = dlist_container(SmConn, open_node, iter.cur);
 		bool		reading;
 
 		if (conn == waited || conn->pg == NULL)
 			continue;
 		/* what an idle one has locked is rare: nobody is asked far away for that */
 		if (is_known(conn) && stands_still(conn, &reading) &&
-			(!pooled || same_peer(conn, &peer)))
+			(conn->state != SM_CONN_IDLE || same_peer(conn, &peer)))
 			list = lappend(list, conn);
 	}
-	return list;
-}
-
-/* Connections of this backend that may have locked something, and stand still. */
-static List *
-candidates(SmConn *waited)
-{
-	List	   *list = add_candidates(NIL, &sm_checked_out, waited, false);
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &sm_engines)
-		list = add_candidates(list, &dlist_container(SmEngine, node, iter.cur)->pool.idle,
-							  waited, true);
 	return list;
 }
 
@@ -191,12 +178,12 @@ ignore_notice(void *arg, const PGresult *res)
 }
 
 static bool
-pool_has_room(const SmEngine *engine)
+pool_has_room(const SmEndpoint *endpoint)
 {
-	const SmEngineOptions *options = &engine->options;
+	const SmEngineOptions *options = &endpoint->options;
 
 	return options->max_overflow < 0 ||
-		engine->pool.nbusy + engine->pool.nidle < options->pool_size + options->max_overflow;
+		endpoint->connections < options->pool_size + options->max_overflow;
 }
 
 /*
@@ -211,7 +198,7 @@ connect_like(Asker *asker, const SmConn *conn)
 	const char **values;
 	int			n = 0;
 
-	if (!pool_has_room(conn->engine) || !get_peer(conn, &asker->peer) || !AcquireExternalFD())
+	if (!pool_has_room(conn->endpoint) || !get_peer(conn, &asker->peer) || !AcquireExternalFD())
 		return;
 	options = PQconninfo(conn->pg);
 	if (options == NULL)
@@ -253,7 +240,7 @@ connect_like(Asker *asker, const SmConn *conn)
 		return;
 	}
 	PQsetNoticeReceiver(asker->pg, ignore_notice, NULL);
-	asker->engine = conn->engine;
+	asker->endpoint = conn->endpoint;
 	asker->password_must_be_used = conn->password_must_be_used;
 	asker->step = ASK_CONNECTING;
 	asker->polling = PGRES_POLLING_WRITING;
@@ -378,7 +365,7 @@ take_answer(Asker *asker)
 static bool
 ready_for(Asker *asker, const SmConn *conn, bool *pending)
 {
-	if (asker->pg != NULL && (asker->engine != conn->engine || !same_peer(conn, &asker->peer)))
+	if (asker->pg != NULL && (asker->endpoint != conn->endpoint || !same_peer(conn, &asker->peer)))
 	{
 		/* it is busy with another one, whose turn ends soon */
 		if (asker->step != ASK_READY)
@@ -414,7 +401,7 @@ same_server(SmConn *conn, const Asker *answered, bool *pending)
 	answer = take_answer(&blockers);
 	PQclear(answer);
 	if (blockers.pg != NULL && blockers.step == ASK_READY && blockers.server != 0 &&
-		blockers.pid == pid && blockers.engine == conn->engine &&
+		blockers.pid == pid && blockers.endpoint == conn->endpoint &&
 		same_peer(conn, &blockers.peer))
 		return blockers.server == answered->server;
 	if (blockers.pg != NULL && blockers.step == ASK_WAITING)
@@ -488,7 +475,7 @@ sm_deadlock_ask(SmConn *conn, bool *pending)
 	list = candidates(conn);
 	if (list == NIL)
 		return NULL;
-	if (waiters.pg != NULL && waiters.pid == pid && waiters.engine == conn->engine &&
+	if (waiters.pg != NULL && waiters.pid == pid && waiters.endpoint == conn->endpoint &&
 		waiters.statement == conn->statements && waiters.step == ASK_WAITING)
 	{
 		answer = take_answer(&waiters);

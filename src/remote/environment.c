@@ -17,7 +17,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "remote/remote_private.h"
 
 #include "utils/memutils.h"
 

@@ -21,7 +21,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "remote/remote_private.h"
 
 #include <netdb.h>
 #include <sys/socket.h>

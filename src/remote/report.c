@@ -13,7 +13,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "remote/remote_private.h"
 
 #include <ctype.h>
 
@@ -114,9 +114,9 @@ clean_copy(const char *str)
 
 /* May the text of an engine's statements be shown to whoever reads our messages? */
 static bool
-may_show_statements(const SmEngine *engine)
+may_show_statements(const SmEndpoint *endpoint)
 {
-	return !engine->options.hide_parameters && sm_audience_entitled(engine);
+	return !endpoint->options.hide_parameters && sm_audience_entitled(endpoint);
 }
 
 /*
@@ -124,16 +124,16 @@ may_show_statements(const SmEngine *engine)
  * known and may be shown, which statement.
  */
 int
-sm_report_context(const SmEngine *engine, const char *sql)
+sm_report_context(const SmEndpoint *endpoint, const char *sql)
 {
-	if (sql == NULL || !may_show_statements(engine))
-		errcontext("statement on \"%s\"", engine->label);
+	if (sql == NULL || !may_show_statements(endpoint))
+		errcontext("statement on \"%s\"", endpoint->label);
 	else
 	{
 		int			len = strlen(sql);
 		int			shown = pg_mbcliplen(sql, len, MAX_STATEMENT_SHOWN);
 
-		errcontext("statement on \"%s\": %.*s%s", engine->label, shown, sql,
+		errcontext("statement on \"%s\": %.*s%s", endpoint->label, shown, sql,
 				   shown < len ? "..." : "");
 	}
 	return 0;
@@ -292,7 +292,7 @@ remote_context(const SmConn *conn, const char *sql, const char *remote)
 {
 	if (remote != NULL)
 		errcontext("%s", remote);
-	return sm_report_context(conn->engine, sql);
+	return sm_report_context(conn->endpoint, sql);
 }
 
 static int
@@ -320,7 +320,7 @@ take_position(RemoteError *err, const SmConn *conn, const PGresult *res, const c
 
 	err->query = NULL;
 	err->position = sm_error_position(conn, res);
-	if (!may_show_statements(conn->engine))
+	if (!may_show_statements(conn->endpoint))
 		return;
 	if (err->position > 0 && sql != NULL)
 		err->query = sql;
@@ -357,7 +357,7 @@ sm_report_result(SmConn *conn, PGresult *res, const char *sql, const char *hint)
 							  err.detail ? err.detail : "");
 		err.sqlstate = ERRCODE_CONNECTION_FAILURE;
 		err.message = psprintf(sm_error_is_fatal(res) ? "connection to \"%s\" was lost" :
-							   "\"%s\" reports the end of a session", conn->engine->label);
+							   "\"%s\" reports the end of a session", conn->endpoint->label);
 	}
 	if (conn->error_row > 0)
 		err.detail = psprintf("%s%srow " UINT64_FORMAT " of the parameter query",
@@ -397,18 +397,18 @@ sm_report_result(SmConn *conn, PGresult *res, const char *sql, const char *hint)
 
 /* Is what is sent to be shown, as option echo asks for? */
 bool
-sm_report_echoes(const SmEngine *engine)
+sm_report_echoes(const SmEndpoint *endpoint)
 {
-	return unlikely(engine->options.echo) && sm_audience_entitled(engine);
+	return unlikely(endpoint->options.echo) && sm_audience_entitled(endpoint);
 }
 
 /* With the option echo: what is sent, but for values. */
 void
-sm_report_echo(const SmEngine *engine, const char *sql)
+sm_report_echo(const SmEndpoint *endpoint, const char *sql)
 {
-	if (sm_report_echoes(engine))
+	if (sm_report_echoes(endpoint))
 		ereport(INFO,
-				(errmsg_internal("%s: %s", engine->label, sql)));
+				(errmsg_internal("%s: %s", endpoint->label, sql)));
 }
 
 /* The connection is gone, and what was under way surely had no effect. */
@@ -419,7 +419,7 @@ sm_report_lost(SmConn *conn, const char *sql)
 
 	ereport(ERROR,
 			(errcode(conn->broken || sm_is_no_memory(why) ? ERRCODE_OUT_OF_MEMORY : ERRCODE_CONNECTION_FAILURE),
-			 errmsg("connection to \"%s\" was lost", conn->engine->label),
+			 errmsg("connection to \"%s\" was lost", conn->endpoint->label),
 			 errdetail_internal("%s", why),
 			 remote_context(conn, sql, NULL)));
 }
@@ -441,12 +441,12 @@ sm_report_violation(SmConn *conn, const char *sql)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory"),
-				 errdetail("The answer of \"%s\" could not be read.", conn->engine->label),
+				 errdetail("The answer of \"%s\" could not be read.", conn->endpoint->label),
 				 remote_context(conn, sql, NULL)));
 	why = sm_report_cause(conn, NULL);
 	ereport(ERROR,
 			(errcode(ERRCODE_PROTOCOL_VIOLATION),
-			 errmsg("unexpected answer from \"%s\"", conn->engine->label),
+			 errmsg("unexpected answer from \"%s\"", conn->endpoint->label),
 			 why[0] ? errdetail_internal("%s", why) : 0,
 			 remote_context(conn, sql, NULL)));
 }
@@ -469,7 +469,7 @@ sm_report_unknown(SmConn *conn, const char *sql, const char *why)
 	ereport(ERROR,
 			(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
 			 errmsg("the outcome of a statement on \"%s\" is not known",
-					conn->engine->label),
+					conn->endpoint->label),
 			 errdetail_internal("%s", why),
 			 errhint("Look at the target before you repeat it."),
 			 remote_context(conn, sql, NULL)));
@@ -527,41 +527,41 @@ is_copy(const char *sql)
  * what would be right, from sm_report_columns(), or NULL.
  */
 void
-sm_report_shape(const SmEngine *engine, const char *sql, int returned, int declared,
+sm_report_shape(const SmEndpoint *endpoint, const char *sql, int returned, int declared,
 				const char *columns)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg_plural("statement on \"%s\" returns %d column, not the declared %d",
 						   "statement on \"%s\" returns %d columns, not the declared %d",
-						   returned, engine->label, returned, declared),
+						   returned, endpoint->label, returned, declared),
 			 returned > 0 ?
-			 (columns && sm_audience_entitled(engine) ?
+			 (columns && sm_audience_entitled(endpoint) ?
 			  errhint("Its column definition list is %s.", columns) : 0) :
 			 is_copy(sql) ? errhint(HINT_COPY) :
 			 errhint("Add RETURNING to get rows of INSERT, UPDATE or DELETE, or use sessmgr.execute()."),
-			 sm_report_context(engine, sql)));
+			 sm_report_context(endpoint, sql)));
 }
 
 /* COPY from or to the client; done: what its query does may have been done. */
 void
-sm_report_copy(const SmEngine *engine, bool done)
+sm_report_copy(const SmEndpoint *endpoint, bool done)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("COPY from or to the client cannot be used on \"%s\"", engine->label),
+			 errmsg("COPY from or to the client cannot be used on \"%s\"", endpoint->label),
 			 done ? errdetail("What its query does may have been done.") : 0,
-			 engine->driver->remote ?
+			 endpoint->remote ?
 			 errhint(HINT_COPY) : 0));
 }
 
 /* There is no statement in the text. */
 void
-sm_report_empty(const SmEngine *engine)
+sm_report_empty(const SmEndpoint *endpoint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_SYNTAX_ERROR),
-			 errmsg("statement for \"%s\" is empty", engine->label)));
+			 errmsg("statement for \"%s\" is empty", endpoint->label)));
 }
 
 /* Text from libpq, fit for an error message. */
@@ -804,7 +804,7 @@ raise_lost_notices(const void *arg, bool named)
 		ereport(NOTICE,
 				(errmsg_plural("%lu more notice from \"%s\" was not kept",
 							   "%lu more notices from \"%s\" were not kept",
-							   n, n, lost->conn->engine->label)));
+							   n, n, lost->conn->endpoint->label)));
 	else
 		ereport(NOTICE,
 				(errmsg_plural("%lu more notice of a target was not kept",

@@ -8,8 +8,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "remote/remote_private.h"
 
 #include <unistd.h>
 
@@ -27,9 +26,10 @@
 /* positions in a connection's wait set */
 #define WAIT_SOCKET		0
 
-/* kept by pool.c and engine.c, but those below them look at them, too */
+/* kept by connect.c */
+dlist_head	sm_connections = DLIST_STATIC_INIT(sm_connections);
+/* kept by pool.c, but those below it look at it, too */
 dlist_head	sm_checked_out = DLIST_STATIC_INIT(sm_checked_out);
-dlist_head	sm_engines = DLIST_STATIC_INIT(sm_engines);
 
 uint32		sm_wait_connect = 0;
 uint32		sm_wait_command = 0;

@@ -14,7 +14,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "remote/remote_private.h"
 
 #include <poll.h>
 
@@ -125,7 +125,7 @@ sm_watched_rows_run(SmConn *conn, const SmRows *rows, SmRowFunction function, vo
 			MemoryContextSwitchTo(cxt);
 			FlushErrorState();
 			/* which reads what it may have said last */
-			(void) sm_remote_settle(conn, sm_deadline(conn->engine->options.cleanup_timeout));
+			(void) sm_remote_settle(conn, sm_deadline(conn->endpoint->options.cleanup_timeout));
 			sm_conn_set_state(conn, SM_CONN_DEAD);
 			sm_report_lost(conn, sql);
 		}

@@ -18,7 +18,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "session/session_private.h"
 
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -62,7 +62,7 @@ send_in(SmSession *session, uint64 sender, const char *sql, const SmParams *para
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("statements cannot be sent to \"%s\" and received later",
-						session->engine->label),
+						session->engine->endpoint.label),
 				 errdetail("This target runs inside the caller's transaction.")));
 	cxt = AllocSetContextCreate(TopMemoryContext, "sessmgr sent statement",
 								ALLOCSET_SMALL_SIZES);
@@ -89,7 +89,7 @@ send_in(SmSession *session, uint64 sender, const char *sql, const SmParams *para
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);
 	session->running--;
-	session->sent = sent;
+	sm_session_set_sent(session, sent);
 }
 
 /*
@@ -275,7 +275,7 @@ forget(SmSession *session)
 {
 	SmSent	   *sent = session->sent;
 
-	session->sent = NULL;
+	sm_session_set_sent(session, NULL);
 	MemoryContextDelete(sent->cxt);
 }
 
@@ -292,7 +292,7 @@ failed(SmSession *session, MemoryContext cxt)
 	SmOutcome	outcome;
 	bool		tell = sm_effects_learn(session->conn, &outcome);
 
-	session->sent = NULL;
+	sm_session_set_sent(session, NULL);
 	if (sent->alone)
 		sm_session_forget_transaction(session, SM_FROM_NOW);
 	else
@@ -340,13 +340,13 @@ check_sent(const SmSession *session)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("nothing was sent in this session on \"%s\"",
-						session->engine->label),
+						session->engine->endpoint.label),
 				 errhint("Call sessmgr.send() first. What was sent in a local subtransaction that was rolled back is gone.")));
 	if (session->running > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("a statement of this session on \"%s\" is still running",
-						session->engine->label)));
+						session->engine->endpoint.label)));
 }
 
 static uint64
@@ -424,10 +424,10 @@ report_no_answer(SmSession *session)
 	ereport(ERROR,
 			(errcode(alone ? ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN : ERRCODE_CONNECTION_FAILURE),
 			 alone ?
-			 errmsg("the outcome of a statement on \"%s\" is not known", engine->label) :
-			 errmsg("connection to \"%s\" was dropped", engine->label),
+			 errmsg("the outcome of a statement on \"%s\" is not known", engine->endpoint.label) :
+			 errmsg("connection to \"%s\" was dropped", engine->endpoint.label),
 			 errdetail("The target has not answered a cancel within cleanup_timeout."),
-			 sm_report_context(engine, sql)));
+			 sm_report_context(&engine->endpoint, sql)));
 }
 
 static bool
@@ -464,7 +464,7 @@ sm_session_cancel(SmSession *session)
 		(conn->state != SM_CONN_BUSY || PQresultStatus(conn->result) != PGRES_SINGLE_TUPLE))
 		return false;
 
-	deadline = sm_deadline(session->engine->options.cleanup_timeout);
+	deadline = sm_deadline(session->engine->endpoint.options.cleanup_timeout);
 	/* its own timeout must not come before the answer */
 	sent->run.deadline = Max(sent->run.deadline, deadline);
 	do

@@ -15,8 +15,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "session/session_private.h"
 
 #include "access/sysattr.h"
 #include "access/table.h"
@@ -45,7 +44,7 @@ check_supported(bool supported, const SmEngine *engine, const char *function)
 	if (!supported)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("\"%s\" cannot do %s", engine->label, function),
+				 errmsg("\"%s\" cannot do %s", engine->endpoint.label, function),
 				 errhint("It is this database: use INSERT ... SELECT.")));
 }
 
@@ -56,7 +55,7 @@ check_supported(bool supported, const SmEngine *engine, const char *function)
 static uint64
 many_work(SmConn *conn, void *arg, SmOdd *odd)
 {
-	return conn->engine->driver->execute_many(conn, (const SmMany *) arg, odd);
+	return sm_conn_engine(conn)->driver->execute_many(conn, (const SmMany *) arg, odd);
 }
 
 /*
@@ -85,7 +84,7 @@ static uint64
 pull_work(SmConn *conn, void *arg, SmOdd *odd)
 {
 	(void) odd;
-	return conn->engine->driver->pull(conn, (const SmPull *) arg);
+	return sm_conn_engine(conn)->driver->pull(conn, (const SmPull *) arg);
 }
 
 /* All that COPY FROM checks before it begins. */
@@ -153,7 +152,7 @@ static uint64
 push_work(SmConn *conn, void *arg, SmOdd *odd)
 {
 	(void) odd;
-	return conn->engine->driver->push(conn, (const SmPush *) arg);
+	return sm_conn_engine(conn)->driver->push(conn, (const SmPush *) arg);
 }
 
 /* A table's name as SQL has it, each part of it quoted. */

@@ -16,7 +16,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "session/session_private.h"
 
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -52,10 +52,10 @@ check_ready(SmSession *session)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("a statement that is part of this transaction was sent to \"%s\" and is not received yet",
-						session->engine->label)));
+						session->engine->endpoint.label)));
 	if (session->state == SM_SESSION_ACTIVE && session->conn->state != SM_CONN_DEAD)
 		sm_streams_buffer(session->conn,
-						  sm_deadline(session->engine->options.commit_timeout));
+						  sm_deadline(session->engine->endpoint.options.commit_timeout));
 	/* on a dead connection COMMIT would leave an unknown outcome behind */
 	if (session->state == SM_SESSION_ACTIVE && session->conn->state == SM_CONN_READY &&
 		!driver->alive(session->conn))
@@ -66,14 +66,14 @@ check_ready(SmSession *session)
 				(errcode(session->ended ? ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN :
 						 ERRCODE_CONNECTION_FAILURE),
 				 errmsg("the transaction on \"%s\" that is part of this one is lost",
-						session->engine->label),
+						session->engine->endpoint.label),
 				 errdetail_internal("%s", sm_session_loss(session))));
 	if (session->state == SM_SESSION_ACTIVE &&
 		driver->status(session->conn) == PQTRANS_INERROR)
 		ereport(ERROR,
 				(errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
 				 errmsg("the transaction on \"%s\" that is part of this one has failed",
-						session->engine->label)));
+						session->engine->endpoint.label)));
 }
 
 /* The sessions of a mode that have a transaction. */
@@ -105,7 +105,7 @@ commit_deadline(const Ending *endings, int n)
 	int			timeout = 1;
 
 	for (int i = 0; i < n; i++)
-		timeout = Max(timeout, endings[i].session->engine->options.commit_timeout);
+		timeout = Max(timeout, endings[i].session->engine->endpoint.options.commit_timeout);
 	return sm_deadline(timeout);
 }
 
@@ -244,7 +244,7 @@ prepare_all(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("could not prepare the transaction on \"%s\"",
-						failed->session->engine->label),
+						failed->session->engine->endpoint.label),
 				 errdetail_internal("%s", failed->error->detail ? failed->error->detail :
 									failed->error->message),
 				 errhint("The transaction is rolled back. If it was prepared there, sessmgr.recover() rolls it back, too.")));
@@ -262,7 +262,7 @@ report_split(const Ending *endings, int n, bool joined)
 	{
 		const Ending *e = &endings[i];
 
-		appendStringInfo(&buf, "%s\"%s\": %s", i > 0 ? "\n" : "", e->session->engine->label,
+		appendStringInfo(&buf, "%s\"%s\": %s", i > 0 ? "\n" : "", e->session->engine->endpoint.label,
 						 e->outcome == SM_OUTCOME_DONE ? "committed" :
 						 e->outcome == SM_OUTCOME_UNKNOWN ? "unknown" : "rolled back");
 		if (e->error != NULL)
@@ -388,7 +388,7 @@ sm_bound_refuse_prepare(void)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("cannot PREPARE a transaction that a transaction on \"%s\" is part of",
-							session->engine->label)));
+							session->engine->endpoint.label)));
 	}
 }
 
@@ -406,7 +406,7 @@ warn_in_doubt(const void *arg, bool named)
 	ereport(WARNING,
 			(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
 			 named ?
-			 errmsg("a transaction may still be prepared on \"%s\"", session->engine->label) :
+			 errmsg("a transaction may still be prepared on \"%s\"", session->engine->endpoint.label) :
 			 errmsg("a transaction may still be prepared on a target"),
 			 errdetail("\"%s\" is to be %s.", session->gid,
 					   session->command[0] == 'C' ? "committed" : "rolled back"),

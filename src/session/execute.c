@@ -12,8 +12,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "session/session_private.h"
 
 /* ----------
  * Statements
@@ -25,8 +24,8 @@ report_transaction_control(const SmEngine *engine, bool bound)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
 			 errmsg("transaction control cannot be given to \"%s\" as a statement",
-					engine->label),
-			 engine->driver->remote ?
+					engine->endpoint.label),
+			 engine->endpoint.remote ?
 			 errdetail("It has been carried out, and whatever transaction was open after it was rolled back.") : 0,
 			 bound ? errhint("The transaction there ends with the local one.") :
 			 errhint("Use sessmgr.begin(), commit(), rollback(), begin_nested(), release() and rollback_to().")));
@@ -54,7 +53,7 @@ start_stream(SmEngine *engine, const SmSessionOptions *options, const char *sql,
 static bool
 controlled_transaction(SmConn *conn, SmOdd odd)
 {
-	const SmDriver *driver = conn->engine->driver;
+	const SmDriver *driver = sm_conn_engine(conn)->driver;
 
 	return odd == SM_ODD_TRANSACTION_CONTROL ||
 		(odd == SM_ODD_NONE && driver->remote && driver->status(conn) != PQTRANS_IDLE);
@@ -65,14 +64,14 @@ void
 sm_alone_check(SmConn *conn, SmOdd odd)
 {
 	if (controlled_transaction(conn, odd))
-		report_transaction_control(conn->engine, false);
+		report_transaction_control(sm_conn_engine(conn), false);
 }
 
 /* The same, and its connection goes back. */
 void
 sm_alone_ended(SmConn *conn, SmOdd odd)
 {
-	SmEngine   *engine = conn->engine;
+	SmEngine   *engine = sm_conn_engine(conn);
 	bool		controlled = controlled_transaction(conn, odd);
 
 	sm_pool_checkin(conn, SM_FROM_NOW);
@@ -95,25 +94,25 @@ sm_effects_tell(const SmEngine *engine, const char *sql, SmOutcome outcome, Memo
 
 		ereport(ERROR,
 				(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
-				 errmsg("the outcome of a statement on \"%s\" is not known", engine->label),
+				 errmsg("the outcome of a statement on \"%s\" is not known", engine->endpoint.label),
 				 outcome == SM_OUTCOME_DONE ?
 				 errdetail("%s. It has been done.", error->message) :
 				 errdetail("%s. The target did not answer a cancel in time.", error->message),
 				 errhint("Look at the target before you repeat it."),
-				 sm_report_context(engine, sql)));
+				 sm_report_context(&engine->endpoint, sql)));
 	}
-	sm_report_context(engine, sql);
+	sm_report_context(&engine->endpoint, sql);
 	switch (outcome)
 	{
 		case SM_OUTCOME_NONE:
-			errcontext("it has no effects on \"%s\", as it was canceled", engine->label);
+			errcontext("it has no effects on \"%s\", as it was canceled", engine->endpoint.label);
 			break;
 		case SM_OUTCOME_DONE:
-			errcontext("its effects on \"%s\" are committed", engine->label);
+			errcontext("its effects on \"%s\" are committed", engine->endpoint.label);
 			break;
 		case SM_OUTCOME_UNKNOWN:
 			errcontext("its effects on \"%s\" are not known, as it did not answer a cancel in time",
-					   engine->label);
+					   engine->endpoint.label);
 			break;
 	}
 }
@@ -126,14 +125,14 @@ sm_effects_tell(const SmEngine *engine, const char *sql, SmOutcome outcome, Memo
 bool
 sm_effects_learn(SmConn *conn, SmOutcome *outcome)
 {
-	const SmEngine *engine = conn->engine;
+	const SmEngine *engine = sm_conn_engine(conn);
 	bool		commits = conn->commits;
 
-	if (!engine->driver->remote)
+	if (!engine->endpoint.remote)
 		return false;
 	if (conn->state == SM_CONN_BUSY)
 	{
-		sm_conn_cleanup(conn, NULL, sm_deadline(engine->options.cleanup_timeout));
+		sm_conn_cleanup(conn, NULL, sm_deadline(engine->endpoint.options.cleanup_timeout));
 		*outcome = conn->settle_outcome;
 		return commits;
 	}
@@ -155,7 +154,7 @@ execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql
 	SmConn	   *conn;
 	uint64		count = 0;
 
-	if (sink != NULL && sink->stream != NULL && engine->driver->remote)
+	if (sink != NULL && sink->stream != NULL && engine->endpoint.remote)
 	{
 		start_stream(engine, options, sql, params, sink);
 		return 0;
@@ -213,6 +212,7 @@ sm_journey_enter(SmSession *session, SmJourney *journey, SmConn *conn)
 	}
 	journey->statement.first = (session->in_this++ == 0 &&
 								(session->savepoints == NIL || sm_session_bound(session)));
+	journey->statement.depth = list_length(session->savepoints);
 }
 
 /* SM_ODD_STALE: no transaction is lost by beginning it once more. */
@@ -224,6 +224,7 @@ sm_journey_again(SmSession *session, SmJourney *journey)
 			   sm_joined_begin_again(session, &journey->begin) :
 			   sm_session_beginning(session, session->conn, &journey->begin));
 	journey->statement.first = false;
+	journey->statement.depth = list_length(session->savepoints);
 }
 
 /*
@@ -314,7 +315,7 @@ sm_session_begins_none(const SmSession *session)
 {
 	return session->state == SM_SESSION_IDLE &&
 		(session->options.transaction == SM_TXN_AUTOCOMMIT ||
-		 !session->engine->driver->remote);
+		 !session->engine->endpoint.remote);
 }
 
 /*
@@ -355,10 +356,10 @@ sm_session_execute(SmSession *session, const char *sql, const SmParams *params,
 uint64
 sm_engine_execute(SmEngine *engine, const char *sql, const SmParams *params, SmSink *sink)
 {
-	if (engine->session.transaction >= SM_TXN_JOINED && engine->driver->remote)
-		return sm_session_execute(sm_session_shared(engine, &engine->session), sql,
+	if (engine->endpoint.session.transaction >= SM_TXN_JOINED && engine->endpoint.remote)
+		return sm_session_execute(sm_session_shared(engine, &engine->endpoint.session), sql,
 								  params, sink);
-	return execute_alone(engine, &engine->session, sql, params, sink);
+	return execute_alone(engine, &engine->endpoint.session, sql, params, sink);
 }
 
 /* ----------
@@ -396,7 +397,7 @@ work_alone(SmEngine *engine, const SmSessionOptions *options, SmWork work, void 
 	PG_CATCH();
 	{
 		if (is_ours(conn))
-			errcontext("what was done on \"%s\" is rolled back", engine->label);
+			errcontext("what was done on \"%s\" is rolled back", engine->endpoint.label);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -411,7 +412,7 @@ work_alone(SmEngine *engine, const SmSessionOptions *options, SmWork work, void 
 		sm_conn_set_state(conn, SM_CONN_DEAD);
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("connection to \"%s\" was lost", engine->label),
+				 errmsg("connection to \"%s\" was lost", engine->endpoint.label),
 				 errdetail_internal("%s COMMIT was not sent.", sm_report_cause(conn, NULL))));
 	}
 	driver->command(conn, "COMMIT", SM_COMMAND_COMMIT);
@@ -465,7 +466,7 @@ sm_session_work(SmSession *session, SmWork work, void *arg)
 uint64
 sm_engine_work(SmEngine *engine, SmWork work, void *arg)
 {
-	if (engine->session.transaction >= SM_TXN_JOINED && engine->driver->remote)
-		return sm_session_work(sm_session_shared(engine, &engine->session), work, arg);
-	return work_alone(engine, &engine->session, work, arg);
+	if (engine->endpoint.session.transaction >= SM_TXN_JOINED && engine->endpoint.remote)
+		return sm_session_work(sm_session_shared(engine, &engine->endpoint.session), work, arg);
+	return work_alone(engine, &engine->endpoint.session, work, arg);
 }

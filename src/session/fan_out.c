@@ -36,7 +36,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "session/session_private.h"
 
 #include "lib/stringinfo.h"
 #include "miscadmin.h"

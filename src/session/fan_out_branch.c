@@ -9,7 +9,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "session/session_private.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"
@@ -180,12 +180,12 @@ open_leg(SmGatherState *state, SmGatherLeg *leg)
 	const char *dburi = leg->result->dburi;
 	SmEngine   *engine = sm_engine_get(dburi, strlen(dburi), NULL, false);
 
-	leg->result->label = MemoryContextStrdup(state->cxt, engine->label);
-	if (engine->driver->remote &&
-		(state->gather->together || engine->session.transaction >= SM_TXN_JOINED))
+	leg->result->label = MemoryContextStrdup(state->cxt, engine->endpoint.label);
+	if (engine->endpoint.remote &&
+		(state->gather->together || engine->endpoint.session.transaction >= SM_TXN_JOINED))
 		leg->session = sm_session_of_work(engine);
-	leg->lasts = engine->driver->remote && leg->session == NULL &&
-		engine->session.read_only != SM_ON;
+	leg->lasts = engine->endpoint.remote && leg->session == NULL &&
+		engine->endpoint.session.read_only != SM_ON;
 	leg->engine = engine;
 }
 
@@ -204,7 +204,7 @@ sm_leg_open(SmGatherState *state, SmGatherLeg *leg)
 	if (attempt_inside(state, leg, open_leg))
 	{
 		leg->engine->users++;
-		enter_step(state, leg, leg->engine->driver->remote ? SM_LEG_WAITING : SM_LEG_HERE,
+		enter_step(state, leg, leg->engine->endpoint.remote ? SM_LEG_WAITING : SM_LEG_HERE,
 				   SM_NO_DEADLINE);
 		return;
 	}
@@ -301,7 +301,7 @@ try_to_begin(SmGatherState *state, SmGatherLeg *leg)
 	}
 	if (leg->deadline == SM_NO_DEADLINE)
 		leg->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													leg->engine->options.pool_timeout);
+													leg->engine->endpoint.options.pool_timeout);
 	else if (is_over(state, leg))
 	{
 		(void) sm_leg_attempt(state, leg, report_full);
@@ -329,7 +329,7 @@ start(SmGatherState *state, SmGatherLeg *leg)
 	else
 	{
 		statement->autocommit = true;
-		statement->defaults = &leg->engine->session;
+		statement->defaults = &leg->engine->endpoint.session;
 	}
 	leg->engine->driver->start(&leg->run, leg->conn, statement, leg->result->sink, false);
 }
@@ -472,7 +472,7 @@ give_back(SmGatherState *state, SmGatherLeg *leg)
 {
 	if (leg->conn != NULL && sm_pool_reset_start(leg->conn))
 		enter_step(state, leg, SM_LEG_RETURNING,
-				   sm_deadline(leg->engine->options.cleanup_timeout));
+				   sm_deadline(leg->engine->endpoint.options.cleanup_timeout));
 	else
 		check_in(state, leg);
 }
@@ -493,7 +493,7 @@ sm_leg_stop(SmGatherState *state, SmGatherLeg *leg, ErrorData *reason)
 	leg->result->error = NULL;
 	sm_settle_start(leg->conn, NULL, false);
 	enter_step(state, leg, SM_LEG_STOPPING,
-			   sm_deadline(leg->engine->options.cleanup_timeout));
+			   sm_deadline(leg->engine->endpoint.options.cleanup_timeout));
 	leg->cancel_ready = false;
 }
 

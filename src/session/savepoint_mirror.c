@@ -21,7 +21,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "session/session_private.h"
 
 #include "lib/stringinfo.h"
 #include "utils/memutils.h"
@@ -31,7 +31,7 @@ bool
 sm_session_bound(const SmSession *session)
 {
 	return session->options.transaction >= SM_TXN_JOINED &&
-		session->engine->driver->remote;
+		session->engine->endpoint.remote;
 }
 
 /* Is it a handle for the transaction that its engine's bound sessions share? */

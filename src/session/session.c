@@ -31,8 +31,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "session/session_private.h"
 
 #include "utils/memutils.h"
 
@@ -94,7 +93,7 @@ sm_session_shared(SmEngine *engine, const SmSessionOptions *options)
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("the transaction on \"%s\" that is part of the local one has begun with other properties",
-						engine->label),
+						engine->endpoint.label),
 				 errdetail("All sessions and one-liners of an engine that are part of the local transaction share one transaction there: \"isolation_level\", \"read_only\" and \"deferrable\" must be the same."),
 				 errhint("Use another local transaction, or a session with transaction 'manual'.")));
 	shared->options.hold = false;
@@ -159,7 +158,7 @@ sm_session_from_handle(uint64 id, bool missing_ok)
 
 	sm_check_restricted_use("a handle");
 	if (session != NULL)
-		sm_check_role(session->engine->key.roleid, "session");
+		sm_check_role(session->engine->endpoint.roleid, "session");
 	return session;
 }
 
@@ -167,9 +166,9 @@ sm_session_from_handle(uint64 id, bool missing_ok)
 SmSession *
 sm_session_of_work(SmEngine *engine)
 {
-	SmSessionOptions options = engine->session;
+	SmSessionOptions options = engine->endpoint.session;
 
-	if (options.transaction >= SM_TXN_JOINED && engine->driver->remote)
+	if (options.transaction >= SM_TXN_JOINED && engine->endpoint.remote)
 		return sm_session_shared(engine, &options);
 	options.hold = false;
 	options.transaction = SM_TXN_MANUAL;
@@ -183,7 +182,7 @@ check_not_running(const SmSession *session)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("a statement of this session on \"%s\" is still running",
-						session->engine->label)));
+						session->engine->endpoint.label)));
 }
 
 /* Nothing but receive, cancel and what gives it up may follow a send. */
@@ -194,7 +193,7 @@ check_not_sent(const SmSession *session)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("a statement was sent in this session on \"%s\" and is not received yet",
-						session->engine->label),
+						session->engine->endpoint.label),
 				 errhint("Call sessmgr.receive(), or give it up with sessmgr.rollback() or close().")));
 }
 
@@ -208,12 +207,21 @@ warn_sent(const void *arg, bool named)
 			(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
 			 named ?
 			 errmsg("a statement that was sent to \"%s\" and not received could not be cancelled",
-					session->engine->label) :
+					session->engine->endpoint.label) :
 			 errmsg("a statement that was sent and not received could not be cancelled"),
 			 session->conn->settle_outcome == SM_OUTCOME_DONE ?
 			 errdetail("It has been done.") :
 			 errdetail("The target did not answer in time: it may have been done."),
-			 named ? sm_report_context(session->engine, session->sent->journey.statement.sql) : 0));
+			 named ? sm_report_context(&session->engine->endpoint, session->sent->journey.statement.sql) : 0));
+}
+
+/* It has sent this, and not received the answer; NULL: nothing.  Never throws. */
+void
+sm_session_set_sent(SmSession *session, SmSent *sent)
+{
+	session->sent = sent;
+	if (session->conn != NULL)
+		session->conn->unreceived = (sent != NULL);
 }
 
 /*
@@ -229,7 +237,7 @@ sm_session_forget_sent(SmSession *session)
 		return;
 	if (sent->alone && session->conn != NULL && session->conn->settle_outcome != SM_OUTCOME_NONE)
 		(void) sm_report_softly(warn_sent, session);
-	session->sent = NULL;
+	sm_session_set_sent(session, NULL);
 	MemoryContextDelete(sent->cxt);
 }
 
@@ -343,7 +351,7 @@ sm_session_torn(SmSession *session, TimestampTz deadline)
 TimestampTz
 sm_session_cleanup_deadline(const SmSession *session)
 {
-	return sm_deadline(session->engine->options.cleanup_timeout);
+	return sm_deadline(session->engine->endpoint.options.cleanup_timeout);
 }
 
 /* End a session by the deadline, rolling back what is under way; never throws. */
@@ -392,12 +400,12 @@ check_not_lost(const SmSession *session)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 				 errmsg("the transaction of this session on \"%s\" is being committed",
-						session->engine->label)));
+						session->engine->endpoint.label)));
 	if (session->state == SM_SESSION_LOST)
 		ereport(ERROR,
 				(errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
 				 errmsg("the transaction of this session on \"%s\" is lost",
-						session->engine->label),
+						session->engine->endpoint.label),
 				 errdetail_internal("%s", sm_session_loss(session)),
 				 sm_session_bound(session) ?
 				 errhint("Roll the local transaction back, which it belongs to.") :
@@ -412,7 +420,7 @@ check_unbound(const SmSession *session)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
 				 errmsg("the transaction of this session on \"%s\" is part of the local one",
-						session->engine->label),
+						session->engine->endpoint.label),
 				 errhint("End the local transaction, or use local savepoints or EXCEPTION blocks.")));
 }
 
@@ -477,13 +485,13 @@ sm_session_begin(SmSession *session)
 	bool		again = sm_session_in_transaction(session);
 	SmSession  *unit = enter_unit(session);
 
-	if (!session->engine->driver->remote)
+	if (!session->engine->endpoint.remote)
 		return;
 	if (again)
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("this session on \"%s\" is already in a transaction",
-						session->engine->label),
+						session->engine->endpoint.label),
 				 errhint("A session begins one by itself with its first statement.")));
 	/* one that others have begun is this one's, too */
 	if (unit->state == SM_SESSION_IDLE)
@@ -535,7 +543,7 @@ sm_session_commit(SmSession *session)
 		ereport(ERROR,
 				(errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
 				 errmsg("the transaction of this session on \"%s\" had failed and was rolled back",
-						session->engine->label),
+						session->engine->endpoint.label),
 				 loss != NULL ? errdetail_internal("%s", loss) : 0));
 	}
 	if (session->state == SM_SESSION_ACTIVE)
@@ -551,7 +559,7 @@ sm_session_rollback(SmSession *session)
 {
 	check_not_running(session);
 	check_unbound(session);
-	if (!session->engine->driver->remote)
+	if (!session->engine->endpoint.remote)
 		session->engine->driver->command(NULL, "ROLLBACK", SM_COMMAND_PLAIN);
 	sm_session_abandon_transaction(session, sm_session_cleanup_deadline(session));
 }
@@ -561,7 +569,7 @@ sm_session_in_transaction(SmSession *session)
 {
 	const SmSession *unit = sm_session_unit(session);
 
-	return !session->engine->driver->remote ||
+	return !session->engine->endpoint.remote ||
 		(unit->state != SM_SESSION_IDLE && (unit == session || session->began != 0));
 }
 
@@ -590,7 +598,7 @@ sm_session_begin_nested(SmSession *session)
 
 	check_unbound(session);
 	sm_session_check_usable(session);
-	if (!session->engine->driver->remote)
+	if (!session->engine->endpoint.remote)
 		savepoint_command(session, "SAVEPOINT", savepoint, SM_COMMAND_PLAIN);
 	if (session->state == SM_SESSION_IDLE)
 		sm_session_start(session, NULL);
@@ -622,7 +630,7 @@ find_savepoint(SmSession *session, int savepoint)
 	ereport(ERROR,
 			(errcode(ERRCODE_S_E_INVALID_SPECIFICATION),
 			 errmsg("savepoint %d does not exist in this session on \"%s\"",
-					savepoint, session->engine->label)));
+					savepoint, session->engine->endpoint.label)));
 	return 0;					/* keep compiler quiet */
 }
 
@@ -633,7 +641,7 @@ sm_session_release(SmSession *session, int savepoint)
 
 	check_unbound(session);
 	sm_session_check_usable(session);
-	if (!session->engine->driver->remote)
+	if (!session->engine->endpoint.remote)
 		savepoint_command(session, "RELEASE SAVEPOINT", savepoint, SM_COMMAND_PLAIN);
 	place = find_savepoint(session, savepoint);
 	savepoint_command(session, "RELEASE SAVEPOINT", savepoint, SM_COMMAND_PLAIN);
@@ -651,7 +659,7 @@ sm_session_rollback_to(SmSession *session, int savepoint)
 	if (session->state == SM_SESSION_ACTIVE)
 		sm_streams_lose(session->conn, find_savepoint(session, savepoint));
 	sm_session_check_usable(session);
-	if (!session->engine->driver->remote)
+	if (!session->engine->endpoint.remote)
 		savepoint_command(session, "ROLLBACK TO SAVEPOINT", savepoint, SM_COMMAND_ROLLBACK_TO);
 	place = find_savepoint(session, savepoint);
 	savepoint_command(session, "ROLLBACK TO SAVEPOINT", savepoint, SM_COMMAND_ROLLBACK_TO);

@@ -27,8 +27,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "session/session_private.h"
 
 #include "access/genam.h"
 #include "access/stratnum.h"
@@ -102,7 +101,7 @@ query_texts(SmConn *conn, const char *sql, int ncolumns)
 	for (int i = 1; i <= ncolumns; i++)
 		TupleDescInitEntry(desc, i, "text", TEXTOID, -1, 0);
 	sink.sink.reader = sm_reader_make(desc);
-	(void) conn->engine->driver->execute(conn, &statement, &sink.sink, &odd);
+	(void) sm_conn_engine(conn)->driver->execute(conn, &statement, &sink.sink, &odd);
 	if (sink.nonsense)
 		sm_report_nonsense(conn, sql);
 	return sink.rows;
@@ -132,7 +131,7 @@ learn_identity(SmConn *conn)
 	if (conn->pooler == SM_BEHIND_TRANSACTION)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("two-phase transactions cannot be used on \"%s\"", conn->engine->label),
+				 errmsg("two-phase transactions cannot be used on \"%s\"", sm_conn_engine(conn)->endpoint.label),
 				 errdetail("It is reached through a pooler that may give each transaction another server."),
 				 errhint("Connect to the server itself, or, if the pooler keeps a client's session, say so with option pooler 'session'.")));
 	rows = query_texts(conn, sql, 4);
@@ -142,12 +141,12 @@ learn_identity(SmConn *conn)
 	if (strcmp(row[3], "true") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("\"%s\" cannot prepare transactions", conn->engine->label),
+				 errmsg("\"%s\" cannot prepare transactions", sm_conn_engine(conn)->endpoint.label),
 				 errdetail("It is a standby.")));
 	if (strcmp(row[0], "0") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("\"%s\" cannot prepare transactions", conn->engine->label),
+				 errmsg("\"%s\" cannot prepare transactions", sm_conn_engine(conn)->endpoint.label),
 				 errdetail("Its setting max_prepared_transactions is 0."),
 				 errhint("Set it there to at least the number of two-phase sessions at a time, or use transaction 'joined'.")));
 	conn->identity = MemoryContextStrdup(TopMemoryContext,
@@ -241,7 +240,7 @@ write_row(const SmSession *session)
 
 	values[0] = CStringGetTextDatum(session->gid);
 	values[1] = CStringGetTextDatum(session->conn->identity);
-	values[2] = CStringGetTextDatum(session->engine->label);
+	values[2] = CStringGetTextDatum(session->engine->endpoint.label);
 	(void) sm_own_table_write(decision_table(),
 							  "INSERT INTO sessmgr." DECISION_TABLE
 							  " (gid, remote, target) VALUES ($1, $2, $3)",
@@ -269,7 +268,7 @@ sm_twophase_register(SmSession *session)
 		ereport(ERROR,
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 				 errmsg("a two-phase session on \"%s\" cannot be used in a read-only transaction",
-						session->engine->label),
+						session->engine->endpoint.label),
 				 errdetail("The local transaction must write down what it decides.")));
 	learn_identity(session->conn);
 	reserve_settled();
@@ -299,7 +298,7 @@ sm_twophase_check(const SmSession *session)
 	if (systable_getnext(scan) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the row for \"%s\" in sessmgr.%s is gone", session->engine->label,
+				 errmsg("the row for \"%s\" in sessmgr.%s is gone", session->engine->endpoint.label,
 						DECISION_TABLE),
 				 errdetail("It is to say that the transaction there commits.")));
 	systable_endscan(scan);
@@ -469,7 +468,7 @@ finish(SmConn *conn, const char *gid, bool commit)
 
 	PG_TRY();
 	{
-		conn->engine->driver->command(conn, sql, SM_COMMAND_COMMIT);
+		sm_conn_engine(conn)->driver->command(conn, sql, SM_COMMAND_COMMIT);
 	}
 	PG_CATCH();
 	{
@@ -535,10 +534,10 @@ sm_twophase_recover(SmEngine *engine,
 
 	/* a standby does not know yet what its primary has decided */
 	PreventCommandIfReadOnly("sessmgr.recover()");
-	if (!engine->driver->remote)
+	if (!engine->endpoint.remote)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("\"%s\" has no prepared transactions to recover", engine->label)));
+				 errmsg("\"%s\" has no prepared transactions to recover", engine->endpoint.label)));
 	conn = sm_pool_checkout(engine);
 	engine->driver->begin(conn, &options, NIL);
 	learn_identity(conn);

@@ -15,8 +15,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "session/session_private.h"
 
 #include "catalog/namespace.h"
 #include "storage/ipc.h"
@@ -172,7 +171,7 @@ end_streams(void)
 
 		if (conn->session == NULL && !dlist_is_empty(&conn->streams))
 		{
-			sm_conn_cleanup(conn, "ROLLBACK", sm_deadline(conn->engine->options.cleanup_timeout));
+			sm_conn_cleanup(conn, "ROLLBACK", sm_deadline(sm_conn_engine(conn)->endpoint.options.cleanup_timeout));
 			sm_pool_checkin(conn, SM_FROM_NOW);
 		}
 	}
@@ -187,7 +186,7 @@ warn_uncommitted(const void *arg, bool named)
 			(errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION_FOR_BRANCH_TRANSACTION),
 			 named ?
 			 errmsg("uncommitted work of a session on \"%s\" is rolled back",
-					session->engine->label) :
+					session->engine->endpoint.label) :
 			 errmsg("uncommitted work of a session is rolled back"),
 			 errhint("Call sessmgr.commit() or sessmgr.rollback() before the local transaction ends.")));
 }
@@ -502,7 +501,7 @@ at_exit(int code, Datum arg)
 		if (conn->session != NULL)
 			sm_bound_aborted(conn->session);
 		dlist_delete(&conn->node);
-		conn->engine->driver->close(conn);
+		sm_conn_engine(conn)->driver->close(conn);
 	}
 	dlist_foreach_modify(iter, &sm_engines)
 		(void) sm_pool_dispose(dlist_container(SmEngine, node, iter.cur));
@@ -590,7 +589,7 @@ sm_reset(bool keep_connections)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("cannot reset while a transaction on \"%s\" is part of the local one",
-							session->engine->label)));
+							session->engine->endpoint.label)));
 	}
 	close_everything(keep_connections);
 }

@@ -9,7 +9,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "sql/sql_private.h"
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"

@@ -8,7 +8,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "sql/sql_private.h"
 
 #include "utils/builtins.h"
 
@@ -137,7 +137,7 @@ Datum
 sm_prepare_models(PG_FUNCTION_ARGS)
 {
 	SmEngine   *engine = engine_from_arg(fcinfo, true);
-	Oid			roleid = engine->key.roleid;
+	Oid			roleid = engine->endpoint.roleid;
 	const char *metadata;
 	int			made;
 

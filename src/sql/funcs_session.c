@@ -7,7 +7,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "sql/sql_private.h"
 
 PG_FUNCTION_INFO_V1(sm_begin);
 PG_FUNCTION_INFO_V1(sm_commit);

@@ -15,7 +15,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "sql/sql_private.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"

@@ -16,8 +16,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "sql/sql_private.h"
 
 #include "access/sysattr.h"
 #include "catalog/objectaccess.h"

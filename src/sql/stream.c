@@ -10,7 +10,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "sql/sql_private.h"
 
 /* results that may have arrived, and are read away before a cancel is tried */
 #define MAX_LEFT	64
@@ -46,7 +46,7 @@ release(SmStream *stream)
 	}
 	if (conn->state != SM_CONN_DEAD)
 		sm_conn_cleanup(conn, "ROLLBACK",
-						sm_deadline(conn->engine->options.cleanup_timeout));
+						sm_deadline(sm_conn_engine(conn)->endpoint.options.cleanup_timeout));
 	sm_pool_checkin(conn, SM_FROM_NOW);
 }
 
@@ -57,7 +57,7 @@ sm_stream_next(SmStream *stream, Datum *values, bool *nulls)
 	bool		found = sm_stream_row(stream, values, nulls);
 
 	if (unlikely(stream->alone && stream->conn != NULL &&
-				 stream->state != SM_STREAM_READING))
+				 stream->link.state != SM_STREAM_READING))
 		release(stream);
 	return found;
 }

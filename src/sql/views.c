@@ -10,7 +10,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "sql/sql_private.h"
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -119,11 +119,11 @@ sm_engines_list(PG_FUNCTION_ARGS)
 		const SmEngine *engine = dlist_container(SmEngine, node, iter.cur);
 		Row			row = {.n = 0};
 
-		if (!sm_role_entitled(engine->key.roleid) || engine->state == SM_ENGINE_FORGOTTEN)
+		if (!sm_role_entitled(engine->endpoint.roleid) || engine->state == SM_ENGINE_FORGOTTEN)
 			continue;
 		add(&row, UInt64GetDatum(engine->id));
-		add_text(&row, engine->label);
-		add_role(&row, engine->key.roleid);
+		add_text(&row, engine->endpoint.label);
+		add_role(&row, engine->endpoint.roleid);
 		add_text(&row, engine->driver->name);
 		add(&row, TimestampTzGetDatum(engine->created_at));
 		add(&row, Int64GetDatum((int64) engine->hits));
@@ -131,8 +131,8 @@ sm_engines_list(PG_FUNCTION_ARGS)
 		add(&row, Int64GetDatum((int64) engine->pool.checkouts));
 		add(&row, Int32GetDatum(engine->pool.nidle));
 		add(&row, Int32GetDatum(engine->pool.nbusy));
-		add(&row, Int32GetDatum(engine->options.pool_size));
-		add(&row, Int32GetDatum(engine->options.max_overflow));
+		add(&row, Int32GetDatum(engine->endpoint.options.pool_size));
+		add(&row, Int32GetDatum(engine->endpoint.options.max_overflow));
 		add(&row, name_array(engine->prepared));
 		put(fcinfo, &row);
 	}
@@ -173,7 +173,7 @@ sm_sessions_list(PG_FUNCTION_ARGS)
 		const char *state = session_state_name(unit->state);
 		Row			row = {.n = 0};
 
-		if (!sm_role_entitled(engine->key.roleid))
+		if (!sm_role_entitled(engine->endpoint.roleid))
 			continue;
 		/* kept for the next statement, but nothing is shared yet */
 		if (session->id == 0 && session->state == SM_SESSION_IDLE)
@@ -184,8 +184,8 @@ sm_sessions_list(PG_FUNCTION_ARGS)
 		if (sm_session_unit_of_sent(session)->sent != NULL)
 			state = "sent";
 		add_session(&row, session);
-		add_text(&row, engine->label);
-		add_role(&row, engine->key.roleid);
+		add_text(&row, engine->endpoint.label);
+		add_role(&row, engine->endpoint.roleid);
 		add_text(&row, state);
 		add_text(&row, txn_mode_name(session->options.transaction));
 		add(&row, BoolGetDatum(session->options.hold));
@@ -224,7 +224,7 @@ connection_state_name(const SmConn *conn)
 static const char *
 pooler_name(const SmConn *conn)
 {
-	if (conn->connected_at == 0 || !conn->engine->driver->remote)
+	if (conn->connected_at == 0 || !sm_conn_engine(conn)->endpoint.remote)
 		return NULL;
 	switch (conn->pooler)
 	{
@@ -241,13 +241,13 @@ pooler_name(const SmConn *conn)
 static void
 put_connection(FunctionCallInfo fcinfo, SmConn *conn)
 {
-	const SmEngine *engine = conn->engine;
+	const SmEngine *engine = sm_conn_engine(conn);
 	Row			row = {.n = 0};
 
-	if (!sm_role_entitled(engine->key.roleid))
+	if (!sm_role_entitled(engine->endpoint.roleid))
 		return;
-	add_text(&row, engine->label);
-	add_role(&row, engine->key.roleid);
+	add_text(&row, engine->endpoint.label);
+	add_role(&row, engine->endpoint.roleid);
 	add_text(&row, connection_state_name(conn));
 	add(&row, Int32GetDatum(engine->driver->pid(conn)));
 	add_session(&row, conn->session);

@@ -16,7 +16,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "statement/statement_private.h"
 
 #include "storage/latch.h"
 
@@ -142,7 +142,7 @@ sm_copy_columns(SmConn *conn, const char *table, bool generated, TimestampTz dea
 	if (PQntuples(res) == 0 || PQgetisnull(res, 0, 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table %s does not exist on \"%s\"", table, conn->engine->label)));
+				 errmsg("table %s does not exist on \"%s\"", table, conn->endpoint->label)));
 	for (int i = 0; i < PQntuples(res); i++)
 	{
 		if (!PQgetisnull(res, i, 1))

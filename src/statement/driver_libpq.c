@@ -7,14 +7,14 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "statement/statement_private.h"
 
 #include "lib/stringinfo.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 
 static SmConn *
-libpq_connect(SmEngine *engine)
+libpq_connect(SmEndpoint *endpoint)
 {
 	MemoryContext cxt;
 	MemoryContext old;
@@ -25,9 +25,9 @@ libpq_connect(SmEngine *engine)
 	cxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr connect",
 								ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(cxt);
-	target = sm_target_resolve(engine->key.roleid, engine->key.dburi,
-							   engine->call_options);
-	conn = sm_remote_connect(engine, target);
+	target = sm_target_resolve(endpoint->roleid, endpoint->dburi,
+							   endpoint->call_options);
+	conn = sm_remote_connect(endpoint, target);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(cxt);
 	return conn;
@@ -44,7 +44,7 @@ libpq_status(SmConn *conn)
 static void
 libpq_ping(SmConn *conn)
 {
-	sm_remote_ping(conn, sm_deadline(conn->engine->options.connect_timeout));
+	sm_remote_ping(conn, sm_deadline(conn->endpoint->options.connect_timeout));
 }
 
 static bool
@@ -79,7 +79,7 @@ static bool
 wants_discard(const SmConn *conn)
 {
 	return !conn->fresh && conn->pooler != SM_BEHIND_TRANSACTION &&
-		conn->engine->options.pool_reset_on_return == SM_RESET_DISCARD;
+		conn->endpoint->options.pool_reset_on_return == SM_RESET_DISCARD;
 }
 
 /* It was settled: what DISCARD ALL has done. */
@@ -133,7 +133,7 @@ libpq_reset(SmConn *conn, SmResetMode mode, TimestampTz deadline)
 		return false;
 
 	if (deadline == SM_FROM_NOW)
-		deadline = sm_deadline(conn->engine->options.cleanup_timeout);
+		deadline = sm_deadline(conn->endpoint->options.cleanup_timeout);
 	conn->settle_sql = "ROLLBACK";
 	dlist_push_tail(&conns, &conn->settle_node);
 	libpq_cleanup(&conns, deadline);
@@ -188,7 +188,7 @@ libpq_command_finish(SmConn *conn, const char *sql, SmCommand kind, TimestampTz 
 static void
 libpq_command(SmConn *conn, const char *sql, SmCommand kind)
 {
-	const SmEngineOptions *options = &conn->engine->options;
+	const SmEngineOptions *options = &conn->endpoint->options;
 	TimestampTz deadline = sm_deadline(kind == SM_COMMAND_COMMIT ?
 									   options->commit_timeout : options->statement_timeout);
 
@@ -339,7 +339,7 @@ discard_commands(SmConn *conn, const SmSessionOptions *defaults)
 static void
 run_commands(SmConn *conn, const List *commands)
 {
-	TimestampTz deadline = sm_deadline(conn->engine->options.statement_timeout);
+	TimestampTz deadline = sm_deadline(conn->endpoint->options.statement_timeout);
 
 	sm_remote_commands_send(conn, commands, true, deadline);
 	sm_remote_command_finish(conn, sm_commands_join(commands), false, deadline);

@@ -16,7 +16,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "statement/statement_private.h"
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -42,7 +42,7 @@ typedef struct SinkReceiver
 {
 	DestReceiver pub;
 	SmSink	   *sink;
-	const SmEngine *engine;
+	const SmEndpoint *endpoint;
 	bool		started;
 	bool		full;
 	bool		same;			/* row types agree: no conversion */
@@ -95,7 +95,7 @@ start_rows(SinkReceiver *self, TupleDesc have)
 		/* a first column that is not there has no rows either */
 		self->full = true;
 		if (!sink->first_column)
-			sm_report_shape(self->engine, NULL, have->natts, natts,
+			sm_report_shape(self->endpoint, NULL, have->natts, natts,
 							sm_report_columns(have, sink->before));
 	}
 	self->started = true;
@@ -248,7 +248,7 @@ check_result(int result, const SinkReceiver *receiver, SmOdd *odd)
 			*odd = SM_ODD_TRANSACTION_CONTROL;
 			return;
 		case SPI_ERROR_COPY:
-			sm_report_copy(receiver->engine, false);
+			sm_report_copy(receiver->endpoint, false);
 			break;
 		default:
 			if (result < 0)
@@ -259,7 +259,7 @@ check_result(int result, const SinkReceiver *receiver, SmOdd *odd)
 	/* it returns no rows at all: for a declared shape a mismatch */
 	if (sink != NULL && !receiver->started && sink->reader != NULL &&
 		!sink->first_column && sink->reader->desc->natts > 0)
-		sm_report_shape(receiver->engine, NULL, 0, sink->reader->desc->natts, NULL);
+		sm_report_shape(receiver->endpoint, NULL, 0, sink->reader->desc->natts, NULL);
 }
 
 /* SPI_prepare_extended(), with our hint where an error has none. */
@@ -292,16 +292,16 @@ prepare_plan(const SmConn *conn, const char *sql, const SPIPrepareOptions *optio
 
 /* The text must be one statement, as on a connection. */
 static void
-check_single(SPIPlanPtr plan, const SmEngine *engine)
+check_single(SPIPlanPtr plan, const SmEndpoint *endpoint)
 {
 	int			n = list_length(SPI_plan_get_plan_sources(plan));
 
 	if (n == 0)
-		sm_report_empty(engine);
+		sm_report_empty(endpoint);
 	if (n > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("statement for \"%s\" is more than one", engine->label)));
+				 errmsg("statement for \"%s\" is more than one", endpoint->label)));
 }
 
 /* SPI would find it out by itself, but only when it runs it. */
@@ -315,7 +315,7 @@ is_transaction_control(SPIPlanPtr plan)
 }
 
 static void
-init_receiver(SinkReceiver *receiver, SmSink *sink, const SmEngine *engine)
+init_receiver(SinkReceiver *receiver, SmSink *sink, const SmEndpoint *endpoint)
 {
 	memset(receiver, 0, sizeof(*receiver));
 	receiver->pub.rStartup = sink ? receiver_startup : receiver_drop_startup;
@@ -325,7 +325,7 @@ init_receiver(SinkReceiver *receiver, SmSink *sink, const SmEngine *engine)
 	/* not DestNone, for which SPI takes a SELECT for something else */
 	receiver->pub.mydest = DestTuplestore;
 	receiver->sink = sink;
-	receiver->engine = engine;
+	receiver->endpoint = endpoint;
 }
 
 static uint64
@@ -346,7 +346,7 @@ spi_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmOdd *odd)
 		types.types = palloc(params->n * sizeof(Oid));
 		memcpy(types.types, params->types, params->n * sizeof(Oid));
 	}
-	init_receiver(&receiver, sink, conn->engine);
+	init_receiver(&receiver, sink, conn->endpoint);
 	conn->statements++;
 	*odd = SM_ODD_NONE;
 
@@ -363,7 +363,7 @@ spi_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmOdd *odd)
 			 SPI_result_code_string(SPI_result));
 	if (*odd == SM_ODD_NONE)
 	{
-		check_single(plan, conn->engine);
+		check_single(plan, conn->endpoint);
 		execute.params = bind_params(params, &types);
 		execute.dest = &receiver.pub;
 		result = SPI_execute_plan_extended(plan, &execute);
@@ -380,7 +380,7 @@ spi_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmOdd *odd)
  */
 typedef struct Many
 {
-	const SmEngine *engine;
+	const SmEndpoint *endpoint;
 	SPIPlanPtr	plan;
 	SmParams   *params;
 	const ParamTypes *types;
@@ -413,7 +413,7 @@ many_row(TupleTableSlot *slot, void *arg)
 	many->row++;
 	many->params->values = slot->tts_values;
 	many->params->nulls = slot->tts_isnull;
-	init_receiver(&receiver, NULL, many->engine);
+	init_receiver(&receiver, NULL, many->endpoint);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	execute.params = bind_params(many->params, many->types);
@@ -428,7 +428,7 @@ many_row(TupleTableSlot *slot, void *arg)
 static uint64
 spi_execute_many(SmConn *conn, const SmMany *what, SmOdd *odd)
 {
-	Many		many = {.engine = conn->engine};
+	Many		many = {.endpoint = conn->endpoint};
 	ParamTypes	types;
 	SPIPrepareOptions prepare = {0};
 
@@ -445,7 +445,7 @@ spi_execute_many(SmConn *conn, const SmMany *what, SmOdd *odd)
 	many.plan = prepare_plan(conn, what->sql, &prepare);
 	if (many.plan == NULL)
 		elog(ERROR, "SPI_prepare_extended failed: %s", SPI_result_code_string(SPI_result));
-	check_single(many.plan, conn->engine);
+	check_single(many.plan, conn->endpoint);
 	if (is_transaction_control(many.plan))
 		*odd = SM_ODD_TRANSACTION_CONTROL;
 	else
@@ -458,13 +458,12 @@ spi_execute_many(SmConn *conn, const SmMany *what, SmOdd *odd)
  * ----------
  */
 static SmConn *
-spi_connect(SmEngine *engine)
+spi_connect(SmEndpoint *endpoint)
 {
 	SmConn	   *conn = MemoryContextAllocZero(TopMemoryContext, sizeof(SmConn));
 
-	conn->engine = engine;
+	sm_conn_set_endpoint(conn, endpoint);
 	conn->state = SM_CONN_READY;
-	conn->generation = engine->pool.generation;
 	conn->subid = GetCurrentSubTransactionId();
 	conn->connected_at = conn->since = GetCurrentTimestamp();
 	conn->recycle_at = SM_NO_DEADLINE;
@@ -498,6 +497,7 @@ spi_reset(SmConn *conn, SmResetMode mode, TimestampTz deadline)
 static void
 spi_close(SmConn *conn)
 {
+	sm_conn_set_endpoint(conn, NULL);
 	pfree(conn);
 }
 

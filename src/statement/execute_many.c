@@ -8,7 +8,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "statement/statement_private.h"
 
 #include "utils/memutils.h"
 
@@ -28,7 +28,7 @@ send_row(TupleTableSlot *slot, void *arg)
 
 	many->params->values = slot->tts_values;
 	many->params->nulls = slot->tts_isnull;
-	sm_wire_encode(&many->wire, many->params, many->pipeline.conn);
+	sm_wire_encode(&many->wire, many->params, &many->pipeline.conn->peer);
 	sm_pipeline_row(&many->pipeline, &many->wire);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(many->rowcxt);
@@ -45,7 +45,7 @@ sm_many_run(SmConn *conn, const SmMany *many, SmOdd *odd)
 	sm_statement_check_params(conn, many->sql, run.wire.n);
 	run.rowcxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr row",
 									   ALLOCSET_DEFAULT_SIZES);
-	sm_report_echo(conn->engine, many->sql);
+	sm_report_echo(conn->endpoint, many->sql);
 	sm_pipeline_begin(&run.pipeline, conn, many->sql, &run.wire);
 	(void) sm_watched_rows_run(conn, many->rows, send_row, &run, many->sql);
 	affected = sm_pipeline_end(&run.pipeline);

@@ -17,7 +17,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "statement/statement_private.h"
 
 #include "storage/latch.h"
 
@@ -80,7 +80,7 @@ take_result(SmPipeline *p)
 				sm_report_violation(conn, p->sql);
 			}
 			sm_conn_set_state(conn, SM_CONN_DEAD);
-			sm_report_copy(conn->engine, false);
+			sm_report_copy(conn->endpoint, false);
 			break;
 		default:
 			if (p->error == NULL)
@@ -202,7 +202,7 @@ sm_pipeline_end(SmPipeline *p)
 	if (conn->state == SM_CONN_DEAD)
 		report_unsent(p);
 	if (p->empty)
-		sm_report_empty(conn->engine);
+		sm_report_empty(conn->endpoint);
 	return p->affected;
 }
 
@@ -251,7 +251,7 @@ sm_pipeline_begin(SmPipeline *p, SmConn *conn, const char *sql, const SmWire *wi
 	memset(p, 0, sizeof(*p));
 	p->conn = conn;
 	p->sql = sql;
-	p->deadline = sm_deadline(conn->engine->options.statement_timeout);
+	p->deadline = sm_deadline(conn->endpoint->options.statement_timeout);
 	sm_remote_begin(conn, false);
 	/* what is not on the wire is whole messages, which the settling sends */
 	conn->unsent = false;

@@ -17,7 +17,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "statement/statement_private.h"
 
 #include "access/xact.h"
 #include "commands/copy.h"
@@ -95,13 +95,13 @@ is_binary(const SmPull *pull, const SmConn *conn, const Oid *types)
 	int			n = 0;
 	ListCell   *lc;
 
-	if (!sm_binary_possible(conn))
+	if (!sm_binary_possible(&conn->peer))
 		return false;
 	foreach(lc, pull->attnums)
 	{
 		Oid			type = TupleDescAttr(desc, lfirst_int(lc) - 1)->atttypid;
 
-		if (!sm_types_agree(type, types[n++], conn))
+		if (!sm_types_agree(type, types[n++], &conn->peer))
 			return false;
 	}
 	return true;
@@ -179,22 +179,22 @@ sm_pull_run(SmConn *conn, const SmPull *pull)
 	Oid		   *types;
 	int			n;
 
-	src.deadline = sm_deadline(conn->engine->options.statement_timeout);
+	src.deadline = sm_deadline(conn->endpoint->options.statement_timeout);
 	n = sm_copy_describe(conn, query, &types, src.deadline);
 	if (n == 0 && sm_statement_is_empty(query))
-		sm_report_empty(conn->engine);
+		sm_report_empty(conn->endpoint);
 	if (n != wanted)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg_plural("query on \"%s\" returns %d column, table \"%s\" takes %d",
 							   "query on \"%s\" returns %d columns, table \"%s\" takes %d",
-							   n, conn->engine->label, n,
+							   n, conn->endpoint->label, n,
 							   RelationGetRelationName(pull->rel), wanted),
-				 sm_report_context(conn->engine, pull->query)));
+				 sm_report_context(conn->endpoint, pull->query)));
 	src.binary = is_binary(pull, conn, types);
 	src.sql = psprintf("COPY (\n%s\n) TO STDOUT%s", query,
 					   src.binary ? " (FORMAT binary)" : "");
-	sm_report_echo(conn->engine, src.sql);
+	sm_report_echo(conn->endpoint, src.sql);
 	sm_copy_out_begin(conn, src.sql, src.deadline);
 	source = &src;
 	PG_TRY();

@@ -10,7 +10,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "statement/statement_private.h"
 
 #include "catalog/pg_type.h"
 #include "commands/progress.h"
@@ -219,10 +219,10 @@ send_row(TupleTableSlot *slot, void *arg)
 static void
 choose_format(Push *push, const Oid *types)
 {
-	push->binary = sm_binary_possible(push->conn);
+	push->binary = sm_binary_possible(&push->conn->peer);
 	for (int i = 0; push->binary && i < push->desc->natts; i++)
 		push->binary = sm_types_agree(TupleDescAttr(push->desc, i)->atttypid,
-										   types[i], push->conn);
+										   types[i], &push->conn->peer);
 }
 
 static void
@@ -271,7 +271,7 @@ check_columns(const Push *push, const SmPush *what, List *existing)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("column \"%s\" of table %s on \"%s\" does not exist", column,
-						what->table, push->conn->engine->label),
+						what->table, push->conn->endpoint->label),
 				 match ? errhint("Perhaps you meant the column \"%s\".", match) : 0));
 	}
 }
@@ -296,7 +296,7 @@ prepare(Push *push, const SmPush *what)
 				 errmsg_plural("query returns %d column, table %s on \"%s\" takes %d",
 							   "query returns %d columns, table %s on \"%s\" takes %d",
 							   push->desc->natts, push->desc->natts, what->table,
-							   push->conn->engine->label, list_length(columns))));
+							   push->conn->endpoint->label, list_length(columns))));
 	list = column_list(columns);
 	(void) sm_copy_describe(push->conn, psprintf("SELECT %s FROM %s", list, what->table),
 							&types, push->deadline);
@@ -324,9 +324,9 @@ sm_push_run(SmConn *conn, const SmPush *what)
 	Push		push = {.conn = conn, .desc = what->rows->desc};
 	uint64		count;
 
-	push.deadline = sm_deadline(conn->engine->options.statement_timeout);
+	push.deadline = sm_deadline(conn->endpoint->options.statement_timeout);
 	prepare(&push, what);
-	sm_report_echo(conn->engine, push.sql);
+	sm_report_echo(conn->endpoint, push.sql);
 	initStringInfo(&push.buf);
 	push.rowcxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr row",
 										ALLOCSET_DEFAULT_SIZES);

@@ -25,8 +25,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "statement/statement_private.h"
 
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
@@ -39,13 +38,13 @@
 static void
 echo(const SmRun *run)
 {
-	const SmEngine *engine = run->conn->engine;
+	const SmEndpoint *endpoint = run->conn->endpoint;
 	StringInfoData buf;
 
-	if (likely(!sm_report_echoes(engine)))
+	if (likely(!sm_report_echoes(endpoint)))
 		return;
 	initStringInfo(&buf);
-	if (!engine->options.hide_parameters)
+	if (!endpoint->options.hide_parameters)
 	{
 		for (int i = 0; i < run->wire.n; i++)
 		{
@@ -61,7 +60,7 @@ echo(const SmRun *run)
 		}
 	}
 	ereport(INFO,
-			(errmsg_internal("%s: %s", engine->label, run->statement->sql),
+			(errmsg_internal("%s: %s", endpoint->label, run->statement->sql),
 			 buf.len > 0 ? errdetail_internal("%s", buf.data) : 0));
 }
 
@@ -205,7 +204,7 @@ send_statement(SmRun *run)
 								 wire->values, wire->lengths, wire->formats, 0);
 	binary = run->sink != NULL && run->sink->reader != NULL &&
 		(run->described || run->conn->pooler != SM_BEHIND_TRANSACTION) &&
-		sm_reader_wants_binary(run->sink->reader, run->conn, entry->nfields, entry->fields);
+		sm_reader_wants_binary(run->sink->reader, &run->conn->peer, entry->nfields, entry->fields);
 	return PQsendQueryPrepared(run->conn->pg, entry->name, wire->n, wire->values,
 							   wire->lengths, wire->formats, binary);
 }
@@ -637,9 +636,9 @@ sm_run_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink, boo
 	run->declared = (sink != NULL && sink->reader != NULL);
 	run->wait = wait;
 	run->cxt = CurrentMemoryContext;
-	run->deadline = sm_deadline(conn->engine->options.statement_timeout);
+	run->deadline = sm_deadline(conn->endpoint->options.statement_timeout);
 	sm_wire_init(&run->wire, statement->params);
-	sm_wire_encode(&run->wire, statement->params, conn);
+	sm_wire_encode(&run->wire, statement->params, &conn->peer);
 	if (unlikely(statement->around != NIL))
 	{
 		run->may_be_bare = may_be_bare(run);
@@ -766,13 +765,13 @@ raise_odd(const SmRun *run)
 	switch (run->odd)
 	{
 		case SM_ODD_EMPTY:
-			sm_report_empty(run->conn->engine);
+			sm_report_empty(run->conn->endpoint);
 			break;
 		case SM_ODD_COPY:
 			if (run->statement->autocommit && run->conn->settle_outcome == SM_OUTCOME_UNKNOWN)
 				sm_report_unknown(run->conn, run->statement->sql,
 								  "It began a COPY, which did not come to its end in time.");
-			sm_report_copy(run->conn->engine, run->copied && run->statement->autocommit);
+			sm_report_copy(run->conn->endpoint, run->copied && run->statement->autocommit);
 			break;
 		case SM_ODD_NONE:
 		case SM_ODD_TRANSACTION_CONTROL:
@@ -789,7 +788,7 @@ static void
 check_drifted(const SmRun *run)
 {
 	const SmConn *conn = run->conn;
-	const SmEngine *engine = conn->engine;
+	const SmEndpoint *endpoint = conn->endpoint;
 
 	if (likely(!run->as_text || !sm_remote_drifted(conn)))
 		return;
@@ -803,11 +802,11 @@ check_drifted(const SmRun *run)
 			(run->statement->autocommit ? errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN) :
 			 errcode(ERRCODE_CANT_CHANGE_RUNTIME_PARAM),
 			 errmsg("a statement on \"%s\" has changed settings that its own values depend on",
-					engine->label),
+					endpoint->label),
 			 errdetail("DateStyle, IntervalStyle or client_encoding.%s",
 					   run->statement->autocommit ? " What it did has been done." : ""),
 			 errhint("Change settings in a statement of its own."),
-			 sm_report_context(engine, run->statement->sql)));
+			 sm_report_context(endpoint, run->statement->sql)));
 }
 
 /*

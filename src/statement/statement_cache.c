@@ -12,8 +12,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "statement/statement_private.h"
 
 #include "common/hashfn.h"
 #include "utils/hsearch.h"
@@ -192,7 +191,7 @@ SmStatementEntry *
 sm_statement_find(SmConn *conn, const char *sql, int nparams, const Oid *types,
 				  TimestampTz deadline, bool *seen)
 {
-	int			limit = conn->engine->options.statement_cache_size;
+	int			limit = conn->endpoint->options.statement_cache_size;
 	SmStatementCache *cache;
 	SmStatementEntry *entry;
 	SmStatementKey key;

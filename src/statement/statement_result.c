@@ -11,8 +11,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "statement/statement_private.h"
 
 #include "access/htup_details.h"
 #include "utils/memutils.h"
@@ -41,8 +40,8 @@ sm_run_check_shape(const SmRun *run, int nfields, const char *columns)
 	if (nfields == wanted)
 		return;
 	if (nfields == 0 && sm_statement_is_empty(run->statement->sql))
-		sm_report_empty(run->conn->engine);
-	sm_report_shape(run->conn->engine, run->statement->sql, nfields, wanted, columns);
+		sm_report_empty(run->conn->endpoint);
+	sm_report_shape(run->conn->endpoint, run->statement->sql, nfields, wanted, columns);
 }
 
 /* The columns of a result that are not the declared ones, for that. */
@@ -94,7 +93,7 @@ take_row(SmRun *run, const PGresult *res)
 
 	if (run->rowcxt != NULL)
 		MemoryContextReset(run->rowcxt);
-	sm_reader_row(run->sink->reader, run->conn, res, 0, run->row, run->nulls);
+	sm_reader_row(run->sink->reader, &run->conn->peer, res, 0, run->row, run->nulls);
 	if (!run->sink->row(run->sink, run->row, run->nulls) || run->rowcxt == NULL)
 		run->full = true;
 	MemoryContextSwitchTo(old);
@@ -235,7 +234,7 @@ take_result(SmRun *run, PGresult *res)
 			run->odd = SM_ODD_COPY;
 			run->copied = (PQresultStatus(res) != PGRES_COPY_IN);
 			(void) sm_remote_settle(run->conn,
-									sm_deadline(run->conn->engine->options.cleanup_timeout));
+									sm_deadline(run->conn->endpoint->options.cleanup_timeout));
 			break;
 		default:
 			keep_error(run);

@@ -28,7 +28,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "statement/statement_private.h"
 
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -87,9 +87,9 @@ reader_ends(void *arg)
 static void
 detach(SmStream *stream)
 {
-	if (stream->conn->fetching == stream)
+	if (stream->conn->fetching == &stream->link)
 		stream->conn->fetching = NULL;
-	dlist_delete(&stream->node);
+	dlist_delete(&stream->link.node);
 	stream->conn = NULL;
 	if (stream->by == NULL)
 	{
@@ -101,8 +101,8 @@ detach(SmStream *stream)
 static void
 lose(SmStream *stream)
 {
-	if (stream->state == SM_STREAM_READING)
-		stream->state = SM_STREAM_LOST;
+	if (stream->link.state == SM_STREAM_READING)
+		stream->link.state = SM_STREAM_LOST;
 	forget_results(stream);
 }
 
@@ -116,7 +116,7 @@ put_row(SmSink *sink, Datum *values, bool *nulls)
 
 	if (stream->store == NULL)
 		open_store(stream);
-	stream->state = SM_STREAM_BUFFERED;
+	stream->link.state = SM_STREAM_BUFFERED;
 	tuplestore_putvalues(stream->store, sink->reader->desc, values, nulls);
 	return true;
 }
@@ -152,7 +152,7 @@ void
 sm_stream_rewind(SmStream *stream)
 {
 	Assert(stream->rewind);
-	if (stream->state == SM_STREAM_BUFFERED)
+	if (stream->link.state == SM_STREAM_BUFFERED)
 		tuplestore_rescan(stream->store);
 }
 
@@ -235,7 +235,7 @@ more_alone(SmStream *stream)
 			case SM_PROGRESS_END:
 				forget_results(stream);
 				(void) sm_run_finish(&stream->run, &odd);
-				stream->state = SM_STREAM_ENDED;
+				stream->link.state = SM_STREAM_ENDED;
 				return false;
 		}
 	}
@@ -253,7 +253,7 @@ more_alone(SmStream *stream)
 static void
 collect(SmConn *conn)
 {
-	SmStream   *stream = conn->fetching;
+	SmStream   *stream = (SmStream *) ((char *) conn->fetching - offsetof(SmStream, link));
 	PGresult   *error;
 
 	for (;;)
@@ -298,7 +298,7 @@ send_fetch(SmStream *stream)
 	snprintf(sql, sizeof(sql), "FETCH FORWARD %d FROM %s", stream->size, stream->name);
 	stream->asked = stream->size;
 	sm_remote_begin(conn, false);
-	conn->fetching = stream;
+	conn->fetching = &stream->link;
 	sm_remote_sent(conn, PQsendQueryParams(conn->pg, sql, 0, NULL, NULL, NULL, NULL,
 										   stream->binary),
 				   false, stream->sql, SM_NO_DEADLINE);
@@ -321,10 +321,10 @@ check_declared(const SmRun *run)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_CURSOR_DEFINITION),
 				 errmsg("this statement cannot be read as a stream in a transaction on \"%s\"",
-						conn->engine->label),
+						conn->endpoint->label),
 				 errdetail("It is not SELECT, VALUES, TABLE or WITH."),
 				 errhint("Use sessmgr.query()."),
-				 sm_report_context(conn->engine, run->statement->sql)));
+				 sm_report_context(conn->endpoint, run->statement->sql)));
 }
 
 static void
@@ -340,12 +340,12 @@ start_cursor(SmConn *conn, SmStatement *statement, SmStream *stream, SmOdd *odd)
 	check_declared(&run);
 	(void) sm_run_finish(&run, odd);
 	strcpy(stream->name, name);
-	stream->depth = conn->session ? list_length(conn->session->savepoints) : 0;
+	stream->depth = statement->depth;
 	if (run.unnamed.nfields != reader->desc->natts)
-		sm_report_shape(conn->engine, stream->sql, run.unnamed.nfields,
+		sm_report_shape(conn->endpoint, stream->sql, run.unnamed.nfields,
 						reader->desc->natts, run.columns);
 	stream->fields = run.unnamed.fields;
-	stream->binary = sm_reader_wants_binary(reader, conn, run.unnamed.nfields,
+	stream->binary = sm_reader_wants_binary(reader, &conn->peer, run.unnamed.nfields,
 											run.unnamed.fields);
 	stream->size = FIRST_FETCH;
 	send_fetch(stream);
@@ -388,12 +388,12 @@ more_of_cursor(SmStream *stream)
 	if (stream->last)
 	{
 		forget_results(stream);
-		stream->state = SM_STREAM_ENDED;
+		stream->link.state = SM_STREAM_ENDED;
 		return false;
 	}
 	if (stream->ahead == NULL)
 	{
-		if (conn->fetching != stream)
+		if (conn->fetching != &stream->link)
 			send_fetch(stream);
 		collect(conn);
 	}
@@ -426,17 +426,17 @@ void
 sm_stream_start(SmConn *conn, SmStatement *statement, SmStream *stream, SmOdd *odd)
 {
 	MemoryContext old = MemoryContextSwitchTo(stream->cxt);
-	int			timeout = conn->engine->options.statement_timeout;
+	int			timeout = conn->endpoint->options.statement_timeout;
 
-	Assert(stream->state == SM_STREAM_NEW);
+	Assert(stream->link.state == SM_STREAM_NEW);
 	*odd = SM_ODD_NONE;
-	stream->label = pstrdup(conn->engine->label);
+	stream->label = pstrdup(conn->endpoint->label);
 	stream->timed = timeout > 0;
 	stream->left = (int64) timeout * 1000;
 	stream->until = SM_NO_DEADLINE;
 	stream->conn = conn;
-	stream->state = SM_STREAM_READING;
-	dlist_push_tail(&conn->streams, &stream->node);
+	stream->link.state = SM_STREAM_READING;
+	dlist_push_tail(&conn->streams, &stream->link.node);
 	if (stream->alone)
 		start_alone(conn, statement, stream);
 	else
@@ -469,7 +469,7 @@ make_row(SmStream *stream, Datum *values, bool *nulls)
 
 	if (unlikely(!PQbinaryTuples(stream->rows)))
 		level = begin_text(stream->sink.reader);
-	sm_reader_row(stream->sink.reader, stream->conn, stream->rows, stream->row++,
+	sm_reader_row(stream->sink.reader, &stream->conn->peer, stream->rows, stream->row++,
 				  values, nulls);
 	sm_textmode_end(level);
 }
@@ -526,9 +526,9 @@ static void buffer(SmStream *stream);
 bool
 sm_stream_row(SmStream *stream, Datum *values, bool *nulls)
 {
-	if (unlikely(stream->rewind && stream->state == SM_STREAM_READING))
+	if (unlikely(stream->rewind && stream->link.state == SM_STREAM_READING))
 		buffer(stream);
-	switch (stream->state)
+	switch (stream->link.state)
 	{
 		case SM_STREAM_READING:
 			return read_row(stream, values, nulls);
@@ -604,7 +604,7 @@ buffer(SmStream *stream)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	stream->state = SM_STREAM_BUFFERED;
+	stream->link.state = SM_STREAM_BUFFERED;
 }
 
 /*
@@ -622,7 +622,7 @@ sm_streams_buffer(SmConn *conn, TimestampTz deadline)
 		return;
 	dlist_foreach_modify(iter, &conn->streams)
 	{
-		SmStream   *stream = dlist_container(SmStream, node, iter.cur);
+		SmStream   *stream = dlist_container(SmStream, link.node, iter.cur);
 
 		stream->until = deadline;
 		/* an input function, of a domain say, is what brings us here */
@@ -630,16 +630,16 @@ sm_streams_buffer(SmConn *conn, TimestampTz deadline)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("a statement of this session on \"%s\" is still running",
-							conn->engine->label)));
+							conn->endpoint->label)));
 	}
 	if (conn->fetching != NULL)
 		collect(conn);
 	initStringInfo(&commands);
 	dlist_foreach_modify(iter, &conn->streams)
 	{
-		SmStream   *stream = dlist_container(SmStream, node, iter.cur);
+		SmStream   *stream = dlist_container(SmStream, link.node, iter.cur);
 
-		if (stream->by != NULL && stream->state == SM_STREAM_READING)
+		if (stream->by != NULL && stream->link.state == SM_STREAM_READING)
 			buffer(stream);
 		if (stream->name[0] != '\0')
 			appendStringInfo(&commands, "%sCLOSE %s", commands.len > 0 ? "; " : "",
@@ -649,7 +649,7 @@ sm_streams_buffer(SmConn *conn, TimestampTz deadline)
 	if (commands.len > 0 && conn->state == SM_CONN_READY &&
 		PQtransactionStatus(conn->pg) == PQTRANS_INTRANS)
 	{
-		deadline = Min(deadline, sm_deadline(conn->engine->options.statement_timeout));
+		deadline = Min(deadline, sm_deadline(conn->endpoint->options.statement_timeout));
 		sm_remote_command_send(conn, commands.data, false, deadline);
 		sm_remote_command_finish(conn, commands.data, false, deadline);
 	}
@@ -666,7 +666,7 @@ sm_streams_lose(SmConn *conn, int depth)
 
 	dlist_foreach(iter, &conn->streams)
 	{
-		SmStream   *stream = dlist_container(SmStream, node, iter.cur);
+		SmStream   *stream = dlist_container(SmStream, link.node, iter.cur);
 
 		if (stream->depth <= depth)
 			continue;
@@ -683,7 +683,7 @@ sm_streams_release(SmConn *conn, int depth)
 
 	dlist_foreach(iter, &conn->streams)
 	{
-		SmStream   *stream = dlist_container(SmStream, node, iter.cur);
+		SmStream   *stream = dlist_container(SmStream, link.node, iter.cur);
 
 		stream->depth = Min(stream->depth, depth);
 	}
@@ -700,7 +700,7 @@ sm_streams_end(SmConn *conn)
 
 	dlist_foreach_modify(iter, &conn->streams)
 	{
-		SmStream   *stream = dlist_container(SmStream, node, iter.cur);
+		SmStream   *stream = dlist_container(SmStream, link.node, iter.cur);
 
 		lose(stream);
 		detach(stream);

@@ -21,8 +21,7 @@
 
 #include "mb/pg_wchar.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "target/target_private.h"
 
 #define HINT_ENCODE	"In user, password and database name of a URI write \"@\" as %40, " \
 					"\"/\" as %2F, \":\" as %3A, \"?\" as %3F and \"%\" as %25."

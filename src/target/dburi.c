@@ -16,8 +16,7 @@
 
 #include "mb/pg_wchar.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "target/target_private.h"
 
 #define MAX_DBURI		8192
 

@@ -13,8 +13,7 @@
 
 #include "utils/builtins.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "target/target_private.h"
 
 typedef struct Keyword
 {

@@ -19,8 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "target/target_private.h"
 
 PG_FUNCTION_INFO_V1(sm_options_list);
 

@@ -21,8 +21,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "target/target_private.h"
 
 PG_FUNCTION_INFO_V1(sessmgr_fdw_validator);
 
@@ -612,14 +611,14 @@ not_the_same(const char *label, const char *option, const char *has, const char 
  * those given are compared.
  */
 void
-sm_options_check_same(Jsonb *call, const SmEngine *engine)
+sm_options_check_same(Jsonb *call, const SmEndpoint *endpoint)
 {
 	Given		given;
 	Given		made;
 
 	if (!read_call(call, &given))
 		return;
-	if (!engine->driver->remote)
+	if (!endpoint->remote)
 		refuse_engine_options(&given);
 	for (int i = 0; i < sm_option_count; i++)
 	{
@@ -629,20 +628,20 @@ sm_options_check_same(Jsonb *call, const SmEngine *engine)
 		if (!given.set[i])
 			continue;
 		if (option->owner == SM_OPTION_ENGINE)
-			has = *(const int *) ((const char *) &engine->options + option->offset);
+			has = *(const int *) ((const char *) &endpoint->options + option->offset);
 		else if (option->owner == SM_OPTION_SESSION)
-			has = *(const int *) ((const char *) &engine->session + option->offset);
+			has = *(const int *) ((const char *) &endpoint->session + option->offset);
 		else
 			continue;
 		if (has != given.value[i])
-			not_the_same(engine->label, option->name,
+			not_the_same(endpoint->label, option->name,
 						 sm_option_format(option, has),
 						 sm_option_format(option, given.value[i]));
 	}
 
 	if (!given.has_connect_args)
 		return;
-	read_call(engine->call_options, &made);
+	read_call(endpoint->call_options, &made);
 	if (!same_connect_args(given.connect_args, made.connect_args))
-		not_the_same(engine->label, "connect_args", NULL, NULL);
+		not_the_same(endpoint->label, "connect_args", NULL, NULL);
 }

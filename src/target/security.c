@@ -14,8 +14,7 @@
 #include "foreign/foreign.h"
 #include "utils/acl.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "target/target_private.h"
 
 /*
  * In a security-restricted operation, such as REFRESH MATERIALIZED VIEW or an
@@ -91,17 +90,17 @@ sm_check_role(Oid roleid, const char *what)
  * answer may have become another one.
  */
 void
-sm_audience_look(SmEngine *engine)
+sm_audience_look(SmEndpoint *endpoint)
 {
-	engine->audience = GetOuterUserId();
-	engine->audience_entitled = has_privs_of_role(engine->audience, engine->key.roleid);
+	endpoint->audience = GetOuterUserId();
+	endpoint->audience_entitled = has_privs_of_role(endpoint->audience, endpoint->roleid);
 }
 
 /* May statements and parameters be shown?  Never throws. */
 bool
-sm_audience_entitled(const SmEngine *engine)
+sm_audience_entitled(const SmEndpoint *endpoint)
 {
-	return engine->audience_entitled && engine->audience == GetOuterUserId();
+	return endpoint->audience_entitled && endpoint->audience == GetOuterUserId();
 }
 
 /*

@@ -22,8 +22,7 @@
 #include "utils/syscache.h"
 #include "utils/varlena.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "target/target_private.h"
 
 #define WRAPPER		"sessmgr"
 

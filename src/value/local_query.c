@@ -12,7 +12,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "value/value_private.h"
 
 #include "executor/spi.h"
 #include "tcop/dest.h"

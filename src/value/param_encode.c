@@ -11,7 +11,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "value/value_private.h"
 
 #include "catalog/pg_type.h"
 #include "port/pg_bswap.h"
@@ -85,10 +85,10 @@ encode_binary(SmWire *wire, const SmParams *params, int i)
 }
 
 static bool
-goes_binary(const SmParams *params, int i, const SmConn *conn, bool possible)
+goes_binary(const SmParams *params, int i, const SmPeer *peer, bool possible)
 {
 	return possible && (params->forms[i] == SM_FORM_BINARY ||
-						(params->forms[i] == SM_FORM_SAME_MAJOR && conn->same_major));
+						(params->forms[i] == SM_FORM_SAME_MAJOR && peer->same_major));
 }
 
 static const char *
@@ -101,14 +101,14 @@ encode_text(const SmParams *params, int i)
 
 /* The parameters' present values. */
 void
-sm_wire_encode(SmWire *wire, const SmParams *params, const SmConn *conn)
+sm_wire_encode(SmWire *wire, const SmParams *params, const SmPeer *peer)
 {
 	bool		possible;
 	int			level;
 
 	if (wire->n == 0)
 		return;
-	possible = sm_binary_possible(conn);
+	possible = sm_binary_possible(peer);
 	level = sm_textmode_begin(params->names_objects, params->has_money);
 	for (int i = 0; i < wire->n; i++)
 	{
@@ -117,7 +117,7 @@ sm_wire_encode(SmWire *wire, const SmParams *params, const SmConn *conn)
 		wire->values[i] = NULL;
 		if (params->nulls[i])
 			continue;
-		wire->formats[i] = goes_binary(params, i, conn, possible);
+		wire->formats[i] = goes_binary(params, i, peer, possible);
 		if (wire->formats[i])
 			encode_binary(wire, params, i);
 		else

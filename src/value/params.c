@@ -15,7 +15,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "value/value_private.h"
 
 #include "catalog/pg_type.h"
 #include "utils/array.h"

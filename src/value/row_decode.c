@@ -12,7 +12,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "value/value_private.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
@@ -26,7 +26,7 @@
 /* What is on its way into a datum, for the context of an error. */
 typedef struct Place
 {
-	const SmConn *conn;
+	const SmPeer *peer;
 	int			column;
 } Place;
 
@@ -90,11 +90,11 @@ sm_reader_make(TupleDesc desc)
 }
 
 static void
-learn_binary(SmReader *reader, SmColumn *column, Oid remote, const SmConn *conn)
+learn_binary(SmReader *reader, SmColumn *column, Oid remote, const SmPeer *peer)
 {
 	column->remote = remote;
-	column->same_major = conn->same_major;
-	column->agrees = sm_types_agree(column->type, remote, conn);
+	column->same_major = peer->same_major;
+	column->agrees = sm_types_agree(column->type, remote, peer);
 	if (column->agrees && !OidIsValid(column->receive.fn_oid))
 	{
 		Oid			receive;
@@ -112,16 +112,16 @@ learn_binary(SmReader *reader, SmColumn *column, Oid remote, const SmConn *conn)
  * form for all.
  */
 bool
-sm_reader_wants_binary(SmReader *reader, const SmConn *conn, int n, const Oid *types)
+sm_reader_wants_binary(SmReader *reader, const SmPeer *peer, int n, const Oid *types)
 {
-	if (n != reader->desc->natts || !sm_binary_possible(conn))
+	if (n != reader->desc->natts || !sm_binary_possible(peer))
 		return false;
 	for (int i = 0; i < n; i++)
 	{
 		SmColumn   *column = &reader->columns[i];
 
-		if (column->remote != types[i] || column->same_major != conn->same_major)
-			learn_binary(reader, column, types[i], conn);
+		if (column->remote != types[i] || column->same_major != peer->same_major)
+			learn_binary(reader, column, types[i], peer);
 		if (!column->agrees)
 			return false;
 	}
@@ -246,12 +246,12 @@ receive_value(SmColumn *column, char *value, int len)
 }
 
 static Datum
-read_value(SmColumn *column, char *value, const SmConn *conn)
+read_value(SmColumn *column, char *value, const SmPeer *peer)
 {
 	/* most columns of most targets need no more than this */
-	if (column->input.fn_oid == F_TEXTIN && !conn->verify)
+	if (column->input.fn_oid == F_TEXTIN && !peer->verify)
 		return PointerGetDatum(cstring_to_text(value));
-	if (conn->verify)
+	if (peer->verify)
 		(void) pg_verifymbstr(value, strlen(value), false);
 	return InputFunctionCall(&column->input, value, column->ioparam, column->typmod);
 }
@@ -262,7 +262,7 @@ value_context(void *arg)
 	const Place *place = (const Place *) arg;
 
 	errcontext("column %d of a statement on \"%s\"", place->column + 1,
-			   place->conn->engine->label);
+			   place->peer->endpoint->label);
 }
 
 /*
@@ -271,11 +271,11 @@ value_context(void *arg)
  * functions throw, with the column in the context.
  */
 void
-sm_reader_row(SmReader *reader, const SmConn *conn, const PGresult *res, int row,
+sm_reader_row(SmReader *reader, const SmPeer *peer, const PGresult *res, int row,
 			  Datum *values, bool *nulls)
 {
 	bool		binary = PQbinaryTuples(res);
-	Place		place = {.conn = conn};
+	Place		place = {.peer = peer};
 	ErrorContextCallback callback = {
 		.callback = value_context, .arg = &place, .previous = error_context_stack
 	};
@@ -295,7 +295,7 @@ sm_reader_row(SmReader *reader, const SmConn *conn, const PGresult *res, int row
 		else if (binary)
 			values[i] = receive_value(column, value, PQgetlength(res, row, i));
 		else
-			values[i] = read_value(column, value, conn);
+			values[i] = read_value(column, value, peer);
 	}
 	error_context_stack = callback.previous;
 }

@@ -12,7 +12,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "value/value_private.h"
 
 #include "miscadmin.h"
 #include "utils/array.h"

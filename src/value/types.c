@@ -13,7 +13,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "value/value_private.h"
 
 #include "access/transam.h"
 #include "catalog/pg_type.h"
@@ -208,10 +208,10 @@ sm_type_has_money(Oid type)
  * backend's client.
  */
 bool
-sm_binary_possible(const SmConn *conn)
+sm_binary_possible(const SmPeer *peer)
 {
-	return conn->integer_datetimes &&
-		conn->engine->options.binary == SM_BINARY_AUTO &&
+	return peer->integer_datetimes &&
+		peer->endpoint->options.binary == SM_BINARY_AUTO &&
 		pg_get_client_encoding() == GetDatabaseEncoding();
 }
 
@@ -275,7 +275,7 @@ sm_type_form(Oid type)
  * the target?  A domain here is what it is over; there the server has said so.
  */
 bool
-sm_types_agree(Oid here, Oid there, const SmConn *conn)
+sm_types_agree(Oid here, Oid there, const SmPeer *peer)
 {
 	here = getBaseType(here);
 	if (here != there && !(is_string(here) && is_string(there)))
@@ -285,7 +285,7 @@ sm_types_agree(Oid here, Oid there, const SmConn *conn)
 		case SM_FORM_BINARY:
 			return true;
 		case SM_FORM_SAME_MAJOR:
-			return conn->same_major;
+			return peer->same_major;
 		case SM_FORM_TEXT:
 			break;
 	}

@@ -15,7 +15,7 @@
  */
 #include "postgres.h"
 
-#include "sessmgr.h"
+#include "remote/remote_private.h"
 
 #include <ctype.h>
 
@@ -267,7 +267,7 @@ has_standard_strings(const SmConn *conn)
 {
 	const char *value;
 
-	if (!conn->engine->driver->remote)
+	if (!conn->endpoint->remote)
 		return standard_conforming_strings;
 	value = PQparameterStatus(conn->pg, "standard_conforming_strings");
 	return value == NULL || strcmp(value, "on") == 0;
@@ -276,7 +276,7 @@ has_standard_strings(const SmConn *conn)
 static const char placeholders[] = "The places of parameters in a statement are $1, $2 and so on.";
 
 static void
-report_count(const SmEngine *engine, const char *sql, int needed, int given)
+report_count(const SmEndpoint *endpoint, const char *sql, int needed, int given)
 {
 	const char *missing = "Is a part of the statement missing, such as its WHERE?";
 
@@ -288,7 +288,7 @@ report_count(const SmEngine *engine, const char *sql, int needed, int given)
 			 errmsg("statement needs %d parameter%s, %d %s given", needed,
 					needed == 1 ? "" : "s", given, given == 1 ? "was" : "were"),
 			 given < needed ? 0 : errhint("%s", needed == 0 ? placeholders : missing),
-			 sm_report_context(engine, sql)));
+			 sm_report_context(endpoint, sql)));
 }
 
 /*
@@ -299,7 +299,7 @@ report_count(const SmEngine *engine, const char *sql, int needed, int given)
 void
 sm_statement_check_params(const SmConn *conn, const char *sql, int given)
 {
-	const SmEngine *engine = conn->engine;
+	const SmEndpoint *endpoint = conn->endpoint;
 	Usage		usage;
 
 	if (given == 0 && strchr(sql, '$') == NULL)
@@ -307,15 +307,15 @@ sm_statement_check_params(const SmConn *conn, const char *sql, int given)
 	if (!find_usage(sql, given, has_standard_strings(conn), NULL, &usage))
 		return;
 	if (usage.empty)
-		sm_report_empty(engine);
+		sm_report_empty(endpoint);
 	if (usage.highest != given)
-		report_count(engine, sql, usage.highest, given);
+		report_count(endpoint, sql, usage.highest, given);
 	if (usage.unused > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("statement does not use parameter $%d", usage.unused),
 				 errhint("Number the parameters without a gap. Is a part of the statement missing?"),
-				 sm_report_context(engine, sql)));
+				 sm_report_context(endpoint, sql)));
 }
 
 /*

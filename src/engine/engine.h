@@ -1,0 +1,133 @@
+/*-------------------------------------------------------------------------
+ *
+ * engine.h
+ *		Engines, their pools, and makers of sessions.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SESSMGR_ENGINE_H
+#define SESSMGR_ENGINE_H
+
+#include "statement/statement.h"
+
+/* How far a checkout has come (see src/engine/pool.c). */
+typedef enum SmArrival
+{
+	SM_NOT_ARRIVED,
+	SM_ARRIVED,
+	SM_GONE						/* it was found dead: begin once more */
+} SmArrival;
+
+/* ----------
+ * Engines, factories, sessions
+ * ----------
+ */
+typedef struct SmPool
+{
+	dlist_head	idle;			/* the last one given back first */
+	int			nidle;
+	int			nbusy;			/* checked out */
+	uint32		generation;		/* older connections are not reused */
+	uint64		connects;
+	uint64		checkouts;
+} SmPool;
+
+typedef struct SmEngineKey
+{
+	Oid			roleid;
+	uint32		hash;			/* of the others */
+	const char *dburi;
+	int			len;			/* of dburi */
+} SmEngineKey;
+
+typedef enum SmEngineState
+{
+	SM_ENGINE_NEW,				/* its callback is running */
+	SM_ENGINE_ACTIVE,
+	SM_ENGINE_FORGOTTEN,		/* only its idle connections are still of use, to the
+								 * next engine of its kind */
+	SM_ENGINE_INVALIDATED		/* out of the registry, waits for its users */
+} SmEngineState;
+
+/* A factory of sessions with fixed options. */
+typedef struct SmFactory
+{
+	uint64		id;
+	dlist_node	node;			/* in its engine's list */
+	SmEngine   *engine;
+	SmSessionOptions options;
+} SmFactory;
+
+struct SmEngine
+{
+	uint64		id;				/* its handle */
+	SmEngineKey key;
+	SmEngineState state;
+	const SmDriver *driver;
+	SmEndpoint	endpoint;
+	Oid			serverid;
+	uint64		fingerprint;
+	uint64		checked;		/* sm_generation that it was checked at */
+	int			users;			/* sessions */
+	SmSession  *shared[2];		/* its transactions that are bound to the local one,
+								 * as joined and as two_phase, or NULL */
+	bool		transient;		/* ends with the local transaction */
+	TimestampTz created_at;
+	uint64		hits;
+	dlist_head	factories;
+	dlist_node	node;			/* in the list of all engines */
+	SmPool		pool;
+	List	   *prepared;		/* of char *, names of metadata */
+};
+
+/* the engine that a connection was made for */
+static inline SmEngine *
+sm_conn_engine(const SmConn *conn)
+{
+	return (SmEngine *) ((char *) conn->endpoint - offsetof(SmEngine, endpoint));
+}
+
+/* pool.c */
+extern void sm_pool_report_full(const SmEngine *engine) pg_attribute_noreturn();
+extern bool sm_pool_has_place(const SmEngine *engine);
+extern SmConn *sm_pool_begin(SmEngine *engine);
+extern void sm_pool_give_up(SmConn *conn);
+extern SmArrival sm_pool_go_on(SmConn *conn, bool wait);
+extern SmConn *sm_pool_checkout(SmEngine *engine);
+extern bool sm_pool_reset_start(SmConn *conn);
+extern bool sm_pool_reset_on(SmConn *conn, bool over);
+extern void sm_pool_checkin(SmConn *conn, TimestampTz deadline);
+extern void sm_conns_gather(dlist_head *conns, SmConn *conn, const char *sql);
+extern TimestampTz sm_conns_clean(dlist_head *conns);
+extern void sm_conn_cleanup(SmConn *conn, const char *sql, TimestampTz deadline);
+extern int	sm_pool_dispose(SmEngine *engine);
+
+/* sessionmaker.c */
+extern SmFactory *sm_factory_get(SmEngine *engine, Jsonb *options, bool short_lived);
+extern SmFactory *sm_factory_from_handle(uint64 id);
+extern void sm_factories_at_end(void);
+extern void sm_factories_abandon(void);
+
+/* engine.c */
+extern dlist_head sm_engines;	/* but for those invalidated */
+extern void sm_engine_init(void);
+extern bool sm_engine_owned(void);
+extern bool sm_engine_take_over(void);
+extern bool sm_engine_creating(void);
+extern bool sm_forked(void);
+extern SmEngine *sm_engine_get(const char *dburi, int len, Jsonb *options, bool for_session);
+extern SmEngine *sm_engine_from_handle(uint64 id, bool check);
+extern void sm_engine_check(SmEngine *engine);
+extern bool sm_engine_invalidate(const char *dburi, int len);
+extern void sm_engine_drop_all(bool only_transient);
+extern void sm_engine_forget_all(void);
+extern void sm_engine_sweep(void);
+extern void sm_engine_forget_prepared(const char *metadata);
+
+/* idle.c */
+extern void sm_idle_start(bool inherited);
+extern void sm_idle_stop(void);
+extern void sm_idle_at_end(void);
+extern void sm_idle_block_ends(void);
+
+#endif							/* SESSMGR_ENGINE_H */
