@@ -29,6 +29,8 @@
 #include "commands/explain_state.h"
 #endif
 
+#define SM_OUR_MAJOR_VERSION	(PG_VERSION_NUM / 10000)
+
 #if PG_VERSION_NUM < 150000
 #error "sessmgr needs PostgreSQL 15 or later"
 #endif

@@ -31,6 +31,15 @@ typedef enum SmSessionEnd
 	SM_END_RESET				/* reset() or DISCARD ALL */
 } SmSessionEnd;
 
+/* A connection option as libpq knows it. */
+typedef struct SmLibpqOption
+{
+	const char *keyword;		/* NULL: there are no more */
+	const char *value;			/* NULL: it was given none */
+	bool		secret;
+	bool		debug;			/* for libpq's developers */
+} SmLibpqOption;
+
 typedef enum SmHandleKind
 {
 	SM_HANDLE_ENGINE,
@@ -48,9 +57,9 @@ extern void sm_error_rethrow(const ErrorData *error) pg_attribute_noreturn();
 /* timer.c */
 extern bool sm_timer_register(TimeoutId *timer, timeout_handler_proc handler);
 
-/* libpq_memory.c */
+/* libpq.c */
 extern bool sm_is_no_memory(const char *message);
-extern PQconninfoOption *sm_conninfo_parse(const char *conninfo);
+extern SmLibpqOption *sm_conninfo_parse(const char *conninfo);
 
 /* handle.c */
 extern uint64 sm_handle_new(SmHandleKind kind, void *object);

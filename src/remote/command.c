@@ -34,8 +34,8 @@ sm_report_connect_failure(SmConn *conn, const char *message)
 			 errdetail_internal("%s", sm_report_text(message))));
 }
 
-void
-sm_report_connect_timeout(SmConn *conn)
+static void
+report_connect_timeout(SmConn *conn)
 {
 	sm_report_connect_failure(conn,
 							  psprintf("No answer within connect_timeout (%d ms).",
@@ -117,7 +117,7 @@ static void
 report_timeout(SmConn *conn, const char *sql)
 {
 	if (conn->connected_at == 0)
-		sm_report_connect_timeout(conn);
+		report_connect_timeout(conn);
 	give_up(conn, sql, "Its timeout came.");
 	sm_report_timeout(conn, sql);
 }

@@ -608,7 +608,7 @@ learn_parameters(SmConn *conn)
 	else
 		conn->maps_statements = false;
 	conn->peer.integer_datetimes = (datetimes == NULL || strcmp(datetimes, "on") == 0);
-	conn->peer.same_major = PQserverVersion(conn->pg) / 10000 == PG_VERSION_NUM / 10000;
+	conn->peer.same_major = PQserverVersion(conn->pg) / 10000 == SM_OUR_MAJOR_VERSION;
 	/* a server that does not check encodings may send anything */
 	conn->peer.verify = GetDatabaseEncoding() != PG_SQL_ASCII &&
 		(encoding == NULL || strcmp(encoding, "SQL_ASCII") == 0);
@@ -643,6 +643,13 @@ connect_step(SmConn *conn)
 	conn->connected_at = conn->since = GetCurrentTimestamp();
 	conn->recycle_at = recycle_time(conn->connected_at, conn->endpoint->options.pool_recycle);
 	return true;
+}
+
+/* Its socket, or PGINVALID_SOCKET. */
+pgsocket
+sm_remote_socket(const SmConn *conn)
+{
+	return PQsocket(conn->pg);
 }
 
 /* What a connection that is CONNECTING or BUSY waits for on its socket. */

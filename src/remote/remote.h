@@ -330,6 +330,7 @@ extern const char *sm_remote_name(char *buf, const SmConn *conn, const char *kin
 extern void sm_remote_is_set_up(SmConn *conn, const SmSessionOptions *defaults);
 extern void sm_remote_is_discarded(SmConn *conn, const SmSessionOptions *defaults);
 extern bool sm_remote_drifted(const SmConn *conn);
+extern pgsocket sm_remote_socket(const SmConn *conn);
 extern uint32 sm_remote_events(const SmConn *conn);
 extern SmConn *sm_remote_connect(SmEndpoint *endpoint, const SmTarget *target);
 extern bool sm_remote_connect_on(SmConn *conn, bool wait);

@@ -65,7 +65,6 @@ extern void sm_chain_failed(SmConn *conn, const char *sqlstate);
 
 /* command.c */
 extern void sm_report_connect_failure(SmConn *conn, const char *message);
-extern void sm_report_connect_timeout(SmConn *conn);
 extern bool sm_remote_wait_ready(SmConn *conn, uint32 events, const char *sql,
 								 TimestampTz deadline);
 

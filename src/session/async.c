@@ -190,7 +190,7 @@ wait_for_any(SmSession **sessions, int n, TimestampTz deadline, SmWaits *waits,
 			if (session->sent == NULL)
 				continue;
 			until = Min(until, session->sent->run.deadline);
-			sm_waits_want(waits, i, PQsocket(session->conn->pg), sm_remote_events(session->conn));
+			sm_waits_want(waits, i, sm_remote_socket(session->conn), sm_remote_events(session->conn));
 		}
 		timeout = sm_remaining(until);
 		if (timeout == 0)
@@ -430,14 +430,6 @@ report_no_answer(SmSession *session)
 			 sm_report_context(&engine->endpoint, sql)));
 }
 
-static bool
-is_cancelled(const PGresult *res)
-{
-	const char *code = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-
-	return code != NULL && strcmp(code, "57014") == 0;
-}
-
 /*
  * Cancel what was sent, if it has not ended yet.  True: it was cancelled, and
  * receiving it raises 57014; or its rows are already on their way, and so it
@@ -461,7 +453,7 @@ sm_session_cancel(SmSession *session)
 	check_sent(session);
 	session->used = true;
 	if (sm_run_peek(&sent->run) &&
-		(conn->state != SM_CONN_BUSY || PQresultStatus(conn->result) != PGRES_SINGLE_TUPLE))
+		(conn->state != SM_CONN_BUSY || !sm_run_has_rows(&sent->run)))
 		return false;
 
 	deadline = sm_deadline(session->engine->endpoint.options.cleanup_timeout);
@@ -475,5 +467,5 @@ sm_session_cancel(SmSession *session)
 	} while (asked && !answered && sm_remaining(deadline) != 0);
 	if (!answered || !sm_run_peek(&sent->run))
 		report_no_answer(session);
-	return PQresultStatus(conn->result) == PGRES_SINGLE_TUPLE || is_cancelled(conn->result);
+	return sm_run_has_rows(&sent->run) || sm_run_is_canceled(&sent->run);
 }

@@ -69,7 +69,7 @@ check_ready(SmSession *session)
 						session->engine->endpoint.label),
 				 errdetail_internal("%s", sm_session_loss(session))));
 	if (session->state == SM_SESSION_ACTIVE &&
-		driver->status(session->conn) == PQTRANS_INERROR)
+		driver->status(session->conn) == SM_TRANSACTION_FAILED)
 		ereport(ERROR,
 				(errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
 				 errmsg("the transaction on \"%s\" that is part of this one has failed",

@@ -56,7 +56,7 @@ controlled_transaction(SmConn *conn, SmOdd odd)
 	const SmDriver *driver = sm_conn_engine(conn)->driver;
 
 	return odd == SM_ODD_TRANSACTION_CONTROL ||
-		(odd == SM_ODD_NONE && driver->remote && driver->status(conn) != PQTRANS_IDLE);
+		(odd == SM_ODD_NONE && driver->remote && driver->status(conn) != SM_TRANSACTION_NONE);
 }
 
 /* A statement that is its own transaction has ended: was it anything else? */
@@ -242,7 +242,7 @@ sm_journey_failed(SmSession *session, const SmJourney *journey)
 		return;
 	if (journey->begins &&
 		(unsent || (conn->state == SM_CONN_READY &&
-					session->engine->driver->status(conn) == PQTRANS_IDLE)))
+					session->engine->driver->status(conn) == SM_TRANSACTION_NONE)))
 	{
 		conn->session = NULL;
 		session->conn = NULL;
@@ -275,7 +275,7 @@ void
 sm_session_check_transaction(SmSession *session, SmOdd odd)
 {
 	if (odd == SM_ODD_TRANSACTION_CONTROL ||
-		session->engine->driver->status(session->conn) == PQTRANS_IDLE)
+		session->engine->driver->status(session->conn) == SM_TRANSACTION_NONE)
 	{
 		sm_session_abandon_transaction(session, sm_session_cleanup_deadline(session));
 		/* the local transaction must not go on as if nothing was lost */
@@ -401,7 +401,7 @@ work_alone(SmEngine *engine, const SmSessionOptions *options, SmWork work, void 
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	if (odd == SM_ODD_TRANSACTION_CONTROL || driver->status(conn) == PQTRANS_IDLE)
+	if (odd == SM_ODD_TRANSACTION_CONTROL || driver->status(conn) == SM_TRANSACTION_NONE)
 	{
 		sm_pool_checkin(conn, SM_FROM_NOW);
 		report_transaction_control(engine, false);

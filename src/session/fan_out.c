@@ -112,15 +112,15 @@ want(SmGatherState *state, SmGatherLeg *leg)
 	{
 		case SM_LEG_ARRIVING:
 		case SM_LEG_RUNNING:
-			sm_waits_want(&state->waits, SLOT_CONN(leg, state), PQsocket(conn->pg),
+			sm_waits_want(&state->waits, SLOT_CONN(leg, state), sm_remote_socket(conn),
 						  sm_remote_events(conn));
 			break;
 		case SM_LEG_STOPPING:
 		case SM_LEG_RETURNING:
 			if ((events = sm_settle_events(conn)) != 0)
-				sm_waits_want(&state->waits, SLOT_CONN(leg, state), PQsocket(conn->pg), events);
+				sm_waits_want(&state->waits, SLOT_CONN(leg, state), sm_remote_socket(conn), events);
 			/* after a failure to write there is nothing to wait for */
-			leg->more |= events != 0 && PQsocket(conn->pg) == PGINVALID_SOCKET;
+			leg->more |= events != 0 && sm_remote_socket(conn) == PGINVALID_SOCKET;
 			if ((events = sm_settle_cancel_events(conn)) != 0)
 				sm_waits_want(&state->waits, SLOT_CANCEL(leg, state), sm_cancel_socket(conn), events);
 			return Min(leg->deadline, sm_settle_due(conn));

@@ -168,7 +168,7 @@ sm_joined_nest(SmSession *session)
 	if (likely(mirrored_level(session) >= GetCurrentTransactionNestLevel()))
 		return NIL;
 	/* it has failed at a level above: there is none to set, nor to go back to */
-	if (session->engine->driver->status(session->conn) == PQTRANS_INERROR)
+	if (session->engine->driver->status(session->conn) == SM_TRANSACTION_FAILED)
 		return NIL;
 	if (session->stale != 0)
 		commands = list_make1(psprintf("RELEASE SAVEPOINT %s",

@@ -279,7 +279,7 @@ sm_session_note_loss(SmSession *session)
 	if (session->state == SM_SESSION_ACTIVE &&
 		(conn->state == SM_CONN_DEAD ||
 		 (conn->state == SM_CONN_READY &&
-		  session->engine->driver->status(conn) == PQTRANS_IDLE)))
+		  session->engine->driver->status(conn) == SM_TRANSACTION_NONE)))
 	{
 		char	   *loss = conn->state == SM_CONN_DEAD ? sm_take_last_words(conn) : NULL;
 		bool		older = session->older;
@@ -535,7 +535,7 @@ sm_session_commit(SmSession *session)
 	session->used = true;
 	if (session->state == SM_SESSION_LOST ||
 		(session->state == SM_SESSION_ACTIVE &&
-		 session->engine->driver->status(session->conn) == PQTRANS_INERROR))
+		 session->engine->driver->status(session->conn) == SM_TRANSACTION_FAILED))
 	{
 		char	   *loss = session->state == SM_SESSION_LOST ? sm_session_loss(session) : NULL;
 

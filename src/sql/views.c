@@ -179,7 +179,7 @@ sm_sessions_list(PG_FUNCTION_ARGS)
 		if (session->id == 0 && session->state == SM_SESSION_IDLE)
 			continue;
 		if (unit->conn != NULL &&
-			engine->driver->status(unit->conn) == PQTRANS_INERROR)
+			engine->driver->status(unit->conn) == SM_TRANSACTION_FAILED)
 			state = "in failed transaction";
 		if (sm_session_unit_of_sent(session)->sent != NULL)
 			state = "sent";

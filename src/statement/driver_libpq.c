@@ -33,12 +33,24 @@ libpq_connect(SmEndpoint *endpoint)
 	return conn;
 }
 
-static PGTransactionStatusType
+static SmTransactionStatus
 libpq_status(SmConn *conn)
 {
 	if (conn->state == SM_CONN_DEAD)
-		return PQTRANS_UNKNOWN;
-	return PQtransactionStatus(conn->pg);
+		return SM_TRANSACTION_UNKNOWN;
+	switch (PQtransactionStatus(conn->pg))
+	{
+		case PQTRANS_IDLE:
+			return SM_TRANSACTION_NONE;
+		case PQTRANS_INTRANS:
+			return SM_TRANSACTION_OPEN;
+		case PQTRANS_INERROR:
+			return SM_TRANSACTION_FAILED;
+		case PQTRANS_ACTIVE:
+		case PQTRANS_UNKNOWN:
+			break;
+	}
+	return SM_TRANSACTION_UNKNOWN;
 }
 
 static void
@@ -86,7 +98,7 @@ wants_discard(const SmConn *conn)
 static void
 note_discarded(SmConn *conn)
 {
-	if (!conn->settle_discard || libpq_status(conn) != PQTRANS_IDLE)
+	if (!conn->settle_discard || libpq_status(conn) != SM_TRANSACTION_NONE)
 		return;
 	sm_statement_forget_all(conn);
 	memset(&conn->defaults, 0, sizeof(conn->defaults));
@@ -127,7 +139,7 @@ libpq_reset(SmConn *conn, SmResetMode mode, TimestampTz deadline)
 
 	if (conn->state != SM_CONN_READY)
 		return false;
-	if (libpq_status(conn) == PQTRANS_IDLE && !wants_discard(conn))
+	if (libpq_status(conn) == SM_TRANSACTION_NONE && !wants_discard(conn))
 		return true;
 	if (mode == SM_RESET_NONE)
 		return false;
@@ -143,7 +155,7 @@ libpq_reset(SmConn *conn, SmResetMode mode, TimestampTz deadline)
 static bool
 libpq_reset_start(SmConn *conn, SmResetMode mode)
 {
-	if (mode == SM_RESET_NONE || (libpq_status(conn) == PQTRANS_IDLE && !wants_discard(conn)))
+	if (mode == SM_RESET_NONE || (libpq_status(conn) == SM_TRANSACTION_NONE && !wants_discard(conn)))
 		return false;
 	sm_settle_start(conn, "ROLLBACK", wants_discard(conn));
 	return true;
@@ -241,12 +253,12 @@ set_up_commands(SmConn *conn, const SmSessionOptions *defaults)
 	if (unlikely(conn->pooler == SM_BEHIND_TRANSACTION))
 	{
 		/* it comes with each BEGIN, and is to be renewed only within it */
-		if (libpq_status(conn) != PQTRANS_INTRANS ||
+		if (libpq_status(conn) != SM_TRANSACTION_OPEN ||
 			(conn->set_up && !sm_remote_drifted(conn)))
 			return NULL;
 		return sm_commands_join(sm_remote_setup_commands(conn));
 	}
-	if (unlikely(conn->set_up_lent) && libpq_status(conn) == PQTRANS_IDLE)
+	if (unlikely(conn->set_up_lent) && libpq_status(conn) == SM_TRANSACTION_NONE)
 		conn->set_up = conn->set_up_lent = false;
 	if (likely(conn->set_up && !sm_remote_drifted(conn) && !conn->defaults_unknown) &&
 		likely(defaults == NULL ||
@@ -257,7 +269,7 @@ set_up_commands(SmConn *conn, const SmSessionOptions *defaults)
 	if (unlikely(conn->defaults_unknown))
 		memset(&conn->defaults, -1, sizeof(conn->defaults));
 	if (!(conn->set_up && !sm_remote_drifted(conn)) &&
-		libpq_status(conn) != PQTRANS_INERROR)
+		libpq_status(conn) != SM_TRANSACTION_FAILED)
 		commands = sm_remote_setup_commands(conn);
 	if (defaults != NULL)
 		commands = append_defaults(commands, have, defaults);
@@ -324,7 +336,7 @@ discard_commands(SmConn *conn, const SmSessionOptions *defaults)
 {
 	List	   *commands;
 
-	if (likely(!conn->discard) || libpq_status(conn) != PQTRANS_IDLE)
+	if (likely(!conn->discard) || libpq_status(conn) != SM_TRANSACTION_NONE)
 		return NIL;
 	sm_statement_forget_all(conn);
 	memset(&conn->defaults, 0, sizeof(conn->defaults));

@@ -544,11 +544,11 @@ spi_command_finish(SmConn *conn, const char *sql, SmCommand kind, TimestampTz de
 	(void) deadline;
 }
 
-static PGTransactionStatusType
+static SmTransactionStatus
 spi_status(SmConn *conn)
 {
 	(void) conn;
-	return PQTRANS_INTRANS;
+	return SM_TRANSACTION_OPEN;
 }
 
 static void

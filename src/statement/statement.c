@@ -685,6 +685,22 @@ sm_run_peek(SmRun *run)
 	return true;
 }
 
+/* After sm_run_peek() was true: is what has arrived rows? */
+bool
+sm_run_has_rows(const SmRun *run)
+{
+	return PQresultStatus(run->conn->result) == PGRES_SINGLE_TUPLE;
+}
+
+/* The same: is it that the statement was canceled? */
+bool
+sm_run_is_canceled(const SmRun *run)
+{
+	const char *code = PQresultErrorField(run->conn->result, PG_DIAG_SQLSTATE);
+
+	return code != NULL && strcmp(code, "57014") == 0;
+}
+
 /*
  * Go on with a statement as far as what has arrived allows, or, if that was
  * said at its start, to its end.  True: it has ended.  A caller who has others

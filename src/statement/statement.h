@@ -229,6 +229,15 @@ typedef struct SmPush
 	List	   *columns;		/* of char *, or NIL */
 } SmPush;
 
+/* Is a connection in a transaction? */
+typedef enum SmTransactionStatus
+{
+	SM_TRANSACTION_NONE,
+	SM_TRANSACTION_OPEN,
+	SM_TRANSACTION_FAILED,		/* all it can do is end */
+	SM_TRANSACTION_UNKNOWN		/* the connection is busy, or dead */
+} SmTransactionStatus;
+
 /* What a transaction command does, for the truth of its errors. */
 typedef enum SmCommand
 {
@@ -305,7 +314,7 @@ typedef struct SmDriver
 	uint64		(*pull) (SmConn *conn, const SmPull *pull);
 	uint64		(*push) (SmConn *conn, const SmPush *push);
 	/* is it in a transaction, and has that failed? */
-	PGTransactionStatusType (*status) (SmConn *conn);
+	SmTransactionStatus (*status) (SmConn *conn);
 	/*
 	 * Clean up the connections of this driver that are linked by settle_node,
 	 * all at the same time: stop what runs, and then run settle_sql where the
@@ -327,6 +336,8 @@ extern void sm_append_quoted(StringInfo buf, const char *identifier);
 
 /* statement.c */
 extern bool sm_run_peek(SmRun *run);
+extern bool sm_run_has_rows(const SmRun *run);
+extern bool sm_run_is_canceled(const SmRun *run);
 extern bool sm_run_advance(SmRun *run);
 extern uint64 sm_run_finish(SmRun *run, SmOdd *odd);
 

@@ -61,6 +61,9 @@ extern void sm_statement_forget(SmConn *conn, SmStatementEntry *entry);
 extern void sm_statement_forget_all(SmConn *conn);
 
 /* statement_result.c */
+extern TupleDesc sm_result_shape(const PGresult *res);
+extern void sm_result_row(SmReader *reader, const SmConn *conn, const PGresult *res, int row,
+						  Datum *values, bool *nulls);
 extern bool sm_run_needs_shape(const SmRun *run);
 extern void sm_run_check_shape(const SmRun *run, int nfields, const char *columns);
 extern void sm_run_take(SmRun *run, PGresult *res);

@@ -21,6 +21,54 @@
  * ----------
  */
 
+/* The columns of a result, in types that are known here. */
+static TupleDesc
+result_columns(const PGresult *res)
+{
+	int			n = PQnfields(res);
+	TupleDesc	desc;
+
+	if (n > MaxTupleAttributeNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("a row can have at most %d columns", MaxTupleAttributeNumber)));
+	desc = CreateTemplateTupleDesc(n);
+	for (int i = 0; i < n; i++)
+	{
+		Oid			type = sm_shared_type(PQftype(res, i));
+
+		TupleDescInitEntry(desc, i + 1, PQfname(res, i), type,
+						   type == TEXTOID ? -1 : PQfmod(res, i), 0);
+	}
+	return desc;
+}
+
+/* The shape of a result for a caller that declared none. */
+TupleDesc
+sm_result_shape(const PGresult *res)
+{
+	return BlessTupleDesc(result_columns(res));
+}
+
+/*
+ * The values of one row of a result, in the current memory context.  The result
+ * has at least the columns of the reader's shape.  Throws what sm_reader_row()
+ * throws.
+ */
+void
+sm_result_row(SmReader *reader, const SmConn *conn, const PGresult *res, int row,
+			  Datum *values, bool *nulls)
+{
+	for (int i = 0; i < reader->desc->natts; i++)
+	{
+		SmField    *field = &reader->fields[i];
+
+		field->value = PQgetisnull(res, row, i) ? NULL : PQgetvalue(res, row, i);
+		field->len = PQgetlength(res, row, i);
+	}
+	sm_reader_row(reader, &conn->peer, PQbinaryTuples(res), values, nulls);
+}
+
 /* Must the shape of the rows fit, or be shown to the sink? */
 bool
 sm_run_needs_shape(const SmRun *run)
@@ -53,7 +101,7 @@ other_columns(const SmRun *run, const PGresult *res)
 	if (!sm_run_needs_shape(run) || sink->reader == NULL ||
 		PQnfields(res) == sink->reader->desc->natts || PQnfields(res) > MaxTupleAttributeNumber)
 		return NULL;
-	return sm_report_columns(sm_result_columns(res), sink->before);
+	return sm_report_columns(result_columns(res), sink->before);
 }
 
 /* The first result with rows, or with the news that there are none. */
@@ -93,7 +141,7 @@ take_row(SmRun *run, const PGresult *res)
 
 	if (run->rowcxt != NULL)
 		MemoryContextReset(run->rowcxt);
-	sm_reader_row(run->sink->reader, &run->conn->peer, res, 0, run->row, run->nulls);
+	sm_result_row(run->sink->reader, run->conn, res, 0, run->row, run->nulls);
 	if (!run->sink->row(run->sink, run->row, run->nulls) || run->rowcxt == NULL)
 		run->full = true;
 	MemoryContextSwitchTo(old);

@@ -469,7 +469,7 @@ make_row(SmStream *stream, Datum *values, bool *nulls)
 
 	if (unlikely(!PQbinaryTuples(stream->rows)))
 		level = begin_text(stream->sink.reader);
-	sm_reader_row(stream->sink.reader, &stream->conn->peer, stream->rows, stream->row++,
+	sm_result_row(stream->sink.reader, stream->conn, stream->rows, stream->row++,
 				  values, nulls);
 	sm_textmode_end(level);
 }

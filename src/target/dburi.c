@@ -173,14 +173,11 @@ report(const SmWalk *walk)
 static void
 check_with_libpq(const char *conninfo)
 {
-	PQconninfoOption *options = sm_conninfo_parse(conninfo);
-
-	if (options == NULL)
+	if (sm_conninfo_parse(conninfo) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("malformed dburi"),
 				 errdetail("libpq cannot read it.")));
-	PQconninfoFree(options);
 }
 
 /*

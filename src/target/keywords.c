@@ -15,14 +15,7 @@
 
 #include "target/target_private.h"
 
-typedef struct Keyword
-{
-	char	   *name;
-	bool		secret;			/* libpq shows it as asterisks */
-	bool		debug;			/* libpq hides it */
-} Keyword;
-
-static Keyword *keywords = NULL;
+static SmLibpqOption *keywords = NULL;
 static int	nkeywords = 0;
 
 /*
@@ -75,49 +68,24 @@ is_in(const char *name, const char *const *list, int n)
 static void
 load_keywords(void)
 {
-	PQconninfoOption *defaults;
+	MemoryContext old;
 
 	if (keywords != NULL)
 		return;
-
-	defaults = PQconninfoParse("", NULL);
-	if (defaults == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory"),
-				 errdetail("Could not get libpq's list of connection options.")));
-
-	PG_TRY();
-	{
-		Keyword    *copy;
-		int			n = 0;
-
-		while (defaults[n].keyword != NULL)
-			n++;
-		copy = MemoryContextAlloc(TopMemoryContext, n * sizeof(Keyword));
-		for (int i = 0; i < n; i++)
-		{
-			copy[i].name = MemoryContextStrdup(TopMemoryContext, defaults[i].keyword);
-			copy[i].secret = strchr(defaults[i].dispchar, '*') != NULL;
-			copy[i].debug = strchr(defaults[i].dispchar, 'D') != NULL;
-		}
-		keywords = copy;
-		nkeywords = n;
-	}
-	PG_FINALLY();
-	{
-		PQconninfoFree(defaults);
-	}
-	PG_END_TRY();
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	keywords = sm_conninfo_parse("");
+	MemoryContextSwitchTo(old);
+	while (keywords[nkeywords].keyword != NULL)
+		nkeywords++;
 }
 
-static const Keyword *
+static const SmLibpqOption *
 find_keyword(const char *name)
 {
 	load_keywords();
 	for (int i = 0; i < nkeywords; i++)
 	{
-		if (strcmp(keywords[i].name, name) == 0)
+		if (strcmp(keywords[i].keyword, name) == 0)
 			return &keywords[i];
 	}
 	return NULL;
@@ -130,7 +98,7 @@ find_keyword(const char *name)
 SmKeywordClass
 sm_keyword_class(const char *keyword, const char *value)
 {
-	const Keyword *known = find_keyword(keyword);
+	const SmLibpqOption *known = find_keyword(keyword);
 
 	if (known == NULL)
 		return SM_KEYWORD_UNKNOWN;
@@ -153,7 +121,7 @@ sm_keyword_class(const char *keyword, const char *value)
 bool
 sm_keyword_is_secret(const char *keyword)
 {
-	const Keyword *known = find_keyword(keyword);
+	const SmLibpqOption *known = find_keyword(keyword);
 
 	if (known != NULL && (known->secret || known->debug))
 		return true;
@@ -225,7 +193,7 @@ sm_keyword_names(int context)
 	load_keywords();
 	for (int i = 0; i < nkeywords; i++)
 	{
-		const char *name = keywords[i].name;
+		const char *name = keywords[i].keyword;
 
 		if (sm_keyword_class(name, NULL) == SM_KEYWORD_NEVER)
 			continue;
@@ -234,7 +202,7 @@ sm_keyword_names(int context)
 		if (context != SM_IN_CALL && strcmp(name, "connect_timeout") == 0)
 			continue;
 		if (context == SM_IN_CALL || (sm_keyword_contexts(name) & context) != 0)
-			names = lappend(names, keywords[i].name);
+			names = lappend(names, unconstify(char *, keywords[i].keyword));
 	}
 	return names;
 }
@@ -247,7 +215,7 @@ sm_keyword_names(int context)
 void
 sm_options_set_keyword(SmTarget *target, const char *keyword, const char *value)
 {
-	const Keyword *known = find_keyword(keyword);
+	const SmLibpqOption *known = find_keyword(keyword);
 	int			n = 0;
 
 	if (known == NULL)
@@ -258,9 +226,9 @@ sm_options_set_keyword(SmTarget *target, const char *keyword, const char *value)
 		target->keywords = palloc0((nkeywords + 1) * sizeof(char *));
 		target->values = palloc0((nkeywords + 1) * sizeof(char *));
 	}
-	while (target->keywords[n] != NULL && target->keywords[n] != known->name)
+	while (target->keywords[n] != NULL && target->keywords[n] != known->keyword)
 		n++;
-	target->keywords[n] = known->name;
+	target->keywords[n] = known->keyword;
 	target->values[n] = pstrdup(value);
 
 	if (strcmp(keyword, "password") == 0)

@@ -225,30 +225,21 @@ resolve_server(SmTarget *target, const SmDburi *uri)
 static void
 resolve_conninfo(SmTarget *target, const char *conninfo)
 {
-	PQconninfoOption *options = sm_conninfo_parse(conninfo);
+	const SmLibpqOption *option = sm_conninfo_parse(conninfo);
 
-	if (options == NULL)
+	if (option == NULL)
 		elog(ERROR, "libpq cannot read a dburi that it has read before");
-
-	PG_TRY();
+	for (; option->keyword != NULL; option++)
 	{
-		for (PQconninfoOption *option = options; option->keyword != NULL; option++)
-		{
-			/* client_encoding changes nothing: it is ours in any case */
-			if (option->val == NULL || strcmp(option->keyword, "client_encoding") == 0)
-				continue;
-			sm_keyword_check(option->keyword, option->val, target->roleid);
-			if (strcmp(option->keyword, "connect_timeout") == 0)
-				target->engine.connect_timeout = sm_option_libpq_timeout(option->val);
-			else
-				sm_options_set_keyword(target, option->keyword, option->val);
-		}
+		/* client_encoding changes nothing: it is ours in any case */
+		if (option->value == NULL || strcmp(option->keyword, "client_encoding") == 0)
+			continue;
+		sm_keyword_check(option->keyword, option->value, target->roleid);
+		if (strcmp(option->keyword, "connect_timeout") == 0)
+			target->engine.connect_timeout = sm_option_libpq_timeout(option->value);
+		else
+			sm_options_set_keyword(target, option->keyword, option->value);
 	}
-	PG_FINALLY();
-	{
-		PQconninfoFree(options);
-	}
-	PG_END_TRY();
 }
 
 /*

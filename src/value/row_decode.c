@@ -30,35 +30,6 @@ typedef struct Place
 	int			column;
 } Place;
 
-/* The columns of a result, in types that are known here. */
-TupleDesc
-sm_result_columns(const PGresult *res)
-{
-	int			n = PQnfields(res);
-	TupleDesc	desc;
-
-	if (n > MaxTupleAttributeNumber)
-		ereport(ERROR,
-				(errcode(ERRCODE_TOO_MANY_COLUMNS),
-				 errmsg("a row can have at most %d columns", MaxTupleAttributeNumber)));
-	desc = CreateTemplateTupleDesc(n);
-	for (int i = 0; i < n; i++)
-	{
-		Oid			type = sm_shared_type(PQftype(res, i));
-
-		TupleDescInitEntry(desc, i + 1, PQfname(res, i), type,
-						   type == TEXTOID ? -1 : PQfmod(res, i), 0);
-	}
-	return desc;
-}
-
-/* The shape of a result for a caller that declared none. */
-TupleDesc
-sm_result_shape(const PGresult *res)
-{
-	return BlessTupleDesc(sm_result_columns(res));
-}
-
 /*
  * A reader of rows of this shape, without dropped columns, which must live as
  * long.  In the current memory context.
@@ -69,6 +40,7 @@ sm_reader_make(TupleDesc desc)
 	SmReader   *reader;
 
 	reader = palloc0(offsetof(SmReader, columns) + desc->natts * sizeof(SmColumn));
+	reader->fields = palloc(Max(desc->natts, 1) * sizeof(SmField));
 	reader->desc = desc;
 	reader->cxt = CurrentMemoryContext;
 	reader->only_text = true;
@@ -266,15 +238,13 @@ value_context(void *arg)
 }
 
 /*
- * The values of one row of a result, in the current memory context.  The
- * result has at least the columns of the reader's shape.  Throws what input
- * functions throw, with the column in the context.
+ * The values of one row, whose fields are in reader->fields, in the current
+ * memory context.  Throws what input functions throw, with the column in the
+ * context.
  */
 void
-sm_reader_row(SmReader *reader, const SmPeer *peer, const PGresult *res, int row,
-			  Datum *values, bool *nulls)
+sm_reader_row(SmReader *reader, const SmPeer *peer, bool binary, Datum *values, bool *nulls)
 {
-	bool		binary = PQbinaryTuples(res);
 	Place		place = {.peer = peer};
 	ErrorContextCallback callback = {
 		.callback = value_context, .arg = &place, .previous = error_context_stack
@@ -284,18 +254,18 @@ sm_reader_row(SmReader *reader, const SmPeer *peer, const PGresult *res, int row
 	for (int i = 0; i < reader->desc->natts; i++)
 	{
 		SmColumn   *column = &reader->columns[i];
-		char	   *value = PQgetvalue(res, row, i);
+		const SmField *field = &reader->fields[i];
 
 		place.column = i;
-		nulls[i] = PQgetisnull(res, row, i);
+		nulls[i] = (field->value == NULL);
 		if (nulls[i])
 			/* a domain may not take it */
 			values[i] = column->input.fn_strict ? (Datum) 0 :
 				InputFunctionCall(&column->input, NULL, column->ioparam, column->typmod);
 		else if (binary)
-			values[i] = receive_value(column, value, PQgetlength(res, row, i));
+			values[i] = receive_value(column, field->value, field->len);
 		else
-			values[i] = read_value(column, value, peer);
+			values[i] = read_value(column, field->value, peer);
 	}
 	error_context_stack = callback.previous;
 }

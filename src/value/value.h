@@ -76,6 +76,13 @@ typedef struct SmColumn
 	FmgrInfo	receive;
 } SmColumn;
 
+/* A field of a row as it has come. */
+typedef struct SmField
+{
+	char	   *value;			/* NULL: the value is NULL */
+	int			len;			/* in bytes, without the zero byte behind it */
+} SmField;
+
 /* Reads rows of one shape. */
 typedef struct SmReader
 {
@@ -84,6 +91,7 @@ typedef struct SmReader
 	bool		names_objects;	/* reading text depends on search_path */
 	bool		has_money;		/* or on lc_monetary */
 	bool		only_text;		/* or on nothing at all */
+	SmField    *fields;			/* of the row to be read, as many as columns */
 	SmColumn	columns[FLEXIBLE_ARRAY_MEMBER];
 } SmReader;
 
@@ -98,6 +106,7 @@ typedef struct SmRows
 typedef void (*SmRowFunction) (TupleTableSlot *slot, void *arg);
 
 /* types.c */
+extern Oid	sm_shared_type(Oid type);
 extern bool sm_type_names_objects(Oid type);
 extern bool sm_type_has_money(Oid type);
 extern bool sm_binary_possible(const SmPeer *peer);
@@ -121,13 +130,11 @@ extern void sm_wire_encode(SmWire *wire, const SmParams *params, const SmPeer *p
 extern const char *sm_wire_show(const SmParams *params, int i);
 
 /* row_decode.c */
-extern TupleDesc sm_result_columns(const PGresult *res);
-extern TupleDesc sm_result_shape(const PGresult *res);
 extern SmReader *sm_reader_make(TupleDesc desc);
 extern bool sm_reader_wants_binary(SmReader *reader, const SmPeer *peer, int n,
 								   const Oid *types);
-extern void sm_reader_row(SmReader *reader, const SmPeer *peer, const PGresult *res,
-						  int row, Datum *values, bool *nulls);
+extern void sm_reader_row(SmReader *reader, const SmPeer *peer, bool binary,
+						  Datum *values, bool *nulls);
 
 /* local_query.c */
 extern void sm_rows_open(SmRows *rows, const char *argument, const char *sql);

@@ -13,7 +13,6 @@
 /* types.c */
 extern Oid	sm_base_type(Oid type, Oid *element);
 extern Oid	sm_wire_type(Oid type);
-extern Oid	sm_shared_type(Oid type);
 extern SmForm sm_type_form(Oid type);
 
 #endif							/* SESSMGR_VALUE_PRIVATE_H */

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
- * libpq_memory.c
- *		Whether what libpq has failed for is memory.
+ * libpq.c
+ *		What is asked of libpq without a connection: its options, and whether
+ *		what it has failed for is memory.
  *
  * libpq allocates its memory by itself, and that there is none left it tells
  * only in words: its own, in the language of the server's messages, or the
@@ -59,21 +60,54 @@ sm_is_no_memory(const char *message)
 		strstr(message, gai_strerror(EAI_MEMORY)) != NULL;
 }
 
+static SmLibpqOption *
+copy_options(const PQconninfoOption *options)
+{
+	SmLibpqOption *copy;
+	int			n = 0;
+
+	while (options[n].keyword != NULL)
+		n++;
+	copy = palloc0((n + 1) * sizeof(SmLibpqOption));
+	for (int i = 0; i < n; i++)
+	{
+		copy[i].keyword = pstrdup(options[i].keyword);
+		copy[i].value = options[i].val ? pstrdup(options[i].val) : NULL;
+		copy[i].secret = strchr(options[i].dispchar, '*') != NULL;
+		copy[i].debug = strchr(options[i].dispchar, 'D') != NULL;
+	}
+	return copy;
+}
+
 /*
- * PQconninfoParse(): NULL if libpq cannot read it.  Its message is not for
- * showing, as it may quote a secret.  The result is the caller's to free.
+ * All options that libpq knows, with the values that this URI or keyword string
+ * gives them; the last one has no keyword.  NULL if libpq cannot read it: its
+ * message is not for showing, as it may quote a secret.  In the current memory
+ * context, secrets and all.
  */
-PQconninfoOption *
+SmLibpqOption *
 sm_conninfo_parse(const char *conninfo)
 {
 	char	   *problem = NULL;
 	PQconninfoOption *options = PQconninfoParse(conninfo, &problem);
 	bool		no_memory = options == NULL && sm_is_no_memory(problem);
+	SmLibpqOption *volatile copy;
 
 	PQfreemem(problem);
 	if (no_memory)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
-	return options;
+	if (options == NULL)
+		return NULL;
+	PG_TRY();
+	{
+		copy = copy_options(options);
+	}
+	PG_FINALLY();
+	{
+		PQconninfoFree(options);
+	}
+	PG_END_TRY();
+	return copy;
 }
