@@ -73,6 +73,14 @@ typedef struct Setting
 
 #define MAX_SETTINGS	9
 
+static void
+add_setting(Setting *settings, int *n, const char *name, const char *value)
+{
+	settings[*n].name = name;
+	settings[*n].value = value;
+	(*n)++;
+}
+
 /*
  * What sessmgr relies on: the encoding, and what the text of values depends on.
  * And a remote statement must not outlive us for long if we are killed; but not
@@ -83,17 +91,17 @@ list_settings(const SmConn *conn, Setting *settings)
 {
 	int			n = 0;
 
-	settings[n++] = (Setting) {"client_encoding", GetDatabaseEncodingName()};
-	settings[n++] = (Setting) {"datestyle", "ISO, YMD"};
-	settings[n++] = (Setting) {"intervalstyle", "postgres"};
-	settings[n++] = (Setting) {"extra_float_digits", "3"};
-	settings[n++] = (Setting) {"bytea_output", "hex"};
-	settings[n++] = (Setting) {"array_nulls", "on"};
-	settings[n++] = (Setting) {"lc_monetary", "C"};
+	add_setting(settings, &n, "client_encoding", GetDatabaseEncodingName());
+	add_setting(settings, &n, "datestyle", "ISO, YMD");
+	add_setting(settings, &n, "intervalstyle", "postgres");
+	add_setting(settings, &n, "extra_float_digits", "3");
+	add_setting(settings, &n, "bytea_output", "hex");
+	add_setting(settings, &n, "array_nulls", "on");
+	add_setting(settings, &n, "lc_monetary", "C");
 	if (PQserverVersion(conn->pg) >= 140000 && !conn->no_client_check)
-		settings[n++] = (Setting) {"client_connection_check_interval", "2s"};
+		add_setting(settings, &n, "client_connection_check_interval", "2s");
 	if (conn->backend > 0)
-		settings[n++] = (Setting) {SM_CHAIN_SETTING, psprintf("%d", sm_chain_next())};
+		add_setting(settings, &n, SM_CHAIN_SETTING, psprintf("%d", sm_chain_next()));
 	return n;
 }
 
