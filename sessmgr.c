@@ -61,8 +61,8 @@ _PG_init(void)
 	static void (*const steps[]) (void) = {
 		/* the first before the names that begin with ours are reserved */
 		sm_chain_init, sm_engine_init, sm_options_init, sm_xact_init, sm_scan_init,
-#ifdef SM_TEST_POINTS
-		sm_test_point_init,
+#ifdef SM_INJECTION_POINTS
+		sm_injection_point_init,
 #endif
 		watch_utility_init
 	};

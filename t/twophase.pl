@@ -31,12 +31,12 @@ $local->safe_psql('postgres', q{
 	CREATE FUNCTION all_add(n int) RETURNS void LANGUAGE sql AS
 		$$ INSERT INTO t VALUES (n); SELECT add('r1', n), add('r2', n) $$});
 # in a session that has loaded the library
-my $test_points = q{SELECT sessmgr.forked(); SELECT count(*) FROM pg_settings WHERE name = 'sessmgr.test_point'};
-is($local->safe_psql('postgres', $test_points), "t\n0", 'the installed library has no test points');
+my $injection_points = q{SELECT sessmgr.forked(); SELECT count(*) FROM pg_settings WHERE name = 'sessmgr.injection_point'};
+is($local->safe_psql('postgres', $injection_points), "t\n0", 'the installed library has no injection points');
 unlike(slurp_file($local->config_data('--pkglibdir') . '/sessmgr.so'),
 	qr/recover listed/, 'nor their names');
 use_test_library($local, $library);
-is($local->safe_psql('postgres', $test_points), "t\n1", 'which the one for tests has');
+is($local->safe_psql('postgres', $injection_points), "t\n1", 'which the one for tests has');
 new_server($local, $remote[$_ - 1], "r$_", "transaction 'two_phase', cleanup_timeout '5s', commit_timeout '60s'")
   foreach 1, 2;
 new_server($local, $none, 'none', q{transaction 'two_phase'});
@@ -88,7 +88,7 @@ sub quiet
 sub stop_commit
 {
 	my ($point, $end) = @_;
-	$psql->value("SET sessmgr.test_point = '$point'");
+	$psql->value("SET sessmgr.injection_point = '$point'");
 	$psql->start($end // 'COMMIT');
 	ok(stops($psql->{pid}), "stopped: $point") or BAIL_OUT("$point: not reached");
 }
@@ -97,7 +97,7 @@ sub go_on
 {
 	continue_process($psql->{pid});
 	my @result = $psql->finish;
-	$psql->value('RESET sessmgr.test_point');
+	$psql->value('RESET sessmgr.injection_point');
 	return @result;
 }
 

@@ -140,11 +140,11 @@ sub recover
 
 # ---- a crash at each step
 
-my $working = 'BEGIN; SET sessmgr.test_point = %2$s; SELECT transfer(%1$d); COMMIT';
-my $commit = 'BEGIN; SELECT transfer(%1$d); SET sessmgr.test_point = %2$s; COMMIT';
-my $mixed = 'BEGIN; SELECT transfer(%1$d), put_aside(%1$d); SET sessmgr.test_point = %2$s; COMMIT';
-my $failing = 'BEGIN; SELECT transfer(%1$d); SELECT fail(); SET sessmgr.test_point = %2$s; COMMIT';
-my $recovering = q{SET sessmgr.test_point = %2$s; SELECT * FROM sessmgr.recover('r1'), transfer(%1$d)};
+my $working = 'BEGIN; SET sessmgr.injection_point = %2$s; SELECT transfer(%1$d); COMMIT';
+my $commit = 'BEGIN; SELECT transfer(%1$d); SET sessmgr.injection_point = %2$s; COMMIT';
+my $mixed = 'BEGIN; SELECT transfer(%1$d), put_aside(%1$d); SET sessmgr.injection_point = %2$s; COMMIT';
+my $failing = 'BEGIN; SELECT transfer(%1$d); SELECT fail(); SET sessmgr.injection_point = %2$s; COMMIT';
+my $recovering = q{SET sessmgr.injection_point = %2$s; SELECT * FROM sessmgr.recover('r1'), transfer(%1$d)};
 my @steps = (
 	[ $mixed, 'joined committed' ],
 	[ $working, 'row written', 'row written 2' ],

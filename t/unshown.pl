@@ -47,7 +47,7 @@ sub cut_and_go_on
 		WHERE application_name = 'sessmgr'});
 	continue_process($psql->{pid});
 	my @result = $psql->finish;
-	$psql->value('RESET sessmgr.test_point');
+	$psql->value('RESET sessmgr.injection_point');
 	return @result;
 }
 
@@ -63,7 +63,7 @@ sub still_up
 # ---- after the local commit
 
 $psql->value('BEGIN; INSERT INTO t VALUES (1); ' . add('two_phase'));
-$psql->value(q{SET sessmgr.test_point = 'committed'});
+$psql->value(q{SET sessmgr.injection_point = 'committed'});
 $psql->start('COMMIT');
 ok(stops($psql->{pid}), 'after the local commit') or BAIL_OUT('not reached');
 my ($out, $err, $state) = cut_and_go_on();
@@ -78,7 +78,7 @@ is($remote->safe_psql('postgres', 'SELECT count(*) FROM t'), 1, 'and there');
 # ---- in the local abort: when all is prepared, a joined COMMIT fails
 
 $psql->value('BEGIN; INSERT INTO t VALUES (1); ' . add('two_phase') . ';' . add('joined'));
-$psql->value(q{SET sessmgr.test_point = 'all prepared'});
+$psql->value(q{SET sessmgr.injection_point = 'all prepared'});
 $psql->start('COMMIT');
 ok(stops($psql->{pid}), 'before the local commit') or BAIL_OUT('not reached');
 ($out, $err, $state) = cut_and_go_on();

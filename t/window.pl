@@ -91,7 +91,7 @@ $psql = psql($local);
 $_->safe_psql('postgres', 'TRUNCATE t') foreach $local, $remote;
 $psql->value('BEGIN; INSERT INTO t VALUES (1)');
 $psql->value("SELECT sessmgr.execute('discard$_', 'INSERT INTO t VALUES (1)')") foreach 1 .. $targets;
-$psql->value(q{SET sessmgr.test_point = 'joined committed'});
+$psql->value(q{SET sessmgr.injection_point = 'joined committed'});
 $psql->start('COMMIT');
 ok(stops($psql->{pid}), 'the targets have committed') or BAIL_OUT('not reached');
 my @pids = remote_backends($remote);
@@ -108,7 +108,7 @@ is($state, '', 'success');
 cmp_ok($seconds, '<', $timeout * $targets * 0.75, 'one deadline for all of them');
 continue_process(@pids);
 is(counts(), "1 $targets", 'here and there');
-$psql->value('RESET sessmgr.test_point');
+$psql->value('RESET sessmgr.injection_point');
 $psql->is(q{SELECT sessmgr.scalar('discard1', 'SELECT count(*) FROM t')}, $targets, 'and works again');
 
 $_->quit foreach $psql, $other, $admin;

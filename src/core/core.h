@@ -16,10 +16,10 @@
  * Where a test may stop this process to look at, or kill, whatever it likes.
  * Compiled only for tests.
  */
-#ifdef SM_TEST_POINTS
-#define SM_TEST_POINT(name)		sm_test_point(name)
+#ifdef SM_INJECTION_POINTS
+#define SM_INJECTION_POINT(name)		sm_injection_point(name)
 #else
-#define SM_TEST_POINT(name)		((void) 0)
+#define SM_INJECTION_POINT(name)		((void) 0)
 #endif
 
 /* What closed a session, for whoever uses it afterwards. */
@@ -43,12 +43,12 @@ typedef struct SmLibpqOption
 typedef enum SmHandleKind
 {
 	SM_HANDLE_ENGINE,
-	SM_HANDLE_FACTORY,
+	SM_HANDLE_SESSIONMAKER,
 	SM_HANDLE_SESSION
 } SmHandleKind;
 
 /* injection_point.c */
-extern void sm_test_point_init(void);
+extern void sm_injection_point_init(void);
 
 /* errors.c */
 extern ErrorData *sm_error_catch(MemoryContext cxt);
@@ -68,8 +68,8 @@ extern void sm_handle_forget(uint64 id, SmSessionEnd end);
 extern void sm_handle_reset(void);
 
 /* extension_table.c */
-extern Oid	sm_own_table(const char *name);
-extern uint64 sm_own_table_write(Oid table, const char *sql, int nargs, Oid *types,
+extern Oid	sm_extension_table(const char *name);
+extern uint64 sm_extension_table_write(Oid table, const char *sql, int nargs, Oid *types,
 								 Datum *values);
 
 #endif							/* SESSMGR_CORE_H */

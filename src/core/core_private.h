@@ -11,6 +11,6 @@
 #include "core/core.h"
 
 /* injection_point.c */
-extern void sm_test_point(const char *name);
+extern void sm_injection_point(const char *name);
 
 #endif							/* SESSMGR_CORE_PRIVATE_H */

@@ -19,7 +19,7 @@
 
 /* The table of that name, or InvalidOid if the extension is on its way out. */
 Oid
-sm_own_table(const char *name)
+sm_extension_table(const char *name)
 {
 	Oid			schema = get_namespace_oid("sessmgr", true);
 
@@ -31,7 +31,7 @@ sm_own_table(const char *name)
  * has privileges on it; returns the number of rows written.
  */
 uint64
-sm_own_table_write(Oid table, const char *sql, int nargs, Oid *types, Datum *values)
+sm_extension_table_write(Oid table, const char *sql, int nargs, Oid *types, Datum *values)
 {
 	int			level = NewGUCNestLevel();
 	Oid			userid;

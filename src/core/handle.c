@@ -258,13 +258,13 @@ sm_engine_out(PG_FUNCTION_ARGS)
 Datum
 sm_sessionmaker_in(PG_FUNCTION_ARGS)
 {
-	return handle_in(PG_GETARG_CSTRING(0), SM_HANDLE_FACTORY);
+	return handle_in(PG_GETARG_CSTRING(0), SM_HANDLE_SESSIONMAKER);
 }
 
 Datum
 sm_sessionmaker_out(PG_FUNCTION_ARGS)
 {
-	return handle_out((uint64) PG_GETARG_INT64(0), SM_HANDLE_FACTORY);
+	return handle_out((uint64) PG_GETARG_INT64(0), SM_HANDLE_SESSIONMAKER);
 }
 
 Datum

@@ -3,8 +3,8 @@
  * injection_point.c
  *		Places where a test can stop a process.
  *
- * Only in a library that was built for tests, with -DSM_TEST_POINTS: where
- * SM_TEST_POINT(name) stands and the setting sessmgr.test_point has that name,
+ * Only in a library that was built for tests, with -DSM_INJECTION_POINTS: where
+ * SM_INJECTION_POINT(name) stands and the setting sessmgr.injection_point has that name,
  * the process stops itself with SIGSTOP.  The test then kills what it wants to
  * see killed there, or lets the process go on.  "name 3" is the third time
  * since the setting was made, and a name alone the first time.
@@ -15,18 +15,18 @@
 
 #include "core/core_private.h"
 
-#ifdef SM_TEST_POINTS
+#ifdef SM_INJECTION_POINTS
 
 #include <ctype.h>
 #include <signal.h>
 
 #include "utils/guc.h"
 
-static char *test_point = NULL;
+static char *injection_point = NULL;
 static int	passed = 0;
 
 static void
-assign_test_point(const char *newval, void *extra)
+assign_injection_point(const char *newval, void *extra)
 {
 	(void) newval;
 	(void) extra;
@@ -34,27 +34,27 @@ assign_test_point(const char *newval, void *extra)
 }
 
 void
-sm_test_point_init(void)
+sm_injection_point_init(void)
 {
-	DefineCustomStringVariable("sessmgr.test_point",
+	DefineCustomStringVariable("sessmgr.injection_point",
 							   "Where this process stops itself, for tests.",
-							   NULL, &test_point, "", PGC_USERSET, 0,
-							   NULL, assign_test_point, NULL);
+							   NULL, &injection_point, "", PGC_USERSET, 0,
+							   NULL, assign_injection_point, NULL);
 }
 
 void
-sm_test_point(const char *name)
+sm_injection_point(const char *name)
 {
 	size_t		len = strlen(name);
 	const char *rest;
 
-	if (test_point == NULL || strncmp(test_point, name, len) != 0)
+	if (injection_point == NULL || strncmp(injection_point, name, len) != 0)
 		return;
-	rest = test_point + len;
+	rest = injection_point + len;
 	if (*rest != '\0' && (*rest != ' ' || !isdigit((unsigned char) rest[1])))
 		return;
 	if (++passed == (*rest == '\0' ? 1 : atoi(rest)))
 		raise(SIGSTOP);
 }
 
-#endif							/* SM_TEST_POINTS */
+#endif							/* SM_INJECTION_POINTS */

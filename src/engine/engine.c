@@ -374,7 +374,7 @@ make_engine(const SmEngineKey *key, Jsonb *options)
 	engine->endpoint.remote = engine->driver->remote;
 	engine->transient = !sm_forked();
 	engine->created_at = GetCurrentTimestamp();
-	dlist_init(&engine->factories);
+	dlist_init(&engine->sessionmakers);
 	sm_pool_init(&engine->pool);
 	(void) take_target(engine, target, generation);
 	engine->id = sm_handle_new(SM_HANDLE_ENGINE, engine);
@@ -583,7 +583,7 @@ drop_engine(SmEngine *engine)
 	else
 		sm_handle_forget(engine->id, SM_END_TRANSACTION);
 	engine->state = SM_ENGINE_INVALIDATED;
-	sm_factories_drop(engine);
+	sm_sessionmakers_drop(engine);
 	(void) sm_pool_dispose(engine);
 	dlist_delete(&engine->node);
 	dlist_push_tail(&invalidated, &engine->node);
@@ -659,7 +659,7 @@ sm_engine_forget_all(void)
 			latest = NULL;
 		hash_search(registry, &engine->key, HASH_REMOVE, NULL);
 		sm_handle_forget(engine->id, SM_END_TRANSACTION);
-		sm_factories_drop(engine);
+		sm_sessionmakers_drop(engine);
 		engine->state = SM_ENGINE_FORGOTTEN;
 		nforgotten++;
 	}

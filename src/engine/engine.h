@@ -11,15 +11,15 @@
 #include "statement/statement.h"
 
 /* How far a checkout has come (see src/engine/pool.c). */
-typedef enum SmArrival
+typedef enum SmCheckoutState
 {
-	SM_NOT_ARRIVED,
-	SM_ARRIVED,
-	SM_GONE						/* it was found dead: begin once more */
-} SmArrival;
+	SM_CHECKOUT_PENDING,
+	SM_CHECKOUT_DONE,
+	SM_CHECKOUT_RETRY						/* it was found dead: begin once more */
+} SmCheckoutState;
 
 /* ----------
- * Engines, factories, sessions
+ * Engines, sessionmakers, sessions
  * ----------
  */
 typedef struct SmPool
@@ -49,14 +49,14 @@ typedef enum SmEngineState
 	SM_ENGINE_INVALIDATED		/* out of the registry, waits for its users */
 } SmEngineState;
 
-/* A factory of sessions with fixed options. */
-typedef struct SmFactory
+/* A sessionmaker of sessions with fixed options. */
+typedef struct SmSessionmaker
 {
 	uint64		id;
 	dlist_node	node;			/* in its engine's list */
 	SmEngine   *engine;
 	SmSessionOptions options;
-} SmFactory;
+} SmSessionmaker;
 
 struct SmEngine
 {
@@ -74,7 +74,7 @@ struct SmEngine
 	bool		transient;		/* ends with the local transaction */
 	TimestampTz created_at;
 	uint64		hits;
-	dlist_head	factories;
+	dlist_head	sessionmakers;
 	dlist_node	node;			/* in the list of all engines */
 	SmPool		pool;
 	List	   *prepared;		/* of char *, names of metadata */
@@ -89,24 +89,24 @@ sm_conn_engine(const SmConn *conn)
 
 /* pool.c */
 extern void sm_pool_report_full(const SmEngine *engine) pg_attribute_noreturn();
-extern bool sm_pool_has_place(const SmEngine *engine);
+extern bool sm_pool_has_capacity(const SmEngine *engine);
 extern SmConn *sm_pool_begin(SmEngine *engine);
 extern void sm_pool_give_up(SmConn *conn);
-extern SmArrival sm_pool_go_on(SmConn *conn, bool wait);
+extern SmCheckoutState sm_pool_poll(SmConn *conn, bool wait);
 extern SmConn *sm_pool_checkout(SmEngine *engine);
 extern bool sm_pool_reset_start(SmConn *conn);
-extern bool sm_pool_reset_on(SmConn *conn, bool over);
+extern bool sm_pool_reset_poll(SmConn *conn, bool over);
 extern void sm_pool_checkin(SmConn *conn, TimestampTz deadline);
-extern void sm_conns_gather(dlist_head *conns, SmConn *conn, const char *sql);
+extern void sm_conns_add(dlist_head *conns, SmConn *conn, const char *sql);
 extern TimestampTz sm_conns_clean(dlist_head *conns);
 extern void sm_conn_cleanup(SmConn *conn, const char *sql, TimestampTz deadline);
 extern int	sm_pool_dispose(SmEngine *engine);
 
 /* sessionmaker.c */
-extern SmFactory *sm_factory_get(SmEngine *engine, Jsonb *options, bool short_lived);
-extern SmFactory *sm_factory_from_handle(uint64 id);
-extern void sm_factories_at_end(void);
-extern void sm_factories_abandon(void);
+extern SmSessionmaker *sm_sessionmaker_get(SmEngine *engine, Jsonb *options, bool short_lived);
+extern SmSessionmaker *sm_sessionmaker_from_handle(uint64 id);
+extern void sm_sessionmakers_at_end(void);
+extern void sm_sessionmakers_abandon(void);
 
 /* engine.c */
 extern dlist_head sm_engines;	/* but for those invalidated */

@@ -16,7 +16,7 @@ extern void sm_pool_init(SmPool *pool);
 extern void sm_pool_close_expired(SmEngine *engine, TimestampTz now);
 
 /* sessionmaker.c */
-extern void sm_factories_drop(SmEngine *engine);
+extern void sm_sessionmakers_drop(SmEngine *engine);
 
 /* engine.c */
 extern void sm_engine_close_expired(TimestampTz now);

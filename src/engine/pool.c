@@ -158,7 +158,7 @@ may_connect(const SmEngine *engine)
 
 /* Is there any use in trying to check out a connection? */
 bool
-sm_pool_has_place(const SmEngine *engine)
+sm_pool_has_capacity(const SmEngine *engine)
 {
 	return engine->pool.nidle > 0 || may_connect(engine);
 }
@@ -241,17 +241,17 @@ sm_pool_give_up(SmConn *conn)
  * when its socket is ready.  Throws what connecting throws, and the connection
  * is gone then.
  */
-SmArrival
-sm_pool_go_on(SmConn *conn, bool wait)
+SmCheckoutState
+sm_pool_poll(SmConn *conn, bool wait)
 {
 	SmEngine   *engine = sm_conn_engine(conn);
-	bool		arrived = true;
+	bool		established = true;
 
 	if (likely(!conn->made && !conn->pinged))
-		return SM_ARRIVED;
+		return SM_CHECKOUT_DONE;
 	PG_TRY();
 	{
-		arrived = engine->driver->arrive(conn, wait);
+		established = engine->driver->establish(conn, wait);
 	}
 	PG_CATCH();
 	{
@@ -259,17 +259,17 @@ sm_pool_go_on(SmConn *conn, bool wait)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	if (!arrived)
-		return SM_NOT_ARRIVED;
+	if (!established)
+		return SM_CHECKOUT_PENDING;
 	if (conn->state == SM_CONN_DEAD)
 	{
 		discard(conn, true);
-		return SM_GONE;
+		return SM_CHECKOUT_RETRY;
 	}
 	if (conn->made)
 		engine->pool.connects++;
 	conn->made = conn->pinged = false;
-	return SM_ARRIVED;
+	return SM_CHECKOUT_DONE;
 }
 
 /*
@@ -289,7 +289,7 @@ sm_pool_checkout(SmEngine *engine)
 		conn = sm_pool_begin(engine);
 		if (conn == NULL)
 			wait_for_place(engine);
-	} while (sm_pool_go_on(conn, true) == SM_GONE);
+	} while (sm_pool_poll(conn, true) == SM_CHECKOUT_RETRY);
 	return conn;
 }
 
@@ -305,7 +305,7 @@ may_be_kept(const SmConn *conn)
 
 /*
  * For those who must not wait: begin what a check-in would wait for.  False:
- * there is nothing.  Otherwise sm_pool_reset_on() is to be called whenever its
+ * there is nothing.  Otherwise sm_pool_reset_poll() is to be called whenever its
  * socket is ready, until that is true; then sm_pool_checkin() does not wait.
  * Never throws.
  */
@@ -321,9 +321,9 @@ sm_pool_reset_start(SmConn *conn)
 
 /* over: there is no time left. */
 bool
-sm_pool_reset_on(SmConn *conn, bool over)
+sm_pool_reset_poll(SmConn *conn, bool over)
 {
-	return sm_conn_engine(conn)->driver->reset_on(conn, over);
+	return sm_conn_engine(conn)->driver->reset_poll(conn, over);
 }
 
 /*
@@ -362,10 +362,10 @@ sm_pool_checkin(SmConn *conn, TimestampTz deadline)
 
 /* A connection is to be cleaned up together with others, and to run sql then. */
 void
-sm_conns_gather(dlist_head *conns, SmConn *conn, const char *sql)
+sm_conns_add(dlist_head *conns, SmConn *conn, const char *sql)
 {
-	conn->settle_sql = sql;
-	dlist_push_tail(conns, &conn->settle_node);
+	conn->cleanup_sql = sql;
+	dlist_push_tail(conns, &conn->cleanup_node);
 }
 
 /* Have their drivers clean up what was gathered (see SmDriver). */
@@ -375,13 +375,13 @@ clean_up(dlist_head *conns, TimestampTz deadline)
 	while (!dlist_is_empty(conns))
 	{
 		const SmDriver *driver =
-			sm_conn_engine(dlist_head_element(SmConn, settle_node, conns))->driver;
+			sm_conn_engine(dlist_head_element(SmConn, cleanup_node, conns))->driver;
 		dlist_head	same = DLIST_STATIC_INIT(same);
 		dlist_mutable_iter iter;
 
 		dlist_foreach_modify(iter, conns)
 		{
-			if (sm_conn_engine(dlist_container(SmConn, settle_node, iter.cur))->driver != driver)
+			if (sm_conn_engine(dlist_container(SmConn, cleanup_node, iter.cur))->driver != driver)
 				continue;
 			dlist_delete(iter.cur);
 			dlist_push_tail(&same, iter.cur);
@@ -404,7 +404,7 @@ sm_conns_clean(dlist_head *conns)
 
 	dlist_foreach(iter, conns)
 	{
-		const SmConn *conn = dlist_container(SmConn, settle_node, iter.cur);
+		const SmConn *conn = dlist_container(SmConn, cleanup_node, iter.cur);
 
 		timeout = Max(timeout, sm_conn_engine(conn)->endpoint.options.cleanup_timeout);
 	}
@@ -419,7 +419,7 @@ sm_conn_cleanup(SmConn *conn, const char *sql, TimestampTz deadline)
 {
 	dlist_head	conns = DLIST_STATIC_INIT(conns);
 
-	sm_conns_gather(&conns, conn, sql);
+	sm_conns_add(&conns, conn, sql);
 	clean_up(&conns, deadline);
 }
 

@@ -3,7 +3,7 @@
  * sessionmaker.c
  *		Factories of sessions (sessionmaker): an engine and session options.
  *
- * A cached factory lives as long as its engine; there is one for each set of
+ * A cached sessionmaker lives as long as its engine; there is one for each set of
  * options.  A short-lived one is never in that cache and lives until the local
  * transaction ends; so do all where nothing is cached.
  *
@@ -18,22 +18,22 @@
 static dlist_head short_lived_ones = DLIST_STATIC_INIT(short_lived_ones);
 
 static void
-drop_factory(SmFactory *factory)
+drop_sessionmaker(SmSessionmaker *sessionmaker)
 {
-	dlist_delete(&factory->node);
-	sm_handle_forget(factory->id, SM_END_TRANSACTION);
-	pfree(factory);
+	dlist_delete(&sessionmaker->node);
+	sm_handle_forget(sessionmaker->id, SM_END_TRANSACTION);
+	pfree(sessionmaker);
 }
 
 /*
- * The engine's factory for these session options (NULL: none), made if there
+ * The engine's sessionmaker for these session options (NULL: none), made if there
  * is none or if it is to be short-lived.
  */
-SmFactory *
-sm_factory_get(SmEngine *engine, Jsonb *options, bool short_lived)
+SmSessionmaker *
+sm_sessionmaker_get(SmEngine *engine, Jsonb *options, bool short_lived)
 {
 	SmSessionOptions wanted = engine->endpoint.session;
-	SmFactory  *factory;
+	SmSessionmaker  *sessionmaker;
 	dlist_iter	iter;
 
 	sm_check_restricted_use("sessions");
@@ -44,64 +44,64 @@ sm_factory_get(SmEngine *engine, Jsonb *options, bool short_lived)
 
 	if (!short_lived)
 	{
-		dlist_foreach(iter, &engine->factories)
+		dlist_foreach(iter, &engine->sessionmakers)
 		{
-			factory = dlist_container(SmFactory, node, iter.cur);
-			if (memcmp(&factory->options, &wanted, sizeof(wanted)) == 0)
-				return factory;
+			sessionmaker = dlist_container(SmSessionmaker, node, iter.cur);
+			if (memcmp(&sessionmaker->options, &wanted, sizeof(wanted)) == 0)
+				return sessionmaker;
 		}
 	}
 
-	factory = MemoryContextAllocZero(TopMemoryContext, sizeof(SmFactory));
-	factory->engine = engine;
-	factory->options = wanted;
-	factory->id = sm_handle_new(SM_HANDLE_FACTORY, factory);
-	dlist_push_tail(short_lived ? &short_lived_ones : &engine->factories,
-					&factory->node);
-	return factory;
+	sessionmaker = MemoryContextAllocZero(TopMemoryContext, sizeof(SmSessionmaker));
+	sessionmaker->engine = engine;
+	sessionmaker->options = wanted;
+	sessionmaker->id = sm_handle_new(SM_HANDLE_SESSIONMAKER, sessionmaker);
+	dlist_push_tail(short_lived ? &short_lived_ones : &engine->sessionmakers,
+					&sessionmaker->node);
+	return sessionmaker;
 }
 
-/* The factory behind a handle, if the current role may use it. */
-SmFactory *
-sm_factory_from_handle(uint64 id)
+/* The sessionmaker behind a handle, if the current role may use it. */
+SmSessionmaker *
+sm_sessionmaker_from_handle(uint64 id)
 {
-	SmFactory  *factory = sm_handle_get(id, SM_HANDLE_FACTORY, false);
+	SmSessionmaker  *sessionmaker = sm_handle_get(id, SM_HANDLE_SESSIONMAKER, false);
 
 	sm_check_restricted_use("a handle");
-	sm_check_role(factory->engine->endpoint.roleid, "sessionmaker");
-	return factory;
+	sm_check_role(sessionmaker->engine->endpoint.roleid, "sessionmaker");
+	return sessionmaker;
 }
 
-/* An engine goes, and its factories with it. */
+/* An engine goes, and its sessionmakers with it. */
 void
-sm_factories_drop(SmEngine *engine)
+sm_sessionmakers_drop(SmEngine *engine)
 {
 	dlist_mutable_iter iter;
 
-	dlist_foreach_modify(iter, &engine->factories)
-		drop_factory(dlist_container(SmFactory, node, iter.cur));
+	dlist_foreach_modify(iter, &engine->sessionmakers)
+		drop_sessionmaker(dlist_container(SmSessionmaker, node, iter.cur));
 	dlist_foreach_modify(iter, &short_lived_ones)
 	{
-		SmFactory  *factory = dlist_container(SmFactory, node, iter.cur);
+		SmSessionmaker  *sessionmaker = dlist_container(SmSessionmaker, node, iter.cur);
 
-		if (factory->engine == engine)
-			drop_factory(factory);
+		if (sessionmaker->engine == engine)
+			drop_sessionmaker(sessionmaker);
 	}
 }
 
 /* The local transaction has ended. */
 void
-sm_factories_at_end(void)
+sm_sessionmakers_at_end(void)
 {
 	dlist_mutable_iter iter;
 
 	dlist_foreach_modify(iter, &short_lived_ones)
-		drop_factory(dlist_container(SmFactory, node, iter.cur));
+		drop_sessionmaker(dlist_container(SmSessionmaker, node, iter.cur));
 }
 
 /* In a forked process: the parent's are not ours. */
 void
-sm_factories_abandon(void)
+sm_sessionmakers_abandon(void)
 {
 	dlist_init(&short_lived_ones);
 }

@@ -113,11 +113,11 @@ query(Attempt *a, const char *sql, int nargs, List **lists, SmSink *sink)
 	static const Oid types[2] = {TEXTARRAYOID, TEXTARRAYOID};
 	SmParams   *params = sm_params_of_types(nargs, types);
 	SmStatement statement = {.sql = sql, .params = params};
-	SmOdd		odd;
+	SmStatementKind		kind;
 
 	for (int i = 0; i < nargs; i++)
 		params->values[i] = text_array(lists[i]);
-	(void) a->engine->driver->execute(a->conn, &statement, sink, &odd);
+	(void) a->engine->driver->execute(a->conn, &statement, sink, &kind);
 }
 
 typedef struct LookSink
@@ -280,7 +280,7 @@ report_taken(Attempt *a, const SmModel *model, const SmModelName *name)
  * name of a model and is of its kind is taken for it, whatever it looks like.
  */
 static bool
-mark_wanted(Attempt *a)
+mark_slots(Attempt *a)
 {
 	bool		any = false;
 	ListCell   *lc;
@@ -509,7 +509,7 @@ owner_is_made(Attempt *a, const SmModel *sequence)
 
 /* Make all that is marked; returns the number of tables. */
 static int
-make_wanted(Attempt *a)
+make_slots(Attempt *a)
 {
 	int			made = 0;
 	ListCell   *lc;
@@ -569,7 +569,7 @@ static bool
 look_for_missing(Attempt *a)
 {
 	look(a);
-	return mark_wanted(a);
+	return mark_slots(a);
 }
 
 /*
@@ -601,7 +601,7 @@ sm_models_attempt(SmEngine *engine, const char *metadata, List *tables, List *se
 		{
 			check_names(&a);
 			check_types(&a);
-			made = make_wanted(&a);
+			made = make_slots(&a);
 		}
 	}
 	driver->command(a.conn, "COMMIT", SM_COMMAND_COMMIT);

@@ -84,7 +84,7 @@ find_registry(void)
 		CacheRegisterRelcacheCallback(registry_callback, (Datum) 0);
 		registered = true;
 	}
-	registry_oid = sm_own_table(REGISTRY_TABLE);
+	registry_oid = sm_extension_table(REGISTRY_TABLE);
 	return registry_oid;
 }
 
@@ -407,7 +407,7 @@ static uint64
 write_registry(const char *sql, int nargs, Oid *types, Datum *values)
 {
 	Oid			registry = find_registry();
-	uint64		written = sm_own_table_write(registry, sql, nargs, types, values);
+	uint64		written = sm_extension_table_write(registry, sql, nargs, types, values);
 
 	if (written > 0)
 	{

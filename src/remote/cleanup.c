@@ -8,7 +8,7 @@
  * and everything ends at its deadline.  Elsewhere an interrupt may end it, too,
  * which the caller leaves to be served afterwards.
  *
- * Each connection goes its own way through the steps of SmSettleStep, and one
+ * Each connection goes its own way through the steps of SmCleanupStep, and one
  * poll() waits for all of them, so that one which does not answer takes no
  * time from the others.  poll() rather than a wait set, as making one may fail
  * for want of a descriptor.  Nothing here looks at the latch: whatever sets it
@@ -46,11 +46,11 @@ static int	nreserved = 0;		/* connections there are */
  * with all others.  Throws when memory is out.
  */
 void
-sm_settle_reserve(SmConn *conn)
+sm_cleanup_reserve(SmConn *conn)
 {
 	int			needed = SLOTS_EACH * (nreserved + 1);
 
-	Assert(!conn->settle_reserved);
+	Assert(!conn->cleanup_reserved);
 	if (needed > nslots)
 	{
 		int			n = Max(needed, Max(16, nslots * 2));
@@ -62,16 +62,16 @@ sm_settle_reserve(SmConn *conn)
 		nslots = n;
 	}
 	nreserved++;
-	conn->settle_reserved = true;
+	conn->cleanup_reserved = true;
 }
 
 /* The connection is no more. */
 void
-sm_settle_release(SmConn *conn)
+sm_cleanup_release(SmConn *conn)
 {
-	if (conn->settle_reserved)
+	if (conn->cleanup_reserved)
 		nreserved--;
-	conn->settle_reserved = false;
+	conn->cleanup_reserved = false;
 }
 
 /* ----------
@@ -104,8 +104,8 @@ note_result(SmConn *conn)
 	{
 		case PGRES_COMMAND_OK:
 			/* of several, the last one counts */
-			conn->answered = conn->settle_step != SM_SETTLE_COMMANDING ||
-				sm_is_tag_of(PQcmdStatus(conn->result), conn->settle_sql);
+			conn->answered = conn->cleanup_step != SM_CLEANUP_COMMANDING ||
+				sm_is_tag_of(PQcmdStatus(conn->result), conn->cleanup_sql);
 			return true;
 		case PGRES_TUPLES_OK:
 		case PGRES_EMPTY_QUERY:
@@ -115,7 +115,7 @@ note_result(SmConn *conn)
 			if (conn->ended != conn->copy_command && !conn->simple_copy)
 			{
 				/* nobody asked for one: it may have done anything */
-				conn->settle_reading = SM_OUTCOME_UNKNOWN;
+				conn->cleanup_reading = SM_OUTCOME_UNKNOWN;
 				return false;
 			}
 			if ((conn->cancel_state != SM_CANCEL_NONE && !conn->simple_copy) ||
@@ -128,7 +128,7 @@ note_result(SmConn *conn)
 				 * often the server will then say that it is ready.
 				 */
 				sm_conn_set_state(conn, SM_CONN_DEAD);
-				conn->settle_reading = SM_OUTCOME_NONE;
+				conn->cleanup_reading = SM_OUTCOME_NONE;
 				return false;
 			}
 			/* once: it must not begin another one */
@@ -136,27 +136,27 @@ note_result(SmConn *conn)
 			conn->simple_copy = false;
 			if (PQputCopyEnd(conn->pg, "canceled") == 1)
 				return true;
-			conn->settle_reading = SM_OUTCOME_UNKNOWN;
+			conn->cleanup_reading = SM_OUTCOME_UNKNOWN;
 			return false;
 		case PGRES_COPY_BOTH:
-			conn->settle_reading = SM_OUTCOME_UNKNOWN;
+			conn->cleanup_reading = SM_OUTCOME_UNKNOWN;
 			return false;
 		case PGRES_PIPELINE_SYNC:
 			if (--conn->syncs > 0 || PQexitPipelineMode(conn->pg))
 				return true;
-			conn->settle_reading = SM_OUTCOME_UNKNOWN;
+			conn->cleanup_reading = SM_OUTCOME_UNKNOWN;
 			return false;
 		case PGRES_FATAL_ERROR:
 		case PGRES_BAD_RESPONSE:
-			sm_note_last_words(conn, conn->result);
+			sm_keep_fatal_message(conn, conn->result);
 			conn->answered = true;
 			/* with a state: the server's word that nothing was done */
-			conn->settle_reading =
+			conn->cleanup_reading =
 				(PQresultErrorField(conn->result, PG_DIAG_SQLSTATE) != NULL &&
 				 !sm_error_is_fatal(conn->result)) ?
 				SM_OUTCOME_NONE : SM_OUTCOME_UNKNOWN;
 			/* what libpq reads after an error of its own cannot be relied on */
-			return conn->settle_reading == SM_OUTCOME_NONE;
+			return conn->cleanup_reading == SM_OUTCOME_NONE;
 		default:
 			return true;
 	}
@@ -179,7 +179,7 @@ read_copy(SmConn *conn)
 
 /*
  * Read away what has arrived of the command on the wire.  False: there is more
- * to come; otherwise settle_reading says what became of it.
+ * to come; otherwise cleanup_reading says what became of it.
  *
  * While libpq is busy PQgetResult() would wait, unless it has closed the
  * socket: then it says what happened.
@@ -187,7 +187,7 @@ read_copy(SmConn *conn)
 static bool
 read_on(SmConn *conn)
 {
-	bool		arrived = PQconsumeInput(conn->pg);
+	bool		established = PQconsumeInput(conn->pg);
 
 	for (;;)
 	{
@@ -195,7 +195,7 @@ read_on(SmConn *conn)
 		{
 			int			n = read_copy(conn);
 
-			if (n == 0 && arrived)
+			if (n == 0 && established)
 				return false;
 			if (n == 0 || n == -2)
 				break;
@@ -204,7 +204,7 @@ read_on(SmConn *conn)
 		conn->result = NULL;
 		if (PQisBusy(conn->pg) && PQsocket(conn->pg) != PGINVALID_SOCKET)
 		{
-			if (arrived)
+			if (established)
 				return false;
 			break;
 		}
@@ -212,13 +212,13 @@ read_on(SmConn *conn)
 		if (conn->result == NULL)
 		{
 			if (PQstatus(conn->pg) != CONNECTION_OK)
-				conn->settle_reading = SM_OUTCOME_UNKNOWN;
+				conn->cleanup_reading = SM_OUTCOME_UNKNOWN;
 			/* in a pipeline it is the end of one command of many */
 			else if (PQpipelineStatus(conn->pg) != PQ_PIPELINE_OFF)
 				continue;
 			/* it is ready for more, and has not said what became of this */
 			else if (!conn->answered)
-				conn->settle_reading = SM_OUTCOME_UNKNOWN;
+				conn->cleanup_reading = SM_OUTCOME_UNKNOWN;
 			return true;
 		}
 		if (!note_result(conn))
@@ -226,7 +226,7 @@ read_on(SmConn *conn)
 	}
 
 	/* libpq cannot go on: memory is out, or what came makes no sense */
-	conn->settle_reading = SM_OUTCOME_UNKNOWN;
+	conn->cleanup_reading = SM_OUTCOME_UNKNOWN;
 	return true;
 }
 
@@ -237,7 +237,7 @@ read_on(SmConn *conn)
 static bool
 is_rollback(const SmConn *conn)
 {
-	return strcmp(conn->settle_sql, "ROLLBACK") == 0;
+	return strcmp(conn->cleanup_sql, "ROLLBACK") == 0;
 }
 
 static bool
@@ -257,25 +257,25 @@ cancelling(const SmConn *conn)
 static void
 end_command(SmConn *conn)
 {
-	bool		good = conn->settle_reading != SM_OUTCOME_UNKNOWN;
+	bool		good = conn->cleanup_reading != SM_OUTCOME_UNKNOWN;
 
-	switch (conn->settle_step)
+	switch (conn->cleanup_step)
 	{
-		case SM_SETTLE_STOPPING:
-			conn->settle_outcome = conn->settle_reading;
+		case SM_CLEANUP_STOPPING:
+			conn->cleanup_outcome = conn->cleanup_reading;
 			/* nobody may commit what was given up, if its transaction goes on */
-			if (conn->settle_reading == SM_OUTCOME_DONE && !conn->commits &&
-				!conn->settle_fetch && conn->settle_sql == NULL)
+			if (conn->cleanup_reading == SM_OUTCOME_DONE && !conn->commits &&
+				!conn->cleanup_fetch && conn->cleanup_sql == NULL)
 				good = false;
 			break;
-		case SM_SETTLE_COMMANDING:
-			SM_TEST_POINT("settle answered");
-			conn->settle_ok = (conn->settle_reading == SM_OUTCOME_DONE);
+		case SM_CLEANUP_COMMANDING:
+			SM_INJECTION_POINT("settle answered");
+			conn->cleanup_ok = (conn->cleanup_reading == SM_OUTCOME_DONE);
 			if (is_rollback(conn) && in_transaction(conn))
-				good = conn->settle_ok = false;
+				good = conn->cleanup_ok = false;
 			break;
 		default:
-			good = (conn->settle_reading == SM_OUTCOME_DONE);
+			good = (conn->cleanup_reading == SM_OUTCOME_DONE);
 			break;
 	}
 	PQclear(conn->result);
@@ -303,7 +303,7 @@ send_command(SmConn *conn, const char *sql)
 	conn->copy_command = -1;
 	conn->simple_copy = false;
 	conn->fresh = false;
-	conn->settle_reading = SM_OUTCOME_DONE;
+	conn->cleanup_reading = SM_OUTCOME_DONE;
 	sm_conn_set_state(conn, SM_CONN_BUSY);
 }
 
@@ -311,31 +311,31 @@ send_command(SmConn *conn, const char *sql)
 static void
 next_step(SmConn *conn)
 {
-	switch (conn->settle_step)
+	switch (conn->cleanup_step)
 	{
-		case SM_SETTLE_STOPPING:
+		case SM_CLEANUP_STOPPING:
 			/* a request that is still out may hit what comes next */
 			if (conn->cancel_state == SM_CANCEL_FAILED)
 				sm_conn_set_state(conn, SM_CONN_DEAD);
 			sm_cancel_end(conn);
-			conn->settle_step = SM_SETTLE_COMMANDING;
-			if (conn->state == SM_CONN_READY && conn->settle_sql != NULL)
+			conn->cleanup_step = SM_CLEANUP_COMMANDING;
+			if (conn->state == SM_CONN_READY && conn->cleanup_sql != NULL)
 			{
 				if (is_rollback(conn) && !in_transaction(conn))
-					conn->settle_ok = true;
+					conn->cleanup_ok = true;
 				else
-					send_command(conn, conn->settle_sql);
-				SM_TEST_POINT("settle sent");
+					send_command(conn, conn->cleanup_sql);
+				SM_INJECTION_POINT("settle sent");
 			}
 			break;
-		case SM_SETTLE_COMMANDING:
-			conn->settle_step = SM_SETTLE_DISCARDING;
-			if (conn->state == SM_CONN_READY && conn->settle_discard &&
+		case SM_CLEANUP_COMMANDING:
+			conn->cleanup_step = SM_CLEANUP_DISCARDING;
+			if (conn->state == SM_CONN_READY && conn->cleanup_discard &&
 				!in_transaction(conn))
 				send_command(conn, "DISCARD ALL");
 			break;
 		default:
-			conn->settle_step = SM_SETTLE_DONE;
+			conn->cleanup_step = SM_CLEANUP_DONE;
 			break;
 	}
 }
@@ -344,7 +344,7 @@ next_step(SmConn *conn)
 static void
 advance(SmConn *conn)
 {
-	while (conn->settle_step != SM_SETTLE_DONE)
+	while (conn->cleanup_step != SM_CLEANUP_DONE)
 	{
 		if (conn->state == SM_CONN_BUSY)
 		{
@@ -362,8 +362,8 @@ advance(SmConn *conn)
 static void
 drop(SmConn *conn)
 {
-	if (conn->settle_step == SM_SETTLE_STOPPING && conn->state == SM_CONN_BUSY)
-		conn->settle_outcome = SM_OUTCOME_UNKNOWN;
+	if (conn->cleanup_step == SM_CLEANUP_STOPPING && conn->state == SM_CONN_BUSY)
+		conn->cleanup_outcome = SM_OUTCOME_UNKNOWN;
 	sm_cancel_end(conn);
 	PQclear(conn->result);
 	conn->result = NULL;
@@ -371,7 +371,7 @@ drop(SmConn *conn)
 	conn->error = NULL;
 	sm_notices_forget(conn);
 	sm_conn_set_state(conn, SM_CONN_DEAD);
-	conn->settle_step = SM_SETTLE_DONE;
+	conn->cleanup_step = SM_CLEANUP_DONE;
 }
 
 static bool
@@ -385,7 +385,7 @@ start_cancel(SmConn *conn)
 static bool
 may_cancel_again(const SmConn *conn)
 {
-	return conn->settle_step == SM_SETTLE_STOPPING && conn->state == SM_CONN_BUSY &&
+	return conn->cleanup_step == SM_CLEANUP_STOPPING && conn->state == SM_CONN_BUSY &&
 		conn->cancel_state == SM_CANCEL_TAKEN;
 }
 
@@ -426,14 +426,14 @@ start(SmConn *conn)
 	bool		cancelled = true;
 	bool		again = conn->cancel_state != SM_CANCEL_NONE;
 
-	conn->settle_step = SM_SETTLE_STOPPING;
-	conn->settle_ok = false;
-	conn->settle_outcome = SM_OUTCOME_NONE;
+	conn->cleanup_step = SM_CLEANUP_STOPPING;
+	conn->cleanup_ok = false;
+	conn->cleanup_outcome = SM_OUTCOME_NONE;
 	/* nothing was done on one that is only being made */
 	if (conn->connected_at == 0)
 		sm_conn_set_state(conn, SM_CONN_DEAD);
-	conn->settle_fetch = (conn->fetching != NULL);
-	if (conn->settle_fetch)
+	conn->cleanup_fetch = (conn->fetching != NULL);
+	if (conn->cleanup_fetch)
 	{
 		/* nobody will see the rows that are on the wire */
 		conn->fetching->state = SM_STREAM_LOST;
@@ -446,16 +446,16 @@ start(SmConn *conn)
 	}
 	if (conn->state == SM_CONN_BUSY && !end_pipeline(conn))
 		sm_conn_set_state(conn, SM_CONN_DEAD);
-	/* what was begun by sm_settle_start() only goes on */
+	/* what was begun by sm_cleanup_start() only goes on */
 	if (conn->state == SM_CONN_BUSY && !again)
 	{
-		conn->settle_reading = conn->failed ? SM_OUTCOME_NONE : SM_OUTCOME_DONE;
+		conn->cleanup_reading = conn->failed ? SM_OUTCOME_NONE : SM_OUTCOME_DONE;
 		if (PQtransactionStatus(conn->pg) == PQTRANS_ACTIVE &&
 			(PQresultStatus(conn->result) != PGRES_COPY_IN || conn->simple_copy))
 			cancelled = start_cancel(conn);
 	}
 	advance(conn);
-	if (!cancelled && conn->settle_step == SM_SETTLE_STOPPING)
+	if (!cancelled && conn->cleanup_step == SM_CLEANUP_STOPPING)
 		drop(conn);
 }
 
@@ -469,16 +469,16 @@ start(SmConn *conn)
  * not NULL, and DISCARD ALL, if that is wanted; never throws.
  */
 void
-sm_settle_start(SmConn *conn, const char *sql, bool discard)
+sm_cleanup_start(SmConn *conn, const char *sql, bool discard)
 {
-	conn->settle_sql = sql;
-	conn->settle_discard = discard;
+	conn->cleanup_sql = sql;
+	conn->cleanup_discard = discard;
 	start(conn);
 }
 
 /* What to wait for on its own socket. */
 uint32
-sm_settle_events(SmConn *conn)
+sm_cleanup_events(SmConn *conn)
 {
 	if (conn->state != SM_CONN_BUSY)
 		return 0;
@@ -487,35 +487,35 @@ sm_settle_events(SmConn *conn)
 
 /* What to wait for on that of its request to cancel. */
 uint32
-sm_settle_cancel_events(const SmConn *conn)
+sm_cleanup_cancel_events(const SmConn *conn)
 {
 	if (!cancelling(conn))
 		return 0;
 	return conn->cancel_state == SM_CANCEL_WRITING ? WL_SOCKET_WRITEABLE : WL_SOCKET_READABLE;
 }
 
-/* When sm_settle_go_on() is to be called at the latest. */
+/* When sm_cleanup_poll() is to be called at the latest. */
 TimestampTz
-sm_settle_due(const SmConn *conn)
+sm_cleanup_due(const SmConn *conn)
 {
 	return may_cancel_again(conn) ? conn->cancel_due : SM_NO_DEADLINE;
 }
 
 /*
  * Go on with it; cancel: the request's socket is ready; over: there is no time
- * left.  True: it is settled, with settle_outcome, and READY or DEAD.
+ * left.  True: it is settled, with cleanup_outcome, and READY or DEAD.
  */
 bool
-sm_settle_go_on(SmConn *conn, bool cancel, bool over)
+sm_cleanup_poll(SmConn *conn, bool cancel, bool over)
 {
-	if (conn->settle_step != SM_SETTLE_DONE && cancel && cancelling(conn))
+	if (conn->cleanup_step != SM_CLEANUP_DONE && cancel && cancelling(conn))
 		sm_cancel_poll(conn);
-	if (conn->settle_step != SM_SETTLE_DONE)
+	if (conn->cleanup_step != SM_CLEANUP_DONE)
 		advance(conn);
 	cancel_again(conn);
-	if (conn->settle_step != SM_SETTLE_DONE && over)
+	if (conn->cleanup_step != SM_CLEANUP_DONE && over)
 		drop(conn);
-	return conn->settle_step == SM_SETTLE_DONE;
+	return conn->cleanup_step == SM_CLEANUP_DONE;
 }
 
 /* ----------
@@ -537,7 +537,7 @@ wait_for_any(dlist_head *conns, TimestampTz deadline, int *nready)
 
 	dlist_foreach(iter, conns)
 	{
-		SmConn	   *conn = dlist_container(SmConn, settle_node, iter.cur);
+		SmConn	   *conn = dlist_container(SmConn, cleanup_node, iter.cur);
 		struct pollfd *slot = &slots[n];
 
 		n += SLOTS_EACH;
@@ -545,7 +545,7 @@ wait_for_any(dlist_head *conns, TimestampTz deadline, int *nready)
 		/* poll() leaves those out that are negative */
 		slot[SLOT_CONN].fd = slot[SLOT_CANCEL].fd = -1;
 		slot[SLOT_CONN].events = slot[SLOT_CANCEL].events = 0;
-		if (conn->settle_step == SM_SETTLE_DONE)
+		if (conn->cleanup_step == SM_CLEANUP_DONE)
 			continue;
 		any = true;
 		if (conn->state == SM_CONN_BUSY)
@@ -581,30 +581,30 @@ interrupted(dlist_head *conns)
 		return false;
 	dlist_foreach(iter, conns)
 	{
-		if (dlist_container(SmConn, settle_node, iter.cur)->settle_step == SM_SETTLE_STOPPING)
+		if (dlist_container(SmConn, cleanup_node, iter.cur)->cleanup_step == SM_CLEANUP_STOPPING)
 			return false;
 	}
 	return true;
 }
 
 /*
- * Settle the connections linked by settle_node, all by the deadline: cancel
- * what is on the wire and read it to its end, then run settle_sql, then
- * DISCARD ALL if settle_discard says so and no transaction is open.  See the
+ * Settle the connections linked by cleanup_node, all by the deadline: cancel
+ * what is on the wire and read it to its end, then run cleanup_sql, then
+ * DISCARD ALL if cleanup_discard says so and no transaction is open.  See the
  * driver's cleanup in sessmgr.h.
  *
  * A command that could not be stopped although its transaction goes on makes
- * its connection DEAD, unless settle_sql takes it back: nobody may commit what
+ * its connection DEAD, unless cleanup_sql takes it back: nobody may commit what
  * was given up.  An interrupt makes those DEAD that have not come to their end.
  */
 void
-sm_remote_settle_all(dlist_head *conns, TimestampTz deadline)
+sm_remote_cleanup_all(dlist_head *conns, TimestampTz deadline)
 {
 	dlist_iter	iter;
 	int			nready;
 
 	dlist_foreach(iter, conns)
-		start(dlist_container(SmConn, settle_node, iter.cur));
+		start(dlist_container(SmConn, cleanup_node, iter.cur));
 
 	pgstat_report_wait_start(sm_wait_cleanup);
 	while (!interrupted(conns) && wait_for_any(conns, deadline, &nready))
@@ -615,7 +615,7 @@ sm_remote_settle_all(dlist_head *conns, TimestampTz deadline)
 			continue;
 		dlist_foreach(iter, conns)
 		{
-			SmConn	   *conn = dlist_container(SmConn, settle_node, iter.cur);
+			SmConn	   *conn = dlist_container(SmConn, cleanup_node, iter.cur);
 
 			if (slot[SLOT_CANCEL].revents != 0)
 				sm_cancel_poll(conn);
@@ -631,22 +631,22 @@ sm_remote_settle_all(dlist_head *conns, TimestampTz deadline)
 
 	dlist_foreach(iter, conns)
 	{
-		SmConn	   *conn = dlist_container(SmConn, settle_node, iter.cur);
+		SmConn	   *conn = dlist_container(SmConn, cleanup_node, iter.cur);
 
-		if (conn->settle_step != SM_SETTLE_DONE)
+		if (conn->cleanup_step != SM_CLEANUP_DONE)
 			drop(conn);
 	}
 }
 
 /* Stop the command on the wire, if any, of one connection. */
 SmOutcome
-sm_remote_settle(SmConn *conn, TimestampTz deadline)
+sm_remote_cleanup(SmConn *conn, TimestampTz deadline)
 {
 	dlist_head	conns = DLIST_STATIC_INIT(conns);
 
-	conn->settle_sql = NULL;
-	conn->settle_discard = false;
-	dlist_push_tail(&conns, &conn->settle_node);
-	sm_remote_settle_all(&conns, deadline);
-	return conn->settle_outcome;
+	conn->cleanup_sql = NULL;
+	conn->cleanup_discard = false;
+	dlist_push_tail(&conns, &conn->cleanup_node);
+	sm_remote_cleanup_all(&conns, deadline);
+	return conn->cleanup_outcome;
 }

@@ -8,7 +8,7 @@
  * interrupts; those that may throw do both.  Invariants:
  *
  * - A command is on the wire exactly while the connection is BUSY.  Whoever
- *	 throws meanwhile leaves it BUSY, and sm_remote_settle() settles it.
+ *	 throws meanwhile leaves it BUSY, and sm_remote_cleanup() settles it.
  * - conn->result is the only PGresult of a connection, and freed on every way
  *	 out.
  * - An error says truly what happened.  While conn->commits is set, a command
@@ -59,7 +59,7 @@ outcome_words(SmOutcome outcome)
 void
 sm_remote_given_up(SmConn *conn, const char *sql, const char *reason)
 {
-	SmOutcome	outcome = conn->settle_outcome;
+	SmOutcome	outcome = conn->cleanup_outcome;
 
 	if (conn->commits && outcome != SM_OUTCOME_NONE)
 		sm_report_unknown(conn, sql, psprintf("%s %s", reason, outcome_words(outcome)));
@@ -76,7 +76,7 @@ give_up(SmConn *conn, const char *sql, const char *reason)
 	/* a connection that is only being set up is simply closed */
 	if (conn->connected_at == 0)
 		return;
-	(void) sm_remote_settle(conn, sm_deadline(conn->endpoint->options.cleanup_timeout));
+	(void) sm_remote_cleanup(conn, sm_deadline(conn->endpoint->options.cleanup_timeout));
 	sm_remote_given_up(conn, sql, reason);
 }
 
@@ -96,7 +96,7 @@ check_interrupts(SmConn *conn, SmWatch *watch, const char *sql)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (watch != NULL)
-			sm_deadlock_look(conn, watch, sql);
+			sm_deadlock_check(conn, watch, sql);
 	}
 	PG_CATCH();
 	{
@@ -221,7 +221,7 @@ sm_remote_begin(SmConn *conn, bool commits)
 	{
 		/* a clean-up just before has dropped it, perhaps for an interrupt */
 		CHECK_FOR_INTERRUPTS();
-		if (conn->last_words != NULL || conn->violation != NULL ||
+		if (conn->fatal_message != NULL || conn->violation != NULL ||
 			PQstatus(conn->pg) != CONNECTION_OK)
 			sm_report_lost(conn, NULL);
 		ereport(ERROR,
@@ -551,7 +551,7 @@ sm_remote_next(SmConn *conn, const char *sql, TimestampTz deadline)
 void
 sm_remote_keep_error(SmConn *conn, PGresult **error)
 {
-	sm_note_last_words(conn, conn->result);
+	sm_keep_fatal_message(conn, conn->result);
 	/* with a state: the server's word that nothing was done */
 	if (PQresultErrorField(conn->result, PG_DIAG_SQLSTATE) != NULL &&
 		!sm_error_is_fatal(conn->result))
@@ -760,7 +760,7 @@ sm_remote_ping(SmConn *conn, TimestampTz deadline)
  * for interrupts.
  */
 bool
-sm_remote_ping_on(SmConn *conn, bool wait)
+sm_remote_ping_poll(SmConn *conn, bool wait)
 {
 	for (int i = 0; conn->state == SM_CONN_BUSY; i++)
 	{

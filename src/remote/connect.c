@@ -197,7 +197,7 @@ recycle_time(TimestampTz now, int recycle_ms)
  */
 
 /* Much more than a server has to say before its first statement (bytes). */
-#define MAX_HEARD		(1024 * 1024)
+#define MAX_BYTES_RECEIVED		(1024 * 1024)
 
 /*
  * What the target has said so far is counted, as libpq keeps of it what it
@@ -210,7 +210,7 @@ hear(SmConn *conn)
 
 	if (ioctl(PQsocket(conn->pg), FIONREAD, &n) != 0)
 		return -1;
-	conn->heard += n;
+	conn->bytes_received += n;
 	return n;
 }
 
@@ -225,8 +225,8 @@ end_attempt(SmConn *conn)
 	sm_cancel_end(conn);
 	sm_cancel_learn_end(conn);
 	sm_notices_forget(conn);
-	free(conn->last_words);
-	conn->last_words = NULL;
+	free(conn->fatal_message);
+	conn->fatal_message = NULL;
 	conn->violation = NULL;
 	conn->ending = false;
 	if (conn->waitset != NULL)
@@ -287,7 +287,7 @@ begin_attempt(SmConn *conn, const SmTarget *target)
 
 	sm_conn_set_state(conn, SM_CONN_CONNECTING);
 	conn->deadline = sm_deadline(conn->endpoint->options.connect_timeout);
-	conn->heard = 0;
+	conn->bytes_received = 0;
 	conn->no_client_check = conn->ending = conn->listens = false;
 	conn->maps_statements = conn->probing = false;
 	conn->pooler = SM_BEHIND_NONE;
@@ -628,7 +628,7 @@ connect_step(SmConn *conn)
 {
 	int			available = hear(conn);
 
-	if (conn->heard > MAX_HEARD)
+	if (conn->bytes_received > MAX_BYTES_RECEIVED)
 	{
 		fail_attempt(conn, psprintf("%sIt says more than belongs to the beginning of a connection.",
 									sm_hosts_label(conn->hosts)), true);
@@ -682,18 +682,18 @@ wait_for_step(SmConn *conn)
 	while ((timeout = sm_remaining(conn->deadline)) != 0)
 	{
 		long		round = sm_client_round(timeout);
-		int			came;
+		int			occurred;
 
 		/* the socket may be another one after each step: a wait set for each */
 		if (!sm_descriptors_left(1))
 			report_no_descriptor(conn);
-		came = WaitLatchOrSocket(MyLatch, events | (round >= 0 ? WL_TIMEOUT : 0),
-								 PQsocket(conn->pg), round, sm_wait_connect);
-		if (came & WL_LATCH_SET)
+		occurred = WaitLatchOrSocket(MyLatch, events | (round >= 0 ? WL_TIMEOUT : 0),
+									 PQsocket(conn->pg), round, sm_wait_connect);
+		if (occurred & WL_LATCH_SET)
 			ResetLatch(MyLatch);
 		sm_client_look();
 		CHECK_FOR_INTERRUPTS();
-		if (came & WL_SOCKET_MASK)
+		if (occurred & WL_SOCKET_MASK)
 			return true;
 	}
 	return false;
@@ -737,7 +737,7 @@ sm_remote_connect(SmEndpoint *endpoint, const SmTarget *target)
 	endpoint->unavailable = false;
 	PG_TRY();
 	{
-		sm_settle_reserve(conn);
+		sm_cleanup_reserve(conn);
 		/* for its socket, and what waits for it */
 		if (!sm_descriptors_left(2))
 			report_no_descriptor(conn);
@@ -761,7 +761,7 @@ sm_remote_connect(SmEndpoint *endpoint, const SmTarget *target)
  * may not.
  */
 bool
-sm_remote_connect_on(SmConn *conn, bool wait)
+sm_remote_connect_poll(SmConn *conn, bool wait)
 {
 	bool		ready = false;
 
@@ -792,7 +792,7 @@ void
 sm_remote_close(SmConn *conn)
 {
 	dlist_delete(&conn->open_node);
-	sm_settle_release(conn);
+	sm_cleanup_release(conn);
 	end_attempt(conn);
 	sm_hosts_free(conn->hosts);
 	if (conn->fd_acquired)

@@ -512,7 +512,7 @@ describe_all(const List *path)
  */
 
 /*
- * How long a round of the wait may last so that sm_deadlock_look() comes in
+ * How long a round of the wait may last so that sm_deadlock_check() comes in
  * time, given how long it may last otherwise (-1: for ever).  The first round
  * does not look at the clock.
  */
@@ -655,7 +655,7 @@ sm_deadlock_report(SmConn *conn, const char *detail, const char *sql)
  * that of another connection that is awaited as well.
  */
 void
-sm_deadlock_look(SmConn *conn, SmWatch *watch, const char *sql)
+sm_deadlock_check(SmConn *conn, SmWatch *watch, const char *sql)
 {
 	char	   *detail;
 	dlist_iter	iter;
@@ -700,7 +700,7 @@ sm_deadlock_end(SmWatch *watch)
 		sm_deadlock_ask_end();
 }
 
-/* Is this an error of sm_deadlock_look(), and not of a target? */
+/* Is this an error of sm_deadlock_check(), and not of a target? */
 bool
 sm_deadlock_found_here(const ErrorData *error)
 {

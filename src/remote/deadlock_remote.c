@@ -178,7 +178,7 @@ ignore_notice(void *arg, const PGresult *res)
 }
 
 static bool
-pool_has_room(const SmEndpoint *endpoint)
+pool_has_capacity(const SmEndpoint *endpoint)
 {
 	const SmEngineOptions *options = &endpoint->options;
 
@@ -198,7 +198,7 @@ connect_like(Asker *asker, const SmConn *conn)
 	const char **values;
 	int			n = 0;
 
-	if (!pool_has_room(conn->endpoint) || !get_peer(conn, &asker->peer) || !AcquireExternalFD())
+	if (!pool_has_capacity(conn->endpoint) || !get_peer(conn, &asker->peer) || !AcquireExternalFD())
 		return;
 	options = PQconninfo(conn->pg);
 	if (options == NULL)
@@ -262,7 +262,7 @@ socket_ready(const Asker *asker)
 
 /* Go on until it would have to wait; closed if it fails, or takes too long. */
 static void
-go_on(Asker *asker)
+poll_once(Asker *asker)
 {
 	for (int i = 0; i < MAX_STEPS && asker->step == ASK_CONNECTING && socket_ready(asker); i++)
 	{
@@ -332,7 +332,7 @@ take_answer(Asker *asker)
 	PGresult   *answer;
 
 	if (asker->pg != NULL)
-		go_on(asker);
+		poll_once(asker);
 	/* libpq would wait for the rest */
 	while (asker->pg != NULL && asker->step == ASK_WAITING)
 	{
@@ -370,7 +370,7 @@ ready_for(Asker *asker, const SmConn *conn, bool *pending)
 		/* it is busy with another one, whose turn ends soon */
 		if (asker->step != ASK_READY)
 		{
-			go_on(asker);
+			poll_once(asker);
 			*pending |= asker->pg != NULL;
 			return false;
 		}
@@ -379,7 +379,7 @@ ready_for(Asker *asker, const SmConn *conn, bool *pending)
 	if (asker->pg == NULL)
 		connect_like(asker, conn);
 	if (asker->pg != NULL)
-		go_on(asker);
+		poll_once(asker);
 	*pending |= asker->pg != NULL && asker->step != ASK_READY;
 	return asker->pg != NULL && asker->step == ASK_READY;
 }

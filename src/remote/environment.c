@@ -25,7 +25,7 @@ extern char **environ;
 
 /* the environment that libpq sees, and room in it */
 static char **visible = NULL;
-static int	visible_room = 0;
+static int	visible_capacity = 0;
 
 /*
  * All names of libpq's own variables begin with PG.  The one that only tells
@@ -50,14 +50,14 @@ hide(void)
 
 	while (all != NULL && all[n] != NULL)
 		n++;
-	if (n >= visible_room)
+	if (n >= visible_capacity)
 	{
 		char	  **larger = MemoryContextAlloc(TopMemoryContext, (n + 1) * sizeof(char *));
 
 		if (visible != NULL)
 			pfree(visible);
 		visible = larger;
-		visible_room = n + 1;
+		visible_capacity = n + 1;
 	}
 	for (int i = 0; i < n; i++)
 	{

@@ -53,13 +53,13 @@ typedef enum SmPooler
 } SmPooler;
 
 /* What cleanup.c is doing to a connection, in this order. */
-typedef enum SmSettleStep
+typedef enum SmCleanupStep
 {
-	SM_SETTLE_STOPPING,			/* cancels what runs, and reads it to its end */
-	SM_SETTLE_COMMANDING,		/* runs settle_sql */
-	SM_SETTLE_DISCARDING,		/* runs DISCARD ALL */
-	SM_SETTLE_DONE
-} SmSettleStep;
+	SM_CLEANUP_STOPPING,			/* cancels what runs, and reads it to its end */
+	SM_CLEANUP_COMMANDING,		/* runs cleanup_sql */
+	SM_CLEANUP_DISCARDING,		/* runs DISCARD ALL */
+	SM_CLEANUP_DONE
+} SmCleanupStep;
 
 /* How far a request to cancel has come. */
 typedef enum SmCancelState
@@ -109,16 +109,16 @@ struct SmConn
 	TimestampTz deadline;		/* of being made, or pinged */
 
 	/* for SmDriver's cleanup */
-	dlist_node	settle_node;	/* in the list given to it */
-	const char *settle_sql;		/* to be run after settling, or NULL */
-	bool		settle_ok;		/* it was done */
-	SmOutcome	settle_outcome; /* of what was running */
+	dlist_node	cleanup_node;	/* in the list given to it */
+	const char *cleanup_sql;		/* to be run after settling, or NULL */
+	bool		cleanup_ok;		/* it was done */
+	SmOutcome	cleanup_outcome; /* of what was running */
 
 	/* what follows is the libpq driver's */
 	PGconn	   *pg;
 	SmHosts    *hosts;			/* until it is ready for use: what else to try */
 	PostgresPollingStatusType polling;	/* while it is CONNECTING */
-	uint64		heard;			/* bytes, until it is ready for use */
+	uint64		bytes_received;			/* bytes, until it is ready for use */
 	bool		timed_out;		/* an attempt to make it */
 	bool		password_must_be_used;
 	PGresult   *result;			/* the one being read, freed on any way out */
@@ -156,11 +156,11 @@ struct SmConn
 	bool		bulk;			/* it is a bulk function's; how far that is: */
 	uint64		bulk_rows;
 	uint64		bulk_bytes;
-	bool		settle_fetch;	/* a FETCH was running: it may be done */
-	bool		settle_reserved;	/* counted with sm_settle_reserve() */
-	bool		settle_discard; /* DISCARD ALL is to end the settling */
-	SmSettleStep settle_step;
-	SmOutcome	settle_reading; /* of what is being read, as far as it is known */
+	bool		cleanup_fetch;	/* a FETCH was running: it may be done */
+	bool		cleanup_reserved;	/* counted with sm_cleanup_reserve() */
+	bool		cleanup_discard; /* DISCARD ALL is to end the settling */
+	SmCleanupStep cleanup_step;
+	SmOutcome	cleanup_reading; /* of what is being read, as far as it is known */
 	bool		set_up;			/* sm_remote_setup_commands() hold */
 	bool		set_up_late;	/* since they were run inside a transaction */
 	bool		set_up_lent;	/* and this will end them, for what we know */
@@ -169,7 +169,7 @@ struct SmConn
 	bool		listens;		/* to notifications: not for reuse */
 	bool		broken;			/* libpq has lost count of what it reads */
 	bool		ending;			/* the server has said that it ends the session */
-	char	   *last_words;		/* how it has said so, in malloc's memory, or NULL */
+	char	   *fatal_message;		/* how it has said so, in malloc's memory, or NULL */
 	const char *violation;		/* of the protocol, by what it has said, or NULL */
 	int			encoding;		/* what it was connected with */
 	SmPeer		peer;
@@ -202,21 +202,21 @@ struct SmConn
 };
 
 /* Sockets to be waited for at the same time (see src/remote/wait_many.c). */
-typedef struct SmWanted
+typedef struct SmWaitSlot
 {
 	pgsocket	sock;			/* or PGINVALID_SOCKET */
 	uint32		events;
-} SmWanted;
+} SmWaitSlot;
 
 typedef struct SmWaits
 {
-	int			room;			/* slots */
-	SmWanted   *wanted;			/* by slot */
-	SmWanted   *present;		/* what the set was made for */
+	int			capacity;
+	SmWaitSlot *slots;			/* what is to be waited for */
+	SmWaitSlot *present;		/* what the set was made for */
 	bool	   *ready;
 	bool		stale;
 	struct WaitEventSet *set;
-	struct WaitEvent *came;
+	struct WaitEvent *events;
 } SmWaits;
 
 /* The looks for a deadlock during one wait for a connection (src/remote/deadlock.c). */
@@ -234,8 +234,8 @@ typedef struct SmWatch
 typedef void (*SmRaise) (const void *arg, bool named);
 
 /* report.c */
-extern bool sm_report_softly(SmRaise raise, const void *arg);
-extern char *sm_take_last_words(SmConn *conn);
+extern bool sm_ereport_nothrow(SmRaise raise, const void *arg);
+extern char *sm_take_fatal_message(SmConn *conn);
 extern char *sm_report_cause(const SmConn *conn, const PGresult *res);
 extern void sm_notices_report(SmConn *conn);
 extern char *sm_report_text(const char *message);
@@ -269,13 +269,13 @@ extern pgsocket sm_cancel_socket(const SmConn *conn);
 extern TimestampTz sm_cancel_patience(TimestampTz deadline);
 
 /* cleanup.c */
-extern void sm_settle_start(SmConn *conn, const char *sql, bool discard);
-extern uint32 sm_settle_events(SmConn *conn);
-extern uint32 sm_settle_cancel_events(const SmConn *conn);
-extern TimestampTz sm_settle_due(const SmConn *conn);
-extern bool sm_settle_go_on(SmConn *conn, bool cancel, bool over);
-extern void sm_remote_settle_all(dlist_head *conns, TimestampTz deadline);
-extern SmOutcome sm_remote_settle(SmConn *conn, TimestampTz deadline);
+extern void sm_cleanup_start(SmConn *conn, const char *sql, bool discard);
+extern uint32 sm_cleanup_events(SmConn *conn);
+extern uint32 sm_cleanup_cancel_events(const SmConn *conn);
+extern TimestampTz sm_cleanup_due(const SmConn *conn);
+extern bool sm_cleanup_poll(SmConn *conn, bool cancel, bool over);
+extern void sm_remote_cleanup_all(dlist_head *conns, TimestampTz deadline);
+extern SmOutcome sm_remote_cleanup(SmConn *conn, TimestampTz deadline);
 
 /* deadlock_remote.c */
 extern void sm_deadlock_ask_end(void);
@@ -318,10 +318,10 @@ extern void sm_remote_command_finish(SmConn *conn, const char *sql, bool commits
 extern PGresult *sm_remote_close_statement(SmConn *conn, const char *name,
 										   TimestampTz deadline);
 extern void sm_remote_ping(SmConn *conn, TimestampTz deadline);
-extern bool sm_remote_ping_on(SmConn *conn, bool wait);
+extern bool sm_remote_ping_poll(SmConn *conn, bool wait);
 
 /* watch.c */
-extern uint64 sm_watched_rows_run(SmConn *conn, const SmRows *rows, SmRowFunction function,
+extern uint64 sm_watched_query_run(SmConn *conn, const SmLocalQuery *rows, SmRowFunction function,
 								  void *arg, const char *sql);
 
 /* connect.c */
@@ -333,16 +333,16 @@ extern bool sm_remote_drifted(const SmConn *conn);
 extern pgsocket sm_remote_socket(const SmConn *conn);
 extern uint32 sm_remote_events(const SmConn *conn);
 extern SmConn *sm_remote_connect(SmEndpoint *endpoint, const SmTarget *target);
-extern bool sm_remote_connect_on(SmConn *conn, bool wait);
+extern bool sm_remote_connect_poll(SmConn *conn, bool wait);
 extern void sm_conn_set_endpoint(SmConn *conn, SmEndpoint *endpoint);
 extern void sm_remote_close(SmConn *conn);
 extern void sm_remote_abandon(SmConn *conn);
 extern bool sm_remote_alive(SmConn *conn);
 
 /* wait_many.c */
-extern void sm_waits_init(SmWaits *waits, int room);
+extern void sm_waits_init(SmWaits *waits, int capacity);
 extern void sm_waits_clear(SmWaits *waits);
-extern void sm_waits_want(SmWaits *waits, int slot, pgsocket sock, uint32 events);
+extern void sm_waits_add(SmWaits *waits, int slot, pgsocket sock, uint32 events);
 extern void sm_waits_renew(SmWaits *waits);
 extern bool sm_waits_wait(SmWaits *waits, long timeout, uint32 wait_event);
 extern void sm_waits_free(SmWaits *waits);

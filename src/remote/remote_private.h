@@ -25,7 +25,7 @@ extern void sm_notice_receiver(void *arg, const PGresult *res);
 extern bool sm_error_is_fatal(const PGresult *res);
 extern int	sm_error_position(const SmConn *conn, const PGresult *res);
 extern bool sm_error_promises(const PGresult *res, bool is_commit);
-extern void sm_note_last_words(SmConn *conn, const PGresult *res);
+extern void sm_keep_fatal_message(SmConn *conn, const PGresult *res);
 extern void sm_notices_forget(SmConn *conn);
 extern void sm_report_result(SmConn *conn, PGresult *res, const char *sql,
 							 const char *hint) pg_attribute_noreturn();
@@ -46,15 +46,15 @@ extern void sm_cancel_end(SmConn *conn);
 
 /* cleanup.c */
 extern bool sm_is_tag_of(const char *tag, const char *sql);
-extern void sm_settle_reserve(SmConn *conn);
-extern void sm_settle_release(SmConn *conn);
+extern void sm_cleanup_reserve(SmConn *conn);
+extern void sm_cleanup_release(SmConn *conn);
 
 /* deadlock_remote.c */
 extern char *sm_deadlock_ask(SmConn *conn, bool *pending);
 
 /* deadlock.c */
 extern long sm_deadlock_round(const SmConn *conn, const SmWatch *watch, long timeout);
-extern void sm_deadlock_look(SmConn *conn, SmWatch *watch, const char *sql);
+extern void sm_deadlock_check(SmConn *conn, SmWatch *watch, const char *sql);
 extern bool sm_is_of_this_cluster(SmConn *conn);
 
 /* chain.c */

@@ -145,7 +145,7 @@ sm_report_context(const SmEndpoint *endpoint, const char *sql)
  */
 
 /* the most of what the target says of it, in bytes */
-#define MAX_LAST_WORDS	1000
+#define MAX_FATAL_MESSAGE	1000
 
 static const char *
 severity_of(const PGresult *res)
@@ -210,7 +210,7 @@ sm_error_promises(const PGresult *res, bool is_commit)
  * ereport.
  */
 void
-sm_note_last_words(SmConn *conn, const PGresult *res)
+sm_keep_fatal_message(SmConn *conn, const PGresult *res)
 {
 	const char *code = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 	const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
@@ -219,10 +219,10 @@ sm_note_last_words(SmConn *conn, const PGresult *res)
 	if (!fatal && !is_of_session(code))
 		return;
 	conn->ending |= fatal;
-	free(conn->last_words);
-	conn->last_words = malloc(MAX_LAST_WORDS);
-	if (conn->last_words != NULL)
-		snprintf(conn->last_words, MAX_LAST_WORDS, "%s %s: %s", severity_of(res),
+	free(conn->fatal_message);
+	conn->fatal_message = malloc(MAX_FATAL_MESSAGE);
+	if (conn->fatal_message != NULL)
+		snprintf(conn->fatal_message, MAX_FATAL_MESSAGE, "%s %s: %s", severity_of(res),
 				 code ? code : "", message ? message : "");
 }
 
@@ -231,12 +231,12 @@ sm_note_last_words(SmConn *conn, const PGresult *res)
  * last words, or libpq's.  In malloc's memory, the caller's to free; or NULL.
  */
 char *
-sm_take_last_words(SmConn *conn)
+sm_take_fatal_message(SmConn *conn)
 {
-	char	   *words = conn->last_words;
+	char	   *words = conn->fatal_message;
 	const char *message = conn->violation;
 
-	conn->last_words = NULL;
+	conn->fatal_message = NULL;
 	if (words != NULL)
 		return words;
 	if (message == NULL && conn->pg != NULL && PQstatus(conn->pg) != CONNECTION_OK)
@@ -274,11 +274,11 @@ sm_report_cause(const SmConn *conn, const PGresult *res)
 	const char *code = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 	const char *message;
 
-	if (code != NULL && (conn->last_words == NULL || !sm_error_is_fatal(res)))
+	if (code != NULL && (conn->fatal_message == NULL || !sm_error_is_fatal(res)))
 		return psprintf("%s %s: %s", severity_of(res), code,
 						clean_copy(PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY)));
-	if (conn->last_words != NULL)
-		return clean_copy(conn->last_words);
+	if (conn->fatal_message != NULL)
+		return clean_copy(conn->fatal_message);
 	if (conn->violation != NULL)
 		return pstrdup(conn->violation);
 	message = PQresultErrorMessage(res);
@@ -615,7 +615,7 @@ try_raise(SmRaise raise, const void *arg, bool named)
  * False if that cannot be shown either.
  */
 bool
-sm_report_softly(SmRaise raise, const void *arg)
+sm_ereport_nothrow(SmRaise raise, const void *arg)
 {
 	ErrorContextCallback *context = error_context_stack;
 	bool		shown;
@@ -690,7 +690,7 @@ sm_notice_receiver(void *arg, const PGresult *res)
 	bool		ok = true;
 
 	/* where nothing is on the wire, libpq takes the last word for a notice */
-	sm_note_last_words(conn, res);
+	sm_keep_fatal_message(conn, res);
 	if (sm_error_is_fatal(res))
 		return;
 	/* and of what else comes then, it says itself "message type 0x..." */
@@ -831,12 +831,12 @@ sm_notices_report(SmConn *conn)
 	{
 		SmShownNotice shown = {conn, notice};
 
-		if (!sm_report_softly(raise_shown_notice, &shown))
+		if (!sm_ereport_nothrow(raise_shown_notice, &shown))
 			lost.n++;
 	}
 	free_notices(list);
 	if (lost.n > 0)
-		(void) sm_report_softly(raise_lost_notices, &lost);
+		(void) sm_ereport_nothrow(raise_lost_notices, &lost);
 }
 
 /* Drop the queue unseen. */

@@ -35,36 +35,36 @@ make_set(SmWaits *waits)
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("too many files are open in this backend to wait for several targets"),
 				 errhint("Raise the server's max_files_per_process and its system's limits, or keep fewer connections.")));
-	waits->set = sm_CreateWaitEventSet(waits->room + 2);
+	waits->set = sm_CreateWaitEventSet(waits->capacity + 2);
 	AddWaitEventToSet(waits->set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	if (IsUnderPostmaster)
 		AddWaitEventToSet(waits->set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
-	for (int i = 0; i < waits->room; i++)
+	for (int i = 0; i < waits->capacity; i++)
 	{
-		const SmWanted *wanted = &waits->wanted[i];
+		const SmWaitSlot *slot = &waits->slots[i];
 
-		if (wanted->sock != PGINVALID_SOCKET)
-			AddWaitEventToSet(waits->set, wanted->events, wanted->sock, NULL,
+		if (slot->sock != PGINVALID_SOCKET)
+			AddWaitEventToSet(waits->set, slot->events, slot->sock, NULL,
 							  &waits->ready[i]);
 	}
-	memcpy(waits->present, waits->wanted, waits->room * sizeof(SmWanted));
+	memcpy(waits->present, waits->slots, waits->capacity * sizeof(SmWaitSlot));
 	waits->stale = false;
 }
 
 /*
- * Room for the sockets of "room" slots, in the current memory context.  Takes a
+ * Room for the sockets of this many slots, in the current memory context.  Takes a
  * descriptor at once, so that connections made later cannot take the last one;
  * throws 53000 if there is none.
  */
 void
-sm_waits_init(SmWaits *waits, int room)
+sm_waits_init(SmWaits *waits, int capacity)
 {
 	memset(waits, 0, sizeof(*waits));
-	waits->room = room;
-	waits->wanted = palloc0(Max(room, 1) * sizeof(SmWanted));
-	waits->present = palloc0(Max(room, 1) * sizeof(SmWanted));
-	waits->ready = palloc0(Max(room, 1) * sizeof(bool));
-	waits->came = palloc(Max(room + 2, 1) * sizeof(WaitEvent));
+	waits->capacity = capacity;
+	waits->slots = palloc0(Max(capacity, 1) * sizeof(SmWaitSlot));
+	waits->present = palloc0(Max(capacity, 1) * sizeof(SmWaitSlot));
+	waits->ready = palloc0(Max(capacity, 1) * sizeof(bool));
+	waits->events = palloc(Max(capacity + 2, 1) * sizeof(WaitEvent));
 	sm_name_waits();
 	sm_waits_clear(waits);
 	make_set(waits);
@@ -74,19 +74,19 @@ sm_waits_init(SmWaits *waits, int room)
 void
 sm_waits_clear(SmWaits *waits)
 {
-	for (int i = 0; i < waits->room; i++)
+	for (int i = 0; i < waits->capacity; i++)
 	{
-		waits->wanted[i].sock = PGINVALID_SOCKET;
-		waits->wanted[i].events = 0;
+		waits->slots[i].sock = PGINVALID_SOCKET;
+		waits->slots[i].events = 0;
 	}
 }
 
 void
-sm_waits_want(SmWaits *waits, int slot, pgsocket sock, uint32 events)
+sm_waits_add(SmWaits *waits, int slot, pgsocket sock, uint32 events)
 {
-	Assert(slot < waits->room);
-	waits->wanted[slot].sock = sock;
-	waits->wanted[slot].events = events;
+	Assert(slot < waits->capacity);
+	waits->slots[slot].sock = sock;
+	waits->slots[slot].events = events;
 }
 
 /* Sockets may have been closed, and others opened under the same numbers. */
@@ -108,19 +108,19 @@ sm_waits_wait(SmWaits *waits, long timeout, uint32 wait_event)
 	int			n;
 
 	if (waits->set == NULL || waits->stale ||
-		memcmp(waits->present, waits->wanted, waits->room * sizeof(SmWanted)) != 0)
+		memcmp(waits->present, waits->slots, waits->capacity * sizeof(SmWaitSlot)) != 0)
 		make_set(waits);
-	memset(waits->ready, 0, waits->room * sizeof(bool));
-	n = WaitEventSetWait(waits->set, timeout, waits->came, waits->room + 2, wait_event);
+	memset(waits->ready, 0, waits->capacity * sizeof(bool));
+	n = WaitEventSetWait(waits->set, timeout, waits->events, waits->capacity + 2, wait_event);
 	for (int i = 0; i < n; i++)
 	{
-		if (waits->came[i].events & WL_LATCH_SET)
+		if (waits->events[i].events & WL_LATCH_SET)
 		{
 			ResetLatch(MyLatch);
 			looked = false;
 		}
-		else if (waits->came[i].user_data != NULL)
-			*(bool *) waits->came[i].user_data = true;
+		else if (waits->events[i].user_data != NULL)
+			*(bool *) waits->events[i].user_data = true;
 	}
 	return looked;
 }

@@ -88,11 +88,11 @@ watch_client(void)
 }
 
 /*
- * sm_rows_run() for what is sent on a connection, which is BUSY: 08006 if its
+ * sm_local_query_run() for what is sent on a connection, which is BUSY: 08006 if its
  * target goes away meanwhile.
  */
 uint64
-sm_watched_rows_run(SmConn *conn, const SmRows *rows, SmRowFunction function, void *arg,
+sm_watched_query_run(SmConn *conn, const SmLocalQuery *rows, SmRowFunction function, void *arg,
 					const char *sql)
 {
 	MemoryContext cxt = CurrentMemoryContext;
@@ -109,7 +109,7 @@ sm_watched_rows_run(SmConn *conn, const SmRows *rows, SmRowFunction function, vo
 	{
 		gone = false;
 		watch(PQsocket(conn->pg));
-		n = sm_rows_run(rows, function, arg);
+		n = sm_local_query_run(rows, function, arg);
 		watch(outer);
 		/* it may be too late for the query to have heard of it */
 		if (gone)
@@ -125,7 +125,7 @@ sm_watched_rows_run(SmConn *conn, const SmRows *rows, SmRowFunction function, vo
 			MemoryContextSwitchTo(cxt);
 			FlushErrorState();
 			/* which reads what it may have said last */
-			(void) sm_remote_settle(conn, sm_deadline(conn->endpoint->options.cleanup_timeout));
+			(void) sm_remote_cleanup(conn, sm_deadline(conn->endpoint->options.cleanup_timeout));
 			sm_conn_set_state(conn, SM_CONN_DEAD);
 			sm_report_lost(conn, sql);
 		}

@@ -27,11 +27,11 @@
 static void
 send_it(SmSession *session, SmSent *sent)
 {
-	SmStatement *statement = &sent->journey.statement;
+	SmStatement *statement = &sent->xstmt.statement;
 	SmConn	   *conn;
 
-	statement->one_flight = true;
-	if (sent->alone)
+	statement->one_round_trip = true;
+	if (sent->own_transaction)
 	{
 		conn = sm_pool_checkout(session->engine);
 		statement->autocommit = true;
@@ -39,12 +39,12 @@ send_it(SmSession *session, SmSent *sent)
 	}
 	else
 	{
-		sm_journey_enter(session, &sent->journey, NULL);
+		sm_xact_statement_enter(session, &sent->xstmt, NULL);
 		conn = session->conn;
 	}
 	session->engine->driver->start(&sent->run, conn, statement, NULL, true);
 	sent->run.wait = false;
-	if (sent->alone)
+	if (sent->own_transaction)
 	{
 		conn->session = session;
 		session->conn = conn;
@@ -70,19 +70,19 @@ send_in(SmSession *session, uint64 sender, const char *sql, const SmParams *para
 	sent = palloc0(sizeof(SmSent));
 	sent->cxt = cxt;
 	sent->sender = sender;
-	sent->alone = sm_session_begins_none(session);
+	sent->own_transaction = sm_session_begins_none(session);
 	session->running++;
 	PG_TRY();
 	{
-		sent->journey.statement.sql = pstrdup(sql);
-		sent->journey.statement.params = sm_params_copy(params);
+		sent->xstmt.statement.sql = pstrdup(sql);
+		sent->xstmt.statement.params = sm_params_copy(params);
 		send_it(session, sent);
 	}
 	PG_CATCH();
 	{
 		session->running--;
-		if (!sent->alone)
-			sm_journey_failed(session, &sent->journey);
+		if (!sent->own_transaction)
+			sm_xact_statement_failed(session, &sent->xstmt);
 		MemoryContextDelete(cxt);
 		PG_RE_THROW();
 	}
@@ -145,7 +145,7 @@ find_ready(SmSession **sessions, int n, bool *any)
  * told that it waits for each.
  */
 static void
-look_for_deadlock(SmSession **sessions, int n, SmWatch *watch)
+check_for_deadlock(SmSession **sessions, int n, SmWatch *watch)
 {
 	char	   *detail = NULL;
 	SmSession  *blocked = NULL;
@@ -162,7 +162,7 @@ look_for_deadlock(SmSession **sessions, int n, SmWatch *watch)
 		blocked = sessions[i];
 	}
 	sm_deadlock_end(watch);
-	sm_deadlock_report(blocked->conn, detail, blocked->sent->journey.statement.sql);
+	sm_deadlock_report(blocked->conn, detail, blocked->sent->xstmt.statement.sql);
 }
 
 /*
@@ -190,7 +190,7 @@ wait_for_any(SmSession **sessions, int n, TimestampTz deadline, SmWaits *waits,
 			if (session->sent == NULL)
 				continue;
 			until = Min(until, session->sent->run.deadline);
-			sm_waits_want(waits, i, sm_remote_socket(session->conn), sm_remote_events(session->conn));
+			sm_waits_add(waits, i, sm_remote_socket(session->conn), sm_remote_events(session->conn));
 		}
 		timeout = sm_remaining(until);
 		if (timeout == 0)
@@ -202,7 +202,7 @@ wait_for_any(SmSession **sessions, int n, TimestampTz deadline, SmWaits *waits,
 		sm_waits_wait(waits, sm_client_round(sm_deadlock_wait(watch, timeout)), sm_wait_command);
 		sm_client_look();
 		CHECK_FOR_INTERRUPTS();
-		look_for_deadlock(sessions, n, watch);
+		check_for_deadlock(sessions, n, watch);
 	}
 	sm_deadlock_end(watch);
 	return found;
@@ -288,16 +288,16 @@ failed(SmSession *session, MemoryContext cxt)
 {
 	SmSent	   *sent = session->sent;
 	SmEngine   *engine = session->engine;
-	const char *sql = MemoryContextStrdup(cxt, sent->journey.statement.sql);
+	const char *sql = MemoryContextStrdup(cxt, sent->xstmt.statement.sql);
 	SmOutcome	outcome;
 	bool		tell = sm_effects_learn(session->conn, &outcome);
 
 	sm_session_set_sent(session, NULL);
-	if (sent->alone)
+	if (sent->own_transaction)
 		sm_session_forget_transaction(session, SM_FROM_NOW);
 	else
 	{
-		sm_journey_failed(session, &sent->journey);
+		sm_xact_statement_failed(session, &sent->xstmt);
 		sm_session_note_loss(session);
 	}
 	MemoryContextDelete(sent->cxt);
@@ -307,7 +307,7 @@ failed(SmSession *session, MemoryContext cxt)
 
 /* Run it to its end; *rows: it has returned rows, or none of them. */
 static uint64
-receive_it(SmSession *session, SmSink *sink, SmOdd *odd, bool *rows)
+receive_it(SmSession *session, SmSink *sink, SmStatementKind *kind, bool *rows)
 {
 	SmSent	   *sent = session->sent;
 	SmRun	   *run = &sent->run;
@@ -317,17 +317,17 @@ receive_it(SmSession *session, SmSink *sink, SmOdd *odd, bool *rows)
 	run->declared = true;
 	run->wait = true;
 	(void) sm_run_advance(run);
-	count = sm_run_finish(run, odd);
-	if (*odd == SM_ODD_STALE)
+	count = sm_run_finish(run, kind);
+	if (*kind == SM_KIND_STALE)
 	{
 		MemoryContext old = MemoryContextSwitchTo(sent->cxt);
 
-		sm_journey_again(session, &sent->journey);
-		session->engine->driver->start(run, session->conn, &sent->journey.statement, sink,
+		sm_xact_statement_again(session, &sent->xstmt);
+		session->engine->driver->start(run, session->conn, &sent->xstmt.statement, sink,
 									   true);
 		MemoryContextSwitchTo(old);
 		(void) sm_run_advance(run);
-		count = sm_run_finish(run, odd);
+		count = sm_run_finish(run, kind);
 	}
 	*rows = run->reading;
 	return count;
@@ -354,20 +354,20 @@ receive_in(SmSession *session, SmSink *sink, bool *rows)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	SmConn	   *conn;
-	SmOdd		odd = SM_ODD_NONE;
+	SmStatementKind		kind = SM_KIND_ORDINARY;
 	volatile uint64 count = 0;
-	bool		alone;
+	bool		own_transaction;
 
 	check_sent(session);
 	conn = session->conn;
-	alone = session->sent->alone;
+	own_transaction = session->sent->own_transaction;
 	session->used = true;
 	/* whatever is given up from here on belongs to this subtransaction */
 	conn->subid = GetCurrentSubTransactionId();
 	session->running++;
 	PG_TRY();
 	{
-		count = receive_it(session, sink, &odd, rows);
+		count = receive_it(session, sink, &kind, rows);
 	}
 	PG_CATCH();
 	{
@@ -378,14 +378,14 @@ receive_in(SmSession *session, SmSink *sink, bool *rows)
 	PG_END_TRY();
 	session->running--;
 	forget(session);
-	if (alone)
+	if (own_transaction)
 	{
 		session->conn = NULL;
 		conn->session = NULL;
-		sm_alone_ended(conn, odd);
+		sm_own_transaction_ended(conn, kind);
 	}
 	else
-		sm_session_check_transaction(session, odd);
+		sm_session_check_transaction(session, kind);
 	return count;
 }
 
@@ -412,18 +412,18 @@ report_no_answer(SmSession *session)
 	SmSent	   *sent = session->sent;
 	SmConn	   *conn = session->conn;
 	SmEngine   *engine = session->engine;
-	char	   *sql = pstrdup(sent->journey.statement.sql);
-	bool		alone = sent->alone;
+	char	   *sql = pstrdup(sent->xstmt.statement.sql);
+	bool		own_transaction = sent->own_transaction;
 
 	forget(session);
 	sm_conn_set_state(conn, SM_CONN_DEAD);
-	if (alone)
+	if (own_transaction)
 		sm_session_forget_transaction(session, SM_FROM_NOW);
 	else
 		sm_session_note_loss(session);
 	ereport(ERROR,
-			(errcode(alone ? ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN : ERRCODE_CONNECTION_FAILURE),
-			 alone ?
+			(errcode(own_transaction ? ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN : ERRCODE_CONNECTION_FAILURE),
+			 own_transaction ?
 			 errmsg("the outcome of a statement on \"%s\" is not known", engine->endpoint.label) :
 			 errmsg("connection to \"%s\" was dropped", engine->endpoint.label),
 			 errdetail("The target has not answered a cancel within cleanup_timeout."),

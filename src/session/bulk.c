@@ -53,9 +53,9 @@ check_supported(bool supported, const SmEngine *engine, const char *function)
  * ----------
  */
 static uint64
-many_work(SmConn *conn, void *arg, SmOdd *odd)
+many_work(SmConn *conn, void *arg, SmStatementKind *kind)
 {
-	return sm_conn_engine(conn)->driver->execute_many(conn, (const SmMany *) arg, odd);
+	return sm_conn_engine(conn)->driver->execute_many(conn, (const SmExecuteMany *) arg, kind);
 }
 
 /*
@@ -66,13 +66,13 @@ uint64
 sm_bulk_execute_many(SmSession *session, SmEngine *engine, const char *sql,
 					 const char *param_query)
 {
-	SmRows		rows;
-	SmMany		many = {.sql = sql, .rows = &rows};
+	SmLocalQuery		rows;
+	SmExecuteMany		many = {.sql = sql, .rows = &rows};
 	uint64		count;
 
-	sm_rows_open(&rows, "param_query", param_query);
+	sm_local_query_open(&rows, "param_query", param_query);
 	count = work_on(session, engine, many_work, &many);
-	sm_rows_close(&rows);
+	sm_local_query_close(&rows);
 	return count;
 }
 
@@ -81,9 +81,9 @@ sm_bulk_execute_many(SmSession *session, SmEngine *engine, const char *sql,
  * ----------
  */
 static uint64
-pull_work(SmConn *conn, void *arg, SmOdd *odd)
+pull_work(SmConn *conn, void *arg, SmStatementKind *kind)
 {
-	(void) odd;
+	(void) kind;
 	return sm_conn_engine(conn)->driver->pull(conn, (const SmPull *) arg);
 }
 
@@ -149,9 +149,9 @@ sm_bulk_pull(SmSession *session, SmEngine *engine, const char *query, Oid into_t
  * ----------
  */
 static uint64
-push_work(SmConn *conn, void *arg, SmOdd *odd)
+push_work(SmConn *conn, void *arg, SmStatementKind *kind)
 {
-	(void) odd;
+	(void) kind;
 	return sm_conn_engine(conn)->driver->push(conn, (const SmPush *) arg);
 }
 
@@ -186,7 +186,7 @@ uint64
 sm_bulk_push(SmSession *session, SmEngine *engine, const char *query, text *into_table,
 			 List *columns)
 {
-	SmRows		rows;
+	SmLocalQuery		rows;
 	SmPush		push = {.rows = &rows, .columns = columns};
 	uint64		count;
 
@@ -194,8 +194,8 @@ sm_bulk_push(SmSession *session, SmEngine *engine, const char *query, text *into
 		engine = session->engine;
 	check_supported(engine->driver->push != NULL, engine, "sessmgr.push()");
 	push.table = quote_table(into_table);
-	sm_rows_open(&rows, "query", query);
+	sm_local_query_open(&rows, "query", query);
 	count = work_on(session, engine, push_work, &push);
-	sm_rows_close(&rows);
+	sm_local_query_close(&rows);
 	return count;
 }

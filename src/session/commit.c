@@ -153,13 +153,13 @@ stop_others(Ending *endings, int n)
 
 		endings[i].stopped = conn->state == SM_CONN_BUSY;
 		if (endings[i].stopped)
-			sm_conns_gather(&conns, conn, NULL);
+			sm_conns_add(&conns, conn, NULL);
 	}
 	(void) sm_conns_clean(&conns);
 	for (int i = 0; i < n; i++)
 	{
 		if (endings[i].stopped)
-			endings[i].outcome = endings[i].session->conn->settle_outcome;
+			endings[i].outcome = endings[i].session->conn->cleanup_outcome;
 	}
 }
 
@@ -180,16 +180,16 @@ run_all(Ending *endings, int n)
 		endings[sent].session->conn->awaited = true;
 		if (!attempt(&endings[sent++], send_step, deadline))
 			failed = &endings[sent - 1];
-		SM_TEST_POINT("command sent");
+		SM_INJECTION_POINT("command sent");
 	}
-	SM_TEST_POINT("commands sent");
+	SM_INJECTION_POINT("commands sent");
 	for (int i = 0; i < sent && failed == NULL; i++)
 	{
 		if (attempt(&endings[i], finish_step, deadline))
 			endings[i].outcome = SM_OUTCOME_DONE;
 		else
 			failed = &endings[i];
-		SM_TEST_POINT("command finished");
+		SM_INJECTION_POINT("command finished");
 	}
 	for (int i = 0; i < sent; i++)
 		endings[i].session->conn->awaited = false;
@@ -213,7 +213,7 @@ prepare_all(void)
 	for (int i = 0; i < n; i++)
 		sm_twophase_check(endings[i].session);
 	sm_twophase_harden();
-	SM_TEST_POINT("before prepare");
+	SM_INJECTION_POINT("before prepare");
 	for (int i = 0; i < n; i++)
 	{
 		SmSession  *session = endings[i].session;
@@ -230,7 +230,7 @@ prepare_all(void)
 	failed = run_all(endings, n);
 	if (failed == NULL)
 	{
-		SM_TEST_POINT("all prepared");
+		SM_INJECTION_POINT("all prepared");
 		return;
 	}
 
@@ -313,7 +313,7 @@ commit_all(void)
 	commit_endings(endings, n, true);
 	HOLD_CANCEL_INTERRUPTS();
 	cancels_held = true;
-	SM_TEST_POINT("joined committed");
+	SM_INJECTION_POINT("joined committed");
 }
 
 /*
@@ -337,7 +337,7 @@ sm_sessions_commit(SmSession **sessions, int n)
 		return;
 	commit_endings(endings, n, false);
 	for (int i = 0; i < n; i++)
-		sm_conns_gather(&conns, sessions[i]->conn, NULL);
+		sm_conns_add(&conns, sessions[i]->conn, NULL);
 	deadline = sm_conns_clean(&conns);
 	for (int i = 0; i < n; i++)
 		sm_session_forget_transaction(sessions[i], deadline);
@@ -431,8 +431,8 @@ sm_bound_abort_command(SmSession *session)
 void
 sm_bound_aborted(const SmSession *session)
 {
-	if (session->state == SM_SESSION_PREPARED && !session->conn->settle_ok)
-		(void) sm_report_softly(warn_in_doubt, session);
+	if (session->state == SM_SESSION_PREPARED && !session->conn->cleanup_ok)
+		(void) sm_ereport_nothrow(warn_in_doubt, session);
 }
 
 /*
@@ -466,21 +466,21 @@ sm_bound_after_commit(void)
 					 session->gid);
 		else
 			strcpy(session->command, "ROLLBACK");
-		sm_conns_gather(&conns, session->conn, session->command);
+		sm_conns_add(&conns, session->conn, session->command);
 	}
-	SM_TEST_POINT("committed");
+	SM_INJECTION_POINT("committed");
 	deadline = sm_conns_clean(&conns);
-	SM_TEST_POINT("commit prepared");
+	SM_INJECTION_POINT("commit prepared");
 	dlist_foreach(iter, &sm_sessions)
 	{
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
 
 		if (!sm_session_bound(session) || session->conn == NULL)
 			continue;
-		if (session->state == SM_SESSION_PREPARED && session->conn->settle_ok)
-			sm_twophase_settled(session->gid);
+		if (session->state == SM_SESSION_PREPARED && session->conn->cleanup_ok)
+			sm_twophase_resolved(session->gid);
 		else if (session->state == SM_SESSION_PREPARED)
-			(void) sm_report_softly(warn_in_doubt, session);
+			(void) sm_ereport_nothrow(warn_in_doubt, session);
 		sm_session_forget_transaction(session, deadline);
 	}
 }

@@ -5,7 +5,7 @@
  *		alone, in a transaction just for it.
  *
  * A statement begins the session's transaction if there is none, and sets the
- * savepoints that are missing, on its own way to the target (SmJourney).  They
+ * savepoints that are missing, on its own way to the target (SmXactStatement).  They
  * count as done from when the statement is on its way.
  *
  *-------------------------------------------------------------------------
@@ -43,36 +43,36 @@ start_stream(SmEngine *engine, const SmSessionOptions *options, const char *sql,
 	SmStatement statement = {
 		.sql = sql, .params = params, .begin = &begin, .after = "COMMIT"
 	};
-	SmOdd		odd;
+	SmStatementKind		kind;
 
 	begin.read_only = SM_ON;
-	sink->stream->alone = true;
-	(void) engine->driver->execute(sm_pool_checkout(engine), &statement, sink, &odd);
+	sink->stream->own_transaction = true;
+	(void) engine->driver->execute(sm_pool_checkout(engine), &statement, sink, &kind);
 }
 
 static bool
-controlled_transaction(SmConn *conn, SmOdd odd)
+controlled_transaction(SmConn *conn, SmStatementKind kind)
 {
 	const SmDriver *driver = sm_conn_engine(conn)->driver;
 
-	return odd == SM_ODD_TRANSACTION_CONTROL ||
-		(odd == SM_ODD_NONE && driver->remote && driver->status(conn) != SM_TRANSACTION_NONE);
+	return kind == SM_KIND_TRANSACTION_CONTROL ||
+		(kind == SM_KIND_ORDINARY && driver->remote && driver->status(conn) != SM_TRANSACTION_NONE);
 }
 
 /* A statement that is its own transaction has ended: was it anything else? */
 void
-sm_alone_check(SmConn *conn, SmOdd odd)
+sm_own_transaction_check(SmConn *conn, SmStatementKind kind)
 {
-	if (controlled_transaction(conn, odd))
+	if (controlled_transaction(conn, kind))
 		report_transaction_control(sm_conn_engine(conn), false);
 }
 
 /* The same, and its connection goes back. */
 void
-sm_alone_ended(SmConn *conn, SmOdd odd)
+sm_own_transaction_ended(SmConn *conn, SmStatementKind kind)
 {
 	SmEngine   *engine = sm_conn_engine(conn);
-	bool		controlled = controlled_transaction(conn, odd);
+	bool		controlled = controlled_transaction(conn, kind);
 
 	sm_pool_checkin(conn, SM_FROM_NOW);
 	if (controlled)
@@ -133,7 +133,7 @@ sm_effects_learn(SmConn *conn, SmOutcome *outcome)
 	if (conn->state == SM_CONN_BUSY)
 	{
 		sm_conn_cleanup(conn, NULL, sm_deadline(engine->endpoint.options.cleanup_timeout));
-		*outcome = conn->settle_outcome;
+		*outcome = conn->cleanup_outcome;
 		return commits;
 	}
 	*outcome = SM_OUTCOME_DONE;
@@ -143,14 +143,14 @@ sm_effects_learn(SmConn *conn, SmOutcome *outcome)
 
 /* A statement that is its own transaction, on a connection just for it. */
 static uint64
-execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql,
+execute_in_own_transaction(SmEngine *engine, const SmSessionOptions *options, const char *sql,
 			  const SmParams *params, SmSink *sink)
 {
 	SmStatement statement = {
 		.sql = sql, .params = params, .autocommit = true, .defaults = options
 	};
 	MemoryContext cxt = CurrentMemoryContext;
-	SmOdd		odd;
+	SmStatementKind		kind;
 	SmConn	   *conn;
 	uint64		count = 0;
 
@@ -162,7 +162,7 @@ execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql
 	conn = sm_pool_checkout(engine);
 	PG_TRY();
 	{
-		count = engine->driver->execute(conn, &statement, sink, &odd);
+		count = engine->driver->execute(conn, &statement, sink, &kind);
 	}
 	PG_CATCH();
 	{
@@ -173,17 +173,17 @@ execute_alone(SmEngine *engine, const SmSessionOptions *options, const char *sql
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	sm_alone_ended(conn, odd);
+	sm_own_transaction_ended(conn, kind);
 	return count;
 }
 
 /* The transaction begins on the way of the statement, and then these commands. */
 static void
-begin_with(SmJourney *journey, List *then)
+begin_with(SmXactStatement *xstmt, List *then)
 {
-	journey->statement.before = then;
-	journey->statement.begin = &journey->begin;
-	journey->begins = true;
+	xstmt->statement.before = then;
+	xstmt->statement.begin = &xstmt->begin;
+	xstmt->begins = true;
 }
 
 /*
@@ -193,7 +193,7 @@ begin_with(SmJourney *journey, List *then)
  * NULL.
  */
 void
-sm_journey_enter(SmSession *session, SmJourney *journey, SmConn *conn)
+sm_xact_statement_enter(SmSession *session, SmXactStatement *xstmt, SmConn *conn)
 {
 	if (session->state == SM_SESSION_IDLE &&
 		session->options.transaction == SM_TXN_TWO_PHASE)
@@ -202,29 +202,29 @@ sm_journey_enter(SmSession *session, SmJourney *journey, SmConn *conn)
 	{
 		if (conn == NULL)
 			conn = sm_pool_checkout(session->engine);
-		begin_with(journey, sm_session_beginning(session, conn, &journey->begin));
+		begin_with(xstmt, sm_session_beginning(session, conn, &xstmt->begin));
 		sm_session_activate(session, conn);
 	}
 	else if (sm_session_bound(session))
 	{
-		journey->nsavepoints = list_length(session->savepoints);
-		journey->statement.before = sm_joined_nest(session);
+		xstmt->nsavepoints = list_length(session->savepoints);
+		xstmt->statement.before = sm_mirror_nest(session);
 	}
-	journey->statement.first = (session->in_this++ == 0 &&
+	xstmt->statement.first = (session->in_this++ == 0 &&
 								(session->savepoints == NIL || sm_session_bound(session)));
-	journey->statement.depth = list_length(session->savepoints);
+	xstmt->statement.depth = list_length(session->savepoints);
 }
 
-/* SM_ODD_STALE: no transaction is lost by beginning it once more. */
+/* SM_KIND_STALE: no transaction is lost by beginning it once more. */
 void
-sm_journey_again(SmSession *session, SmJourney *journey)
+sm_xact_statement_again(SmSession *session, SmXactStatement *xstmt)
 {
 	sm_conn_cleanup(session->conn, "ROLLBACK", sm_session_cleanup_deadline(session));
-	begin_with(journey, sm_session_bound(session) ?
-			   sm_joined_begin_again(session, &journey->begin) :
-			   sm_session_beginning(session, session->conn, &journey->begin));
-	journey->statement.first = false;
-	journey->statement.depth = list_length(session->savepoints);
+	begin_with(xstmt, sm_session_bound(session) ?
+			   sm_mirror_begin_again(session, &xstmt->begin) :
+			   sm_session_beginning(session, session->conn, &xstmt->begin));
+	xstmt->statement.first = false;
+	xstmt->statement.depth = list_length(session->savepoints);
 }
 
 /*
@@ -233,14 +233,14 @@ sm_journey_again(SmSession *session, SmJourney *journey)
  * left to the end of the (sub)transaction.  Never throws.
  */
 void
-sm_journey_failed(SmSession *session, const SmJourney *journey)
+sm_xact_statement_failed(SmSession *session, const SmXactStatement *xstmt)
 {
 	SmConn	   *conn = session->conn;
-	bool		unsent = journey->statement.begin != NULL || journey->statement.before != NIL;
+	bool		unsent = xstmt->statement.begin != NULL || xstmt->statement.before != NIL;
 
 	if (session->state != SM_SESSION_ACTIVE)
 		return;
-	if (journey->begins &&
+	if (xstmt->begins &&
 		(unsent || (conn->state == SM_CONN_READY &&
 					session->engine->driver->status(conn) == SM_TRANSACTION_NONE)))
 	{
@@ -252,7 +252,7 @@ sm_journey_failed(SmSession *session, const SmJourney *journey)
 			session->state = SM_SESSION_LOST;
 	}
 	else if (unsent)
-		sm_joined_unsent(session, journey->nsavepoints);
+		sm_mirror_unsent(session, xstmt->nsavepoints);
 }
 
 /* The same, but at once: for work that is more than a statement. */
@@ -264,7 +264,7 @@ enter_transaction(SmSession *session)
 	if (session->state == SM_SESSION_IDLE)
 		sm_session_start(session, NULL);
 	else if (sm_session_bound(session))
-		commands = sm_joined_nest(session);
+		commands = sm_mirror_nest(session);
 	if (commands != NIL)
 		session->engine->driver->command(session->conn, sm_commands_join(commands),
 										 SM_COMMAND_PLAIN);
@@ -272,9 +272,9 @@ enter_transaction(SmSession *session)
 
 /* After a statement: it must not have ended the transaction. */
 void
-sm_session_check_transaction(SmSession *session, SmOdd odd)
+sm_session_check_transaction(SmSession *session, SmStatementKind kind)
 {
-	if (odd == SM_ODD_TRANSACTION_CONTROL ||
+	if (kind == SM_KIND_TRANSACTION_CONTROL ||
 		session->engine->driver->status(session->conn) == SM_TRANSACTION_NONE)
 	{
 		sm_session_abandon_transaction(session, sm_session_cleanup_deadline(session));
@@ -291,21 +291,21 @@ sm_session_check_transaction(SmSession *session, SmOdd odd)
 }
 
 static uint64
-execute_in_transaction(SmSession *session, SmJourney *journey, SmSink *sink)
+execute_in_transaction(SmSession *session, SmXactStatement *xstmt, SmSink *sink)
 {
-	SmStatement *statement = &journey->statement;
+	SmStatement *statement = &xstmt->statement;
 	SmEngine   *engine = session->engine;
-	SmOdd		odd;
+	SmStatementKind		kind;
 	uint64		count;
 
-	sm_journey_enter(session, journey, NULL);
-	count = engine->driver->execute(session->conn, statement, sink, &odd);
-	if (odd == SM_ODD_STALE)
+	sm_xact_statement_enter(session, xstmt, NULL);
+	count = engine->driver->execute(session->conn, statement, sink, &kind);
+	if (kind == SM_KIND_STALE)
 	{
-		sm_journey_again(session, journey);
-		count = engine->driver->execute(session->conn, statement, sink, &odd);
+		sm_xact_statement_again(session, xstmt);
+		count = engine->driver->execute(session->conn, statement, sink, &kind);
 	}
-	sm_session_check_transaction(session, odd);
+	sm_session_check_transaction(session, kind);
 	return count;
 }
 
@@ -326,7 +326,7 @@ uint64
 sm_session_execute(SmSession *session, const char *sql, const SmParams *params,
 				   SmSink *sink)
 {
-	SmJourney	journey = {.statement = {.sql = sql, .params = params}};
+	SmXactStatement	xstmt = {.statement = {.sql = sql, .params = params}};
 	uint64		count = 0;
 
 	session = sm_session_enter(session);
@@ -334,14 +334,14 @@ sm_session_execute(SmSession *session, const char *sql, const SmParams *params,
 	PG_TRY();
 	{
 		if (sm_session_begins_none(session))
-			count = execute_alone(session->engine, &session->options, sql, params, sink);
+			count = execute_in_own_transaction(session->engine, &session->options, sql, params, sink);
 		else
-			count = execute_in_transaction(session, &journey, sink);
+			count = execute_in_transaction(session, &xstmt, sink);
 	}
 	PG_CATCH();
 	{
 		session->running--;
-		sm_journey_failed(session, &journey);
+		sm_xact_statement_failed(session, &xstmt);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -359,7 +359,7 @@ sm_engine_execute(SmEngine *engine, const char *sql, const SmParams *params, SmS
 	if (engine->endpoint.session.transaction >= SM_TXN_JOINED && engine->endpoint.remote)
 		return sm_session_execute(sm_session_shared(engine, &engine->endpoint.session), sql,
 								  params, sink);
-	return execute_alone(engine, &engine->endpoint.session, sql, params, sink);
+	return execute_in_own_transaction(engine, &engine->endpoint.session, sql, params, sink);
 }
 
 /* ----------
@@ -382,17 +382,17 @@ is_ours(SmConn *conn)
 
 /* In a transaction just for it; as with COMMIT, only 08007 leaves it in doubt. */
 static uint64
-work_alone(SmEngine *engine, const SmSessionOptions *options, SmWork work, void *arg)
+work_in_own_transaction(SmEngine *engine, const SmSessionOptions *options, SmWork work, void *arg)
 {
 	const SmDriver *driver = engine->driver;
 	SmConn	   *conn = sm_pool_checkout(engine);
-	SmOdd		odd = SM_ODD_NONE;
+	SmStatementKind		kind = SM_KIND_ORDINARY;
 	uint64		count = 0;
 
 	driver->begin(conn, options, NIL);
 	PG_TRY();
 	{
-		count = work(conn, arg, &odd);
+		count = work(conn, arg, &kind);
 	}
 	PG_CATCH();
 	{
@@ -401,7 +401,7 @@ work_alone(SmEngine *engine, const SmSessionOptions *options, SmWork work, void 
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	if (odd == SM_ODD_TRANSACTION_CONTROL || driver->status(conn) == SM_TRANSACTION_NONE)
+	if (kind == SM_KIND_TRANSACTION_CONTROL || driver->status(conn) == SM_TRANSACTION_NONE)
 	{
 		sm_pool_checkin(conn, SM_FROM_NOW);
 		report_transaction_control(engine, false);
@@ -423,13 +423,13 @@ work_alone(SmEngine *engine, const SmSessionOptions *options, SmWork work, void 
 static uint64
 work_in_transaction(SmSession *session, SmWork work, void *arg)
 {
-	SmOdd		odd = SM_ODD_NONE;
+	SmStatementKind		kind = SM_KIND_ORDINARY;
 	uint64		count;
 
 	enter_transaction(session);
 	session->in_this++;
-	count = work(session->conn, arg, &odd);
-	sm_session_check_transaction(session, odd);
+	count = work(session->conn, arg, &kind);
+	sm_session_check_transaction(session, kind);
 	return count;
 }
 
@@ -448,7 +448,7 @@ sm_session_work(SmSession *session, SmWork work, void *arg)
 	PG_TRY();
 	{
 		if (sm_session_begins_none(session))
-			count = work_alone(session->engine, &session->options, work, arg);
+			count = work_in_own_transaction(session->engine, &session->options, work, arg);
 		else
 			count = work_in_transaction(session, work, arg);
 	}
@@ -468,5 +468,5 @@ sm_engine_work(SmEngine *engine, SmWork work, void *arg)
 {
 	if (engine->endpoint.session.transaction >= SM_TXN_JOINED && engine->endpoint.remote)
 		return sm_session_work(sm_session_shared(engine, &engine->endpoint.session), work, arg);
-	return work_alone(engine, &engine->endpoint.session, work, arg);
+	return work_in_own_transaction(engine, &engine->endpoint.session, work, arg);
 }

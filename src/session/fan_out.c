@@ -3,34 +3,34 @@
  * fan_out.c
  *		A statement on many targets at the same time.
  *
- * Each target is a leg, and each leg a state machine:
+ * Each target is a branch, and each branch a state machine:
  *
  *	HERE		it is not remote: it runs here, when the others are under way
- *	WAITING		for a place in its pool, or for another leg of its session
+ *	WAITING		for a place in its pool, or for another branch of its session
  *	ARRIVING	its connection is being made, or pinged
  *	RUNNING		the statement is on its way there and back
  *	STOPPING	it is given up: a cancel is on its way
  *	RETURNING	it has its result; its connection is made fit for its pool
  *	ENDED
  *
- * No step of a leg waits, and one wait set waits for all, so that nothing that
+ * No step of a branch waits, and one wait set waits for all, so that nothing that
  * a target does or does not do holds up another.  (Two exceptions: a two-phase
  * transaction begins in a round trip of its own, and spi: runs here.)  So that
  * what takes time here takes none from the others, a deadline has come only when
  * their sockets were looked at after it, and nothing was there.
  *
- * There are two kinds.  "Together" (query_all): each leg has a transaction, all
+ * There are two kinds.  "Together" (query_all): each branch has a transaction, all
  * of which commit when all statements have ended.  The first error is raised,
  * and the end of the local (sub)transaction then cancels and rolls back all
- * legs at the same time.  Otherwise (execute_all) each leg commits by itself,
- * and its error is its own.  An error becomes a leg's own in one of two ways:
+ * branches at the same time.  Otherwise (execute_all) each branch commits by itself,
+ * and its error is its own.  An error becomes a branch's own in one of two ways:
  * what runs PostgreSQL's code (privileges, callbacks, output functions, spi:)
  * runs in a local subtransaction, which is rolled back; the steps after that
  * call only code of ours and libpq, whose errors leave nothing behind but what
- * sm_leg_attempt() puts right.  Cancels are looked at between steps, never in one.
+ * sm_branch_attempt() puts right.  Cancels are looked at between steps, never in one.
  *
  * An engine whose transactions are bound to the local one has one session, so
- * its legs run one after the other, and end with the local transaction.
+ * its branches run one after the other, and end with the local transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -42,36 +42,36 @@
 #include "miscadmin.h"
 
 /* Calls under way, whose engines and sessions sm_reset() must leave alone. */
-int			sm_gathers = 0;
+int			sm_fan_outs = 0;
 
-/* A leg's places among what is waited for. */
+/* A branch's places among what is waited for. */
 #define SLOTS_EACH		2
-#define SLOT_CONN(leg, state)	(SLOTS_EACH * ((leg) - (state)->legs))
-#define SLOT_CANCEL(leg, state) (SLOT_CONN(leg, state) + 1)
+#define SLOT_CONN(branch, state)	(SLOTS_EACH * ((branch) - (state)->branches))
+#define SLOT_CANCEL(branch, state) (SLOT_CONN(branch, state) + 1)
 
 /* ----------
  * All of them
  * ----------
  */
 static void
-leg_context(void *arg)
+branch_context(void *arg)
 {
-	const SmGatherLeg *leg = (const SmGatherLeg *) arg;
+	const SmBranchRun *branch = (const SmBranchRun *) arg;
 
-	errcontext("target %d of %d", (int) (leg->result - leg->gather->legs) + 1,
-			   leg->gather->n);
+	errcontext("target %d of %d", (int) (branch->result - branch->fan_out->branches) + 1,
+			   branch->fan_out->n);
 }
 
-/* Whatever is raised from a function on a leg tells which it is. */
+/* Whatever is raised from a function on a branch tells which it is. */
 static void
-with_context(SmGatherState *state, SmGatherLeg *leg, SmLegFunction function)
+with_context(SmFanOutState *state, SmBranchRun *branch, SmBranchFunction function)
 {
 	ErrorContextCallback callback = {
-		.callback = leg_context, .arg = leg, .previous = error_context_stack
+		.callback = branch_context, .arg = branch, .previous = error_context_stack
 	};
 
 	error_context_stack = &callback;
-	function(state, leg);
+	function(state, branch);
 	error_context_stack = callback.previous;
 }
 
@@ -80,7 +80,7 @@ with_context(SmGatherState *state, SmGatherLeg *leg, SmLegFunction function)
  * waits for.  False: all have ended.
  */
 static bool
-go_on_all(SmGatherState *state)
+poll_all(SmFanOutState *state)
 {
 	bool		open;
 	bool		changed;
@@ -90,90 +90,90 @@ go_on_all(SmGatherState *state)
 		open = changed = false;
 		for (int i = 0; i < state->n; i++)
 		{
-			SmGatherLeg *leg = &state->legs[i];
-			SmLegStep		step = leg->step;
+			SmBranchRun *branch = &state->branches[i];
+			SmBranchStep		step = branch->step;
 
-			with_context(state, leg, sm_leg_go_on);
-			open |= leg->step != SM_LEG_ENDED;
-			changed |= leg->step != step;
+			with_context(state, branch, sm_branch_poll);
+			open |= branch->step != SM_BRANCH_ENDED;
+			changed |= branch->step != step;
 		}
 	} while (changed);
 	return open;
 }
 
-/* What a leg waits for; returns until when. */
+/* What a branch waits for; returns until when. */
 static TimestampTz
-want(SmGatherState *state, SmGatherLeg *leg)
+add_waits(SmFanOutState *state, SmBranchRun *branch)
 {
-	SmConn	   *conn = leg->conn;
+	SmConn	   *conn = branch->conn;
 	uint32		events;
 
-	switch (leg->step)
+	switch (branch->step)
 	{
-		case SM_LEG_ARRIVING:
-		case SM_LEG_RUNNING:
-			sm_waits_want(&state->waits, SLOT_CONN(leg, state), sm_remote_socket(conn),
+		case SM_BRANCH_CONNECTING:
+		case SM_BRANCH_RUNNING:
+			sm_waits_add(&state->waits, SLOT_CONN(branch, state), sm_remote_socket(conn),
 						  sm_remote_events(conn));
 			break;
-		case SM_LEG_STOPPING:
-		case SM_LEG_RETURNING:
-			if ((events = sm_settle_events(conn)) != 0)
-				sm_waits_want(&state->waits, SLOT_CONN(leg, state), sm_remote_socket(conn), events);
+		case SM_BRANCH_STOPPING:
+		case SM_BRANCH_RETURNING:
+			if ((events = sm_cleanup_events(conn)) != 0)
+				sm_waits_add(&state->waits, SLOT_CONN(branch, state), sm_remote_socket(conn), events);
 			/* after a failure to write there is nothing to wait for */
-			leg->more |= events != 0 && sm_remote_socket(conn) == PGINVALID_SOCKET;
-			if ((events = sm_settle_cancel_events(conn)) != 0)
-				sm_waits_want(&state->waits, SLOT_CANCEL(leg, state), sm_cancel_socket(conn), events);
-			return Min(leg->deadline, sm_settle_due(conn));
-		case SM_LEG_HERE:
-		case SM_LEG_WAITING:
-		case SM_LEG_ENDED:
+			branch->more |= events != 0 && sm_remote_socket(conn) == PGINVALID_SOCKET;
+			if ((events = sm_cleanup_cancel_events(conn)) != 0)
+				sm_waits_add(&state->waits, SLOT_CANCEL(branch, state), sm_cancel_socket(conn), events);
+			return Min(branch->deadline, sm_cleanup_due(conn));
+		case SM_BRANCH_HERE:
+		case SM_BRANCH_WAITING:
+		case SM_BRANCH_ENDED:
 			break;
 	}
-	return leg->deadline;
+	return branch->deadline;
 }
 
 static void
-report_deadlock(SmGatherState *state, SmGatherLeg *leg)
+report_deadlock(SmFanOutState *state, SmBranchRun *branch)
 {
-	sm_deadlock_report(leg->conn, leg->deadlock, state->gather->sql);
+	sm_deadlock_report(branch->conn, branch->deadlock, state->fan_out->sql);
 }
 
 static bool
-is_awaited(const SmGatherLeg *leg)
+is_awaited(const SmBranchRun *branch)
 {
-	return leg->step == SM_LEG_RUNNING && leg->conn->state == SM_CONN_BUSY;
+	return branch->step == SM_BRANCH_RUNNING && branch->conn->state == SM_CONN_BUSY;
 }
 
 /* Is there one that will never end by itself? */
 static void
-look_for_deadlock(SmGatherState *state)
+check_for_deadlock(SmFanOutState *state)
 {
 	if (!sm_deadlock_due(&state->watch))
 		return;
 	for (int i = 0; i < state->n; i++)
 	{
-		if (is_awaited(&state->legs[i]))
-			state->legs[i].conn->awaited = true;
+		if (is_awaited(&state->branches[i]))
+			state->branches[i].conn->awaited = true;
 	}
 	for (int i = 0; i < state->n; i++)
 	{
-		SmGatherLeg *leg = &state->legs[i];
+		SmBranchRun *branch = &state->branches[i];
 
-		if (!is_awaited(leg))
+		if (!is_awaited(branch))
 			continue;
-		leg->deadlock = sm_deadlock_find(leg->conn, &state->watch, true);
-		if (leg->deadlock != NULL && !sm_leg_attempt(state, leg, report_deadlock))
-			sm_leg_stop(state, leg, leg->result->error);
+		branch->deadlock = sm_deadlock_find(branch->conn, &state->watch, true);
+		if (branch->deadlock != NULL && !sm_branch_attempt(state, branch, report_deadlock))
+			sm_branch_stop(state, branch, branch->result->error);
 	}
 	for (int i = 0; i < state->n; i++)
 	{
-		if (state->legs[i].conn != NULL)
-			state->legs[i].conn->awaited = false;
+		if (state->branches[i].conn != NULL)
+			state->branches[i].conn->awaited = false;
 	}
 }
 
 static void
-wait_for_any(SmGatherState *state)
+wait_for_any(SmFanOutState *state)
 {
 	TimestampTz until = SM_NO_DEADLINE;
 	TimestampTz start;
@@ -183,8 +183,8 @@ wait_for_any(SmGatherState *state)
 	sm_waits_clear(&state->waits);
 	for (int i = 0; i < state->n; i++)
 	{
-		until = Min(until, want(state, &state->legs[i]));
-		more |= state->legs[i].more;
+		until = Min(until, add_waits(state, &state->branches[i]));
+		more |= state->branches[i].more;
 	}
 	timeout = more ? 0 : sm_client_round(sm_deadlock_wait(&state->watch, sm_remaining(until)));
 	start = GetCurrentTimestamp();
@@ -193,27 +193,27 @@ wait_for_any(SmGatherState *state)
 	sm_client_look();
 	for (int i = 0; i < state->n; i++)
 	{
-		SmGatherLeg *leg = &state->legs[i];
+		SmBranchRun *branch = &state->branches[i];
 
-		leg->ready = leg->more || state->waits.ready[SLOT_CONN(leg, state)];
-		leg->more = false;
-		leg->cancel_ready = state->waits.ready[SLOT_CANCEL(leg, state)];
+		branch->ready = branch->more || state->waits.ready[SLOT_CONN(branch, state)];
+		branch->more = false;
+		branch->cancel_ready = state->waits.ready[SLOT_CANCEL(branch, state)];
 	}
 }
 
 /* All statements have ended: have all transactions, too. */
 static void
-commit_together(SmGatherState *state)
+commit_together(SmFanOutState *state)
 {
 	SmSession **sessions = palloc(Max(state->n, 1) * sizeof(SmSession *));
 	int			n = 0;
 
 	for (int i = 0; i < state->n; i++)
 	{
-		SmGatherLeg *leg = &state->legs[i];
+		SmBranchRun *branch = &state->branches[i];
 
-		if (leg->session != NULL && !sm_session_bound(leg->session))
-			sessions[n++] = leg->session;
+		if (branch->session != NULL && !sm_session_bound(branch->session))
+			sessions[n++] = branch->session;
 	}
 	sm_sessions_commit(sessions, n);
 	for (int i = 0; i < n; i++)
@@ -222,47 +222,47 @@ commit_together(SmGatherState *state)
 
 /* Can it do without us, but for the end of what it is waiting for? */
 static bool
-is_under_way(const SmGatherLeg *leg)
+is_under_way(const SmBranchRun *branch)
 {
-	return leg->step == SM_LEG_HERE || leg->step == SM_LEG_ENDED ||
-		(leg->step == SM_LEG_RUNNING && leg->run.step == SM_RUN_RUNNING && !leg->conn->unsent);
+	return branch->step == SM_BRANCH_HERE || branch->step == SM_BRANCH_ENDED ||
+		(branch->step == SM_BRANCH_RUNNING && branch->run.step == SM_RUN_RUNNING && !branch->conn->unsent);
 }
 
 /* Run the next one that is HERE, if all others are under way; false: there is none. */
 static bool
-run_here(SmGatherState *state)
+run_here(SmFanOutState *state)
 {
-	SmGatherLeg *here = NULL;
+	SmBranchRun *here = NULL;
 
 	for (int i = state->n - 1; i >= 0; i--)
 	{
-		if (!is_under_way(&state->legs[i]))
+		if (!is_under_way(&state->branches[i]))
 			return false;
-		if (state->legs[i].step == SM_LEG_HERE)
-			here = &state->legs[i];
+		if (state->branches[i].step == SM_BRANCH_HERE)
+			here = &state->branches[i];
 	}
 	if (here != NULL)
-		with_context(state, here, sm_leg_run_here);
+		with_context(state, here, sm_branch_run_here);
 	return here != NULL;
 }
 
 static void
-run_all(SmGatherState *state)
+run_all(SmFanOutState *state)
 {
 	for (int i = 0; i < state->n; i++)
-		with_context(state, &state->legs[i], sm_leg_open);
-	while (go_on_all(state))
+		with_context(state, &state->branches[i], sm_branch_open);
+	while (poll_all(state))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (run_here(state))
 			continue;
 		wait_for_any(state);
 		CHECK_FOR_INTERRUPTS();
-		look_for_deadlock(state);
+		check_for_deadlock(state);
 	}
-	if (state->gather->before_commit != NULL)
-		state->gather->before_commit(state->gather->arg);
-	if (state->gather->together)
+	if (state->fan_out->before_commit != NULL)
+		state->fan_out->before_commit(state->fan_out->arg);
+	if (state->fan_out->together)
 		commit_together(state);
 }
 
@@ -276,53 +276,53 @@ run_all(SmGatherState *state)
  * only its pool to go back to is not waited for.
  */
 static void
-stop_all(SmGatherState *state)
+stop_all(SmFanOutState *state)
 {
 	dlist_head	conns = DLIST_STATIC_INIT(conns);
 
 	for (int i = 0; i < state->n; i++)
 	{
-		SmGatherLeg *leg = &state->legs[i];
+		SmBranchRun *branch = &state->branches[i];
 
-		if (leg->step == SM_LEG_RETURNING)
-			(void) sm_pool_reset_on(leg->conn, true);
-		else if (leg->lasts && leg->conn != NULL && leg->conn->state == SM_CONN_BUSY)
-			sm_conns_gather(&conns, leg->conn, NULL);
+		if (branch->step == SM_BRANCH_RETURNING)
+			(void) sm_pool_reset_poll(branch->conn, true);
+		else if (branch->lasts && branch->conn != NULL && branch->conn->state == SM_CONN_BUSY)
+			sm_conns_add(&conns, branch->conn, NULL);
 	}
 	(void) sm_conns_clean(&conns);
 }
 
-/* What has become of a leg, in words; NULL: nothing that lasts. */
+/* What has become of a branch, in words; NULL: nothing that lasts. */
 static const char *
-what_lasts(const SmGatherLeg *leg)
+what_lasts(const SmBranchRun *branch)
 {
-	const ErrorData *error = leg->result->error;
-	const SmConn *conn = leg->conn;
+	const ErrorData *error = branch->result->error;
+	const SmConn *conn = branch->conn;
 
-	if (!leg->lasts)
+	if (!branch->lasts)
 		return NULL;
-	if (leg->step == SM_LEG_ENDED || leg->step == SM_LEG_RETURNING)
+	if (branch->step == SM_BRANCH_ENDED || branch->step == SM_BRANCH_RETURNING)
 		return error == NULL ? "done" :
 			error->sqlerrcode == ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN ? "may be done" : NULL;
-	if (conn == NULL || !conn->commits || conn->settle_outcome == SM_OUTCOME_NONE)
+	if (conn == NULL || !conn->commits || conn->cleanup_outcome == SM_OUTCOME_NONE)
 		return NULL;
-	return conn->settle_outcome == SM_OUTCOME_DONE ? "done" : "may be done";
+	return conn->cleanup_outcome == SM_OUTCOME_DONE ? "done" : "may be done";
 }
 
-/* The call as a whole ends with this error: tell the truth of each leg. */
+/* The call as a whole ends with this error: tell the truth of each branch. */
 static void
-report_interrupted(SmGatherState *state, ErrorData *error)
+report_interrupted(SmFanOutState *state, ErrorData *error)
 {
 	StringInfoData buf;
 
 	initStringInfo(&buf);
 	for (int i = 0; i < state->n; i++)
 	{
-		const char *what = what_lasts(&state->legs[i]);
+		const char *what = what_lasts(&state->branches[i]);
 
 		if (what != NULL)
 			appendStringInfo(&buf, "\ntarget %d, \"%s\": %s", i + 1,
-							 state->legs[i].result->label, what);
+							 state->branches[i].result->label, what);
 	}
 	if (buf.len == 0)
 		sm_error_rethrow(error);
@@ -335,55 +335,55 @@ report_interrupted(SmGatherState *state, ErrorData *error)
 
 /* After an error: nothing of ours must point to what the abort takes away. */
 static void
-let_go(SmGatherState *state)
+let_go(SmFanOutState *state)
 {
 	sm_deadlock_end(&state->watch);
 	sm_waits_free(&state->waits);
 	for (int i = 0; i < state->n; i++)
 	{
-		SmGatherLeg *leg = &state->legs[i];
+		SmBranchRun *branch = &state->branches[i];
 
-		sm_leg_unstart(leg);
-		if (leg->engine != NULL)
-			leg->engine->users--;
-		leg->engine = NULL;
+		sm_branch_unstart(branch);
+		if (branch->engine != NULL)
+			branch->engine->users--;
+		branch->engine = NULL;
 	}
 }
 
 /*
  * Run a statement on many targets.  Together, it throws the first error of
- * one, and 08007 if they could not all commit; otherwise each leg has its
+ * one, and 08007 if they could not all commit; otherwise each branch has its
  * result.  Interrupts are thrown in either case: 08007 if something lasts that
  * committed by itself.
  */
 void
-sm_gather_run(SmGather *gather)
+sm_fan_out_run(SmFanOut *fan_out)
 {
-	SmGatherState *state = palloc0(sizeof(SmGatherState));
+	SmFanOutState *state = palloc0(sizeof(SmFanOutState));
 	ErrorData  *volatile error = NULL;
 
-	state->gather = gather;
-	state->n = gather->n;
-	state->legs = palloc0(Max(gather->n, 1) * sizeof(SmGatherLeg));
+	state->fan_out = fan_out;
+	state->n = fan_out->n;
+	state->branches = palloc0(Max(fan_out->n, 1) * sizeof(SmBranchRun));
 	state->cxt = CurrentMemoryContext;
 	state->owner = CurrentResourceOwner;
-	sm_waits_init(&state->waits, SLOTS_EACH * gather->n);
-	for (int i = 0; i < gather->n; i++)
+	sm_waits_init(&state->waits, SLOTS_EACH * fan_out->n);
+	for (int i = 0; i < fan_out->n; i++)
 	{
-		state->legs[i].gather = gather;
-		state->legs[i].result = &gather->legs[i];
-		state->legs[i].step = SM_LEG_ENDED;
-		state->legs[i].deadline = SM_NO_DEADLINE;
+		state->branches[i].fan_out = fan_out;
+		state->branches[i].result = &fan_out->branches[i];
+		state->branches[i].step = SM_BRANCH_ENDED;
+		state->branches[i].deadline = SM_NO_DEADLINE;
 	}
-	sm_gathers++;
+	sm_fan_outs++;
 	PG_TRY();
 	{
 		run_all(state);
 	}
 	PG_CATCH();
 	{
-		sm_gathers--;
-		if (gather->together)
+		sm_fan_outs--;
+		if (fan_out->together)
 		{
 			let_go(state);
 			PG_RE_THROW();
@@ -396,7 +396,7 @@ sm_gather_run(SmGather *gather)
 	if (error != NULL)
 		report_interrupted(state, error);
 	for (int i = 0; i < state->n; i++)
-		gather->legs[i].lasts = state->legs[i].lasts && gather->legs[i].error == NULL;
-	sm_gathers--;
+		fan_out->branches[i].lasts = state->branches[i].lasts && fan_out->branches[i].error == NULL;
+	sm_fan_outs--;
 	sm_waits_free(&state->waits);
 }

@@ -3,7 +3,7 @@
  * fan_out_branch.c
  *		One target of a statement on many: its steps, none of which waits.
  *
- * See fan_out.c for what they are, and for how an error becomes a leg's own.
+ * See fan_out.c for what they are, and for how an error becomes a branch's own.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,45 +18,45 @@
 #include "utils/resowner.h"
 
 /* ----------
- * Errors of a leg
+ * Errors of a branch
  * ----------
  */
 
 /* Has its deadline come, and was all looked at since then? */
 static bool
-is_over(const SmGatherState *state, const SmGatherLeg *leg)
+is_over(const SmFanOutState *state, const SmBranchRun *branch)
 {
-	return leg->deadline <= state->looked;
+	return branch->deadline <= state->looked;
 }
 
 /* Whatever it waits for next, its socket may be another one. */
 static void
-enter_step(SmGatherState *state, SmGatherLeg *leg, SmLegStep step, TimestampTz deadline)
+enter_step(SmFanOutState *state, SmBranchRun *branch, SmBranchStep step, TimestampTz deadline)
 {
-	leg->step = step;
-	leg->deadline = deadline;
-	leg->late = 0;
-	leg->ready = true;
+	branch->step = step;
+	branch->deadline = deadline;
+	branch->late = 0;
+	branch->ready = true;
 	sm_waits_renew(&state->waits);
-	/* what was published may be about this leg */
+	/* what was published may be about this branch */
 	sm_deadlock_end(&state->watch);
 }
 
 static void
-end_leg(SmGatherState *state, SmGatherLeg *leg)
+end_branch(SmFanOutState *state, SmBranchRun *branch)
 {
-	leg->conn = NULL;
-	if (leg->engine != NULL && leg->step != SM_LEG_ENDED)
+	branch->conn = NULL;
+	if (branch->engine != NULL && branch->step != SM_BRANCH_ENDED)
 	{
-		leg->engine->users--;
-		leg->engine = NULL;
+		branch->engine->users--;
+		branch->engine = NULL;
 		sm_engine_sweep();
 	}
-	enter_step(state, leg, SM_LEG_ENDED, SM_NO_DEADLINE);
+	enter_step(state, branch, SM_BRANCH_ENDED, SM_NO_DEADLINE);
 }
 
 /*
- * Is it an error of the local statement, which ends the whole call whatever leg
+ * Is it an error of the local statement, which ends the whole call whatever branch
  * was at work when it came?  That is what stops this backend (a cancel, a timeout,
  * also lock_timeout, a conflict with recovery), what its transaction cannot go on
  * after or would only meet again (a deadlock, a conflict with others under a
@@ -80,7 +80,7 @@ is_local(const ErrorData *error)
 		case ERRCODE_CONFIGURATION_LIMIT_EXCEEDED:
 			return true;
 		case ERRCODE_T_R_DEADLOCK_DETECTED:
-			/* not one through a connection, which the leg is given up for */
+			/* not one through a connection, which the branch is given up for */
 			return !sm_deadlock_found_here(error);
 		default:
 			return strncmp(id, stopped, strlen(stopped)) == 0 ||
@@ -94,40 +94,40 @@ is_local(const ErrorData *error)
  * the error is kept.  Together, it is thrown on.
  */
 bool
-sm_leg_attempt(SmGatherState *state, SmGatherLeg *leg, SmLegFunction step)
+sm_branch_attempt(SmFanOutState *state, SmBranchRun *branch, SmBranchFunction step)
 {
 	uint32		holdoff = InterruptHoldoffCount;
 	uint32		cancel_holdoff = QueryCancelHoldoffCount;
 	volatile bool done = true;
 	int			level;
 
-	if (state->gather->together)
+	if (state->fan_out->together)
 	{
-		step(state, leg);
+		step(state, branch);
 		return true;
 	}
 	level = NewGUCNestLevel();
 
 	/*
-	 * A cancel is not for the leg to catch.  But where a notice is shown to a
+	 * A cancel is not for the branch to catch.  But where a notice is shown to a
 	 * client that does not read, the backend must be possible to terminate.
 	 */
 	HOLD_CANCEL_INTERRUPTS();
 	PG_TRY();
 	{
-		step(state, leg);
+		step(state, branch);
 	}
 	PG_CATCH();
 	{
-		leg->result->error = sm_error_catch(state->cxt);
+		branch->result->error = sm_error_catch(state->cxt);
 		done = false;
 	}
 	PG_END_TRY();
 	InterruptHoldoffCount = holdoff;
 	QueryCancelHoldoffCount = cancel_holdoff;
 	AtEOXact_GUC(done, level);
-	if (!done && is_local(leg->result->error))
-		sm_error_rethrow(leg->result->error);
+	if (!done && is_local(branch->result->error))
+		sm_error_rethrow(branch->result->error);
 	return done;
 }
 
@@ -136,35 +136,35 @@ sm_leg_attempt(SmGatherState *state, SmGatherLeg *leg, SmLegFunction step)
  * rolled back if it throws.
  */
 static bool
-attempt_inside(SmGatherState *state, SmGatherLeg *leg, SmLegFunction step)
+attempt_inside(SmFanOutState *state, SmBranchRun *branch, SmBranchFunction step)
 {
 	volatile bool done = true;
 
-	if (state->gather->together)
+	if (state->fan_out->together)
 	{
-		step(state, leg);
+		step(state, branch);
 		return true;
 	}
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(state->cxt);
 	PG_TRY();
 	{
-		step(state, leg);
+		step(state, branch);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
-		leg->result->error = sm_error_catch(state->cxt);
+		branch->result->error = sm_error_catch(state->cxt);
 		/* the abort gives its connection back, or closes it */
-		leg->conn = NULL;
+		branch->conn = NULL;
 		RollbackAndReleaseCurrentSubTransaction();
 		done = false;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(state->cxt);
 	CurrentResourceOwner = state->owner;
-	if (!done && is_local(leg->result->error))
-		sm_error_rethrow(leg->result->error);
+	if (!done && is_local(branch->result->error))
+		sm_error_rethrow(branch->result->error);
 	return done;
 }
 
@@ -173,192 +173,192 @@ attempt_inside(SmGatherState *state, SmGatherLeg *leg, SmLegFunction step)
  * ----------
  */
 
-/* Find the engine, and the session if the leg is to have one. */
+/* Find the engine, and the session if the branch is to have one. */
 static void
-open_leg(SmGatherState *state, SmGatherLeg *leg)
+open_branch(SmFanOutState *state, SmBranchRun *branch)
 {
-	const char *dburi = leg->result->dburi;
+	const char *dburi = branch->result->dburi;
 	SmEngine   *engine = sm_engine_get(dburi, strlen(dburi), NULL, false);
 
-	leg->result->label = MemoryContextStrdup(state->cxt, engine->endpoint.label);
+	branch->result->label = MemoryContextStrdup(state->cxt, engine->endpoint.label);
 	if (engine->endpoint.remote &&
-		(state->gather->together || engine->endpoint.session.transaction >= SM_TXN_JOINED))
-		leg->session = sm_session_of_work(engine);
-	leg->lasts = engine->endpoint.remote && leg->session == NULL &&
+		(state->fan_out->together || engine->endpoint.session.transaction >= SM_TXN_JOINED))
+		branch->session = sm_session_of_work(engine);
+	branch->lasts = engine->endpoint.remote && branch->session == NULL &&
 		engine->endpoint.session.read_only != SM_ON;
-	leg->engine = engine;
+	branch->engine = engine;
 }
 
 /* Where there is no engine to ask: "***" if the dburi cannot be read. */
 static void
-redact_label(SmGatherState *state, SmGatherLeg *leg)
+redact_label(SmFanOutState *state, SmBranchRun *branch)
 {
-	leg->result->label = MemoryContextStrdup(state->cxt, sm_dburi_redact(leg->result->dburi));
+	branch->result->label = MemoryContextStrdup(state->cxt, sm_dburi_redact(branch->result->dburi));
 }
 
 void
-sm_leg_open(SmGatherState *state, SmGatherLeg *leg)
+sm_branch_open(SmFanOutState *state, SmBranchRun *branch)
 {
 	ErrorData  *error;
 
-	if (attempt_inside(state, leg, open_leg))
+	if (attempt_inside(state, branch, open_branch))
 	{
-		leg->engine->users++;
-		enter_step(state, leg, leg->engine->endpoint.remote ? SM_LEG_WAITING : SM_LEG_HERE,
+		branch->engine->users++;
+		enter_step(state, branch, branch->engine->endpoint.remote ? SM_BRANCH_WAITING : SM_BRANCH_HERE,
 				   SM_NO_DEADLINE);
 		return;
 	}
-	leg->session = NULL;
-	leg->engine = NULL;
-	leg->lasts = false;
-	leg->step = SM_LEG_ENDED;
-	if (leg->result->label != NULL)
+	branch->session = NULL;
+	branch->engine = NULL;
+	branch->lasts = false;
+	branch->step = SM_BRANCH_ENDED;
+	if (branch->result->label != NULL)
 		return;
-	error = leg->result->error;
-	if (!attempt_inside(state, leg, redact_label))
-		leg->result->label = SM_HIDDEN;
-	leg->result->error = error;
+	error = branch->result->error;
+	if (!attempt_inside(state, branch, redact_label))
+		branch->result->label = SM_HIDDEN;
+	branch->result->error = error;
 }
 
 static void
-execute_here(SmGatherState *state, SmGatherLeg *leg)
+execute_here(SmFanOutState *state, SmBranchRun *branch)
 {
-	leg->result->count = sm_engine_execute(leg->engine, state->gather->sql,
-										   state->gather->params, leg->result->sink);
+	branch->result->count = sm_engine_execute(branch->engine, state->fan_out->sql,
+										   state->fan_out->params, branch->result->sink);
 }
 
 /* HERE: all at once. */
 void
-sm_leg_run_here(SmGatherState *state, SmGatherLeg *leg)
+sm_branch_run_here(SmFanOutState *state, SmBranchRun *branch)
 {
-	(void) attempt_inside(state, leg, execute_here);
-	end_leg(state, leg);
+	(void) attempt_inside(state, branch, execute_here);
+	end_branch(state, branch);
 }
 
-/* Does another leg use the session now? */
+/* Does another branch use the session now? */
 static bool
-session_taken(const SmGatherState *state, const SmGatherLeg *leg)
+session_taken(const SmFanOutState *state, const SmBranchRun *branch)
 {
-	for (int i = 0; leg->session != NULL && i < state->n; i++)
+	for (int i = 0; branch->session != NULL && i < state->n; i++)
 	{
-		const SmGatherLeg *other = &state->legs[i];
+		const SmBranchRun *other = &state->branches[i];
 
-		if (other != leg && other->session == leg->session && other->step != SM_LEG_WAITING &&
-			other->step != SM_LEG_ENDED)
+		if (other != branch && other->session == branch->session && other->step != SM_BRANCH_WAITING &&
+			other->step != SM_BRANCH_ENDED)
 			return true;
 	}
 	return false;
 }
 
 static void
-check_session(SmGatherState *state, SmGatherLeg *leg)
+check_session(SmFanOutState *state, SmBranchRun *branch)
 {
 	(void) state;
-	if (leg->session != NULL)
-		sm_session_check_usable(leg->session);
+	if (branch->session != NULL)
+		sm_session_check_usable(branch->session);
 	else
-		sm_engine_check(leg->engine);
+		sm_engine_check(branch->engine);
 }
 
 static void
-check_out(SmGatherState *state, SmGatherLeg *leg)
+check_out(SmFanOutState *state, SmBranchRun *branch)
 {
-	check_session(state, leg);
-	if (leg->session == NULL || leg->session->state == SM_SESSION_IDLE)
-		leg->conn = sm_pool_begin(leg->engine);
+	check_session(state, branch);
+	if (branch->session == NULL || branch->session->state == SM_SESSION_IDLE)
+		branch->conn = sm_pool_begin(branch->engine);
 }
 
 static void
-report_full(SmGatherState *state, SmGatherLeg *leg)
+report_full(SmFanOutState *state, SmBranchRun *branch)
 {
 	(void) state;
-	sm_pool_report_full(leg->engine);
+	sm_pool_report_full(branch->engine);
 }
 
 /* WAITING: try to go on. */
 static void
-try_to_begin(SmGatherState *state, SmGatherLeg *leg)
+try_to_begin(SmFanOutState *state, SmBranchRun *branch)
 {
-	bool		needs_conn = leg->session == NULL || leg->session->state == SM_SESSION_IDLE;
+	bool		needs_conn = branch->session == NULL || branch->session->state == SM_SESSION_IDLE;
 
-	if (session_taken(state, leg))
+	if (session_taken(state, branch))
 		return;
-	if (!needs_conn || sm_pool_has_place(leg->engine))
+	if (!needs_conn || sm_pool_has_capacity(branch->engine))
 	{
-		if (!attempt_inside(state, leg, check_out))
+		if (!attempt_inside(state, branch, check_out))
 		{
-			end_leg(state, leg);
+			end_branch(state, branch);
 			return;
 		}
-		if (leg->conn != NULL || !needs_conn)
+		if (branch->conn != NULL || !needs_conn)
 		{
-			enter_step(state, leg, SM_LEG_ARRIVING, leg->conn ? leg->conn->deadline : 0);
+			enter_step(state, branch, SM_BRANCH_CONNECTING, branch->conn ? branch->conn->deadline : 0);
 			/* what is being made waits for its socket first */
-			leg->ready = leg->conn == NULL || (leg->conn->state != SM_CONN_CONNECTING &&
-											   leg->conn->state != SM_CONN_BUSY);
+			branch->ready = branch->conn == NULL || (branch->conn->state != SM_CONN_CONNECTING &&
+											   branch->conn->state != SM_CONN_BUSY);
 			return;
 		}
 	}
-	if (leg->deadline == SM_NO_DEADLINE)
-		leg->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													leg->engine->endpoint.options.pool_timeout);
-	else if (is_over(state, leg))
+	if (branch->deadline == SM_NO_DEADLINE)
+		branch->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													branch->engine->endpoint.options.pool_timeout);
+	else if (is_over(state, branch))
 	{
-		(void) sm_leg_attempt(state, leg, report_full);
-		end_leg(state, leg);
+		(void) sm_branch_attempt(state, branch, report_full);
+		end_branch(state, branch);
 	}
 }
 
-/* Send the statement, on leg->conn or its session's. */
+/* Send the statement, on branch->conn or its session's. */
 static void
-start(SmGatherState *state, SmGatherLeg *leg)
+start(SmFanOutState *state, SmBranchRun *branch)
 {
-	SmStatement *statement = &leg->journey.statement;
+	SmStatement *statement = &branch->xstmt.statement;
 
-	memset(&leg->journey, 0, sizeof(leg->journey));
-	statement->sql = state->gather->sql;
-	statement->params = state->gather->params;
-	if (leg->session != NULL)
+	memset(&branch->xstmt, 0, sizeof(branch->xstmt));
+	statement->sql = state->fan_out->sql;
+	statement->params = state->fan_out->params;
+	if (branch->session != NULL)
 	{
-		leg->session->statements++;
-		leg->session->running++;
-		leg->started = true;
-		sm_journey_enter(leg->session, &leg->journey, leg->conn);
-		leg->conn = leg->session->conn;
+		branch->session->statements++;
+		branch->session->running++;
+		branch->started = true;
+		sm_xact_statement_enter(branch->session, &branch->xstmt, branch->conn);
+		branch->conn = branch->session->conn;
 	}
 	else
 	{
 		statement->autocommit = true;
-		statement->defaults = &leg->engine->endpoint.session;
+		statement->defaults = &branch->engine->endpoint.session;
 	}
-	leg->engine->driver->start(&leg->run, leg->conn, statement, leg->result->sink, false);
+	branch->engine->driver->start(&branch->run, branch->conn, statement, branch->result->sink, false);
 }
 
-/* The statement of a leg has failed: its session is not running it any more. */
+/* The statement of a branch has failed: its session is not running it any more. */
 void
-sm_leg_unstart(SmGatherLeg *leg)
+sm_branch_unstart(SmBranchRun *branch)
 {
-	if (!leg->started)
+	if (!branch->started)
 		return;
-	leg->started = false;
-	leg->session->running--;
-	sm_journey_failed(leg->session, &leg->journey);
+	branch->started = false;
+	branch->session->running--;
+	sm_xact_statement_failed(branch->session, &branch->xstmt);
 }
 
 /* The same, for attempt_inside(). */
 static void
-start_inside(SmGatherState *state, SmGatherLeg *leg)
+start_inside(SmFanOutState *state, SmBranchRun *branch)
 {
 	/* if this throws, the end of the subtransaction takes it back */
-	if (leg->conn != NULL)
-		leg->conn->subid = GetCurrentSubTransactionId();
+	if (branch->conn != NULL)
+		branch->conn->subid = GetCurrentSubTransactionId();
 	PG_TRY();
 	{
-		start(state, leg);
+		start(state, branch);
 	}
 	PG_CATCH();
 	{
-		sm_leg_unstart(leg);
+		sm_branch_unstart(branch);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -366,54 +366,54 @@ start_inside(SmGatherState *state, SmGatherLeg *leg)
 
 /* A step of its connection's way; if that throws, there is none any more. */
 static void
-connect_step(SmGatherState *state, SmGatherLeg *leg)
+connect_step(SmFanOutState *state, SmBranchRun *branch)
 {
-	SmConn	   *conn = leg->conn;
+	SmConn	   *conn = branch->conn;
 
 	if (conn == NULL)
 		return;
-	leg->conn = NULL;
-	switch (sm_pool_go_on(conn, false))
+	branch->conn = NULL;
+	switch (sm_pool_poll(conn, false))
 	{
-		case SM_NOT_ARRIVED:
-			leg->conn = conn;
-			leg->deadline = conn->deadline;
-			leg->ready = false;
+		case SM_CHECKOUT_PENDING:
+			branch->conn = conn;
+			branch->deadline = conn->deadline;
+			branch->ready = false;
 			sm_waits_renew(&state->waits);
 			break;
-		case SM_ARRIVED:
-			leg->conn = conn;
-			leg->ready = true;
+		case SM_CHECKOUT_DONE:
+			branch->conn = conn;
+			branch->ready = true;
 			break;
-		case SM_GONE:
-			enter_step(state, leg, SM_LEG_WAITING, SM_NO_DEADLINE);
+		case SM_CHECKOUT_RETRY:
+			enter_step(state, branch, SM_BRANCH_WAITING, SM_NO_DEADLINE);
 			break;
 	}
 }
 
 /* ARRIVING: when its connection is READY the statement begins. */
 static void
-arrive(SmGatherState *state, SmGatherLeg *leg)
+establish(SmFanOutState *state, SmBranchRun *branch)
 {
-	if (!leg->ready && !is_over(state, leg))
+	if (!branch->ready && !is_over(state, branch))
 		return;
-	if (!sm_leg_attempt(state, leg, connect_step))
+	if (!sm_branch_attempt(state, branch, connect_step))
 	{
-		if (leg->conn != NULL)
-			sm_pool_give_up(leg->conn);
-		end_leg(state, leg);
+		if (branch->conn != NULL)
+			sm_pool_give_up(branch->conn);
+		end_branch(state, branch);
 		return;
 	}
-	if (leg->step != SM_LEG_ARRIVING || !leg->ready)
+	if (branch->step != SM_BRANCH_CONNECTING || !branch->ready)
 		return;
-	if (!attempt_inside(state, leg, start_inside))
+	if (!attempt_inside(state, branch, start_inside))
 	{
 		/* its session may have gone with the subtransaction, too */
-		leg->session = NULL;
-		end_leg(state, leg);
+		branch->session = NULL;
+		end_branch(state, branch);
 		return;
 	}
-	enter_step(state, leg, SM_LEG_RUNNING, leg->run.deadline);
+	enter_step(state, branch, SM_BRANCH_RUNNING, branch->run.deadline);
 }
 
 /* ----------
@@ -421,181 +421,181 @@ arrive(SmGatherState *state, SmGatherLeg *leg)
  * ----------
  */
 static void
-advance(SmGatherState *state, SmGatherLeg *leg)
+advance(SmFanOutState *state, SmBranchRun *branch)
 {
 	(void) state;
 	/* not ready: come again */
-	leg->ready = sm_run_advance(&leg->run);
+	branch->ready = sm_run_advance(&branch->run);
 }
 
 /* Its end has been read: the count, or the error. */
 static void
-finish(SmGatherState *state, SmGatherLeg *leg)
+finish(SmFanOutState *state, SmBranchRun *branch)
 {
-	SmOdd		odd;
-	SmConn	   *conn = leg->conn;
+	SmStatementKind		kind;
+	SmConn	   *conn = branch->conn;
 
 	(void) state;
-	leg->result->count = sm_run_finish(&leg->run, &odd);
-	if (odd == SM_ODD_STALE)
+	branch->result->count = sm_run_finish(&branch->run, &kind);
+	if (kind == SM_KIND_STALE)
 	{
-		sm_journey_again(leg->session, &leg->journey);
-		leg->engine->driver->start(&leg->run, conn, &leg->journey.statement,
-								   leg->result->sink, false);
-		leg->ready = false;
+		sm_xact_statement_again(branch->session, &branch->xstmt);
+		branch->engine->driver->start(&branch->run, conn, &branch->xstmt.statement,
+								   branch->result->sink, false);
+		branch->ready = false;
 		return;
 	}
-	leg->ready = true;
-	if (leg->session != NULL)
+	branch->ready = true;
+	if (branch->session != NULL)
 	{
-		leg->conn = NULL;
-		leg->started = false;
-		leg->session->running--;
-		sm_session_check_transaction(leg->session, odd);
+		branch->conn = NULL;
+		branch->started = false;
+		branch->session->running--;
+		sm_session_check_transaction(branch->session, kind);
 	}
 	else
-		sm_alone_check(conn, odd);
+		sm_own_transaction_check(conn, kind);
 }
 
-/* The leg has its result. */
+/* The branch has its result. */
 static void
-check_in(SmGatherState *state, SmGatherLeg *leg)
+check_in(SmFanOutState *state, SmBranchRun *branch)
 {
-	if (leg->conn != NULL)
-		sm_pool_checkin(leg->conn, SM_FROM_NOW);
-	end_leg(state, leg);
+	if (branch->conn != NULL)
+		sm_pool_checkin(branch->conn, SM_FROM_NOW);
+	end_branch(state, branch);
 }
 
-/* The same, but its connection, if it is only this leg's, goes back first. */
+/* The same, but its connection, if it is only this branch's, goes back first. */
 static void
-give_back(SmGatherState *state, SmGatherLeg *leg)
+give_back(SmFanOutState *state, SmBranchRun *branch)
 {
-	if (leg->conn != NULL && sm_pool_reset_start(leg->conn))
-		enter_step(state, leg, SM_LEG_RETURNING,
-				   sm_deadline(leg->engine->endpoint.options.cleanup_timeout));
+	if (branch->conn != NULL && sm_pool_reset_start(branch->conn))
+		enter_step(state, branch, SM_BRANCH_RETURNING,
+				   sm_deadline(branch->engine->endpoint.options.cleanup_timeout));
 	else
-		check_in(state, leg);
+		check_in(state, branch);
 }
 
 /* RETURNING: can it be checked in? */
 static void
-come_back(SmGatherState *state, SmGatherLeg *leg)
+come_back(SmFanOutState *state, SmBranchRun *branch)
 {
-	if (sm_pool_reset_on(leg->conn, is_over(state, leg)))
-		check_in(state, leg);
+	if (sm_pool_reset_poll(branch->conn, is_over(state, branch)))
+		check_in(state, branch);
 }
 
 /* Begin to give up what is on the wire. */
 void
-sm_leg_stop(SmGatherState *state, SmGatherLeg *leg, ErrorData *reason)
+sm_branch_stop(SmFanOutState *state, SmBranchRun *branch, ErrorData *reason)
 {
-	leg->reason = reason;
-	leg->result->error = NULL;
-	sm_settle_start(leg->conn, NULL, false);
-	enter_step(state, leg, SM_LEG_STOPPING,
-			   sm_deadline(leg->engine->endpoint.options.cleanup_timeout));
-	leg->cancel_ready = false;
+	branch->reason = reason;
+	branch->result->error = NULL;
+	sm_cleanup_start(branch->conn, NULL, false);
+	enter_step(state, branch, SM_BRANCH_STOPPING,
+			   sm_deadline(branch->engine->endpoint.options.cleanup_timeout));
+	branch->cancel_ready = false;
 }
 
-/* After an error: the connection goes back, if it is only this leg's. */
+/* After an error: the connection goes back, if it is only this branch's. */
 static void
-leg_failed(SmGatherState *state, SmGatherLeg *leg)
+branch_failed(SmFanOutState *state, SmBranchRun *branch)
 {
-	if (leg->conn != NULL && leg->conn->state == SM_CONN_BUSY)
+	if (branch->conn != NULL && branch->conn->state == SM_CONN_BUSY)
 	{
-		sm_leg_stop(state, leg, leg->result->error);
+		sm_branch_stop(state, branch, branch->result->error);
 		return;
 	}
-	sm_leg_unstart(leg);
+	sm_branch_unstart(branch);
 	/* no end of the local transaction follows that would give it back */
-	if (leg->conn != NULL && leg->conn->session == NULL)
+	if (branch->conn != NULL && branch->conn->session == NULL)
 	{
-		give_back(state, leg);
+		give_back(state, branch);
 		return;
 	}
-	if (leg->session != NULL)
-		sm_session_note_loss(leg->session);
-	end_leg(state, leg);
+	if (branch->session != NULL)
+		sm_session_note_loss(branch->session);
+	end_branch(state, branch);
 }
 
 static void
-report_run_timeout(SmGatherState *state, SmGatherLeg *leg)
+report_run_timeout(SmFanOutState *state, SmBranchRun *branch)
 {
 	(void) state;
-	sm_report_timeout(leg->conn, leg->gather->sql);
+	sm_report_timeout(branch->conn, branch->fan_out->sql);
 }
 
 static void
-run(SmGatherState *state, SmGatherLeg *leg)
+run(SmFanOutState *state, SmBranchRun *branch)
 {
-	if (leg->ready)
+	if (branch->ready)
 	{
-		if (!sm_leg_attempt(state, leg, advance) ||
-			(leg->ready && !sm_leg_attempt(state, leg, finish)))
+		if (!sm_branch_attempt(state, branch, advance) ||
+			(branch->ready && !sm_branch_attempt(state, branch, finish)))
 		{
-			leg_failed(state, leg);
+			branch_failed(state, branch);
 			return;
 		}
-		if (leg->ready)
+		if (branch->ready)
 		{
-			give_back(state, leg);
+			give_back(state, branch);
 			return;
 		}
-		leg->deadline = leg->run.deadline;
-		leg->more = leg->run.more;
+		branch->deadline = branch->run.deadline;
+		branch->more = branch->run.more;
 	}
 	/* what has come in time is read, but not for ever if more keeps coming */
-	if (!is_over(state, leg) || (leg->more && leg->late++ < SM_MAX_LATE))
+	if (!is_over(state, branch) || (branch->more && branch->late++ < SM_MAX_LATE))
 		return;
-	if (state->gather->together)
-		report_run_timeout(state, leg);
-	sm_leg_stop(state, leg, NULL);
+	if (state->fan_out->together)
+		report_run_timeout(state, branch);
+	sm_branch_stop(state, branch, NULL);
 }
 
 static void
-report_stopped(SmGatherState *state, SmGatherLeg *leg)
+report_stopped(SmFanOutState *state, SmBranchRun *branch)
 {
-	sm_remote_given_up(leg->conn, state->gather->sql,
-					   leg->reason ? psprintf("%s.", leg->reason->message) :
+	sm_remote_given_up(branch->conn, state->fan_out->sql,
+					   branch->reason ? psprintf("%s.", branch->reason->message) :
 					   "Its timeout came.");
-	if (leg->reason != NULL)
-		sm_error_rethrow(leg->reason);
-	sm_report_timeout(leg->conn, state->gather->sql);
+	if (branch->reason != NULL)
+		sm_error_rethrow(branch->reason);
+	sm_report_timeout(branch->conn, state->fan_out->sql);
 }
 
 /* STOPPING: is it settled? */
 static void
-settle(SmGatherState *state, SmGatherLeg *leg)
+clean_up_branch(SmFanOutState *state, SmBranchRun *branch)
 {
-	bool		over = is_over(state, leg);
-	bool		cancel_ready = leg->cancel_ready;
+	bool		over = is_over(state, branch);
+	bool		cancel_ready = branch->cancel_ready;
 
-	leg->cancel_ready = false;
+	branch->cancel_ready = false;
 	sm_waits_renew(&state->waits);
-	if (!sm_settle_go_on(leg->conn, cancel_ready, over))
+	if (!sm_cleanup_poll(branch->conn, cancel_ready, over))
 		return;
-	(void) sm_leg_attempt(state, leg, report_stopped);
-	leg_failed(state, leg);
+	(void) sm_branch_attempt(state, branch, report_stopped);
+	branch_failed(state, branch);
 }
 
 /* Go as far as it goes without waiting. */
 void
-sm_leg_go_on(SmGatherState *state, SmGatherLeg *leg)
+sm_branch_poll(SmFanOutState *state, SmBranchRun *branch)
 {
-	SmLegStep		step;
+	SmBranchStep		step;
 
 	do
 	{
-		step = leg->step;
-		if (step == SM_LEG_WAITING)
-			try_to_begin(state, leg);
-		else if (step == SM_LEG_ARRIVING)
-			arrive(state, leg);
-		else if (step == SM_LEG_RUNNING)
-			run(state, leg);
-		else if (step == SM_LEG_STOPPING)
-			settle(state, leg);
-		else if (step == SM_LEG_RETURNING)
-			come_back(state, leg);
-	} while (leg->step != step);
+		step = branch->step;
+		if (step == SM_BRANCH_WAITING)
+			try_to_begin(state, branch);
+		else if (step == SM_BRANCH_CONNECTING)
+			establish(state, branch);
+		else if (step == SM_BRANCH_RUNNING)
+			run(state, branch);
+		else if (step == SM_BRANCH_STOPPING)
+			clean_up_branch(state, branch);
+		else if (step == SM_BRANCH_RETURNING)
+			come_back(state, branch);
+	} while (branch->step != step);
 }

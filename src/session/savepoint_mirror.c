@@ -36,7 +36,7 @@ sm_session_bound(const SmSession *session)
 
 /* Is it a handle for the transaction that its engine's bound sessions share? */
 bool
-sm_joined_shares(const SmSession *session)
+sm_mirror_shares(const SmSession *session)
 {
 	return sm_session_bound(session) && session->id != 0;
 }
@@ -84,7 +84,7 @@ begin_options(const SmSessionOptions *asked)
  * is left to the target's defaults counts as what these usually are.
  */
 bool
-sm_joined_suits(const SmSession *shared, const SmSessionOptions *options)
+sm_mirror_suits(const SmSession *shared, const SmSessionOptions *options)
 {
 	SmSessionOptions has = begin_options(&shared->options);
 	SmSessionOptions asks = begin_options(options);
@@ -106,7 +106,7 @@ mirrored_level(const SmSession *session)
  * Appends to "commands" what sets the savepoints that are missing up to a local
  * level.  They count from now on: if a command then fails half-way, going back
  * to one will show whether it is there.  Where nothing is sent at all,
- * sm_joined_unsent() takes that back.
+ * sm_mirror_unsent() takes that back.
  */
 static List *
 add_savepoints(SmSession *session, const SmConn *conn, List *commands, int level)
@@ -131,7 +131,7 @@ add_savepoints(SmSession *session, const SmConn *conn, List *commands, int level
  * out: like this, and then with these commands.
  */
 List *
-sm_joined_begin(SmSession *session, const SmConn *conn, SmSessionOptions *options)
+sm_mirror_begin(SmSession *session, const SmConn *conn, SmSessionOptions *options)
 {
 	*options = begin_options(&session->options);
 	sm_savepoints_truncate(session, 0);
@@ -145,7 +145,7 @@ sm_joined_begin(SmSession *session, const SmConn *conn, SmSessionOptions *option
  * that may be deeper now, where it is received.
  */
 List *
-sm_joined_begin_again(SmSession *session, SmSessionOptions *options)
+sm_mirror_begin_again(SmSession *session, SmSessionOptions *options)
 {
 	int			level = mirrored_level(session);
 
@@ -160,7 +160,7 @@ sm_joined_begin_again(SmSession *session, SmSessionOptions *options)
  * for each local subtransaction.
  */
 List *
-sm_joined_nest(SmSession *session)
+sm_mirror_nest(SmSession *session)
 {
 	List	   *commands = NIL;
 	char		name[SM_NAME_SIZE];
@@ -177,16 +177,16 @@ sm_joined_nest(SmSession *session)
 	return add_savepoints(session, session->conn, commands, GetCurrentTransactionNestLevel());
 }
 
-/* What sm_joined_nest() returned was not sent, and there were n savepoints. */
+/* What sm_mirror_nest() returned was not sent, and there were n savepoints. */
 void
-sm_joined_unsent(SmSession *session, int n)
+sm_mirror_unsent(SmSession *session, int n)
 {
 	sm_savepoints_truncate(session, n);
 }
 
 /* The local subtransaction at "level" commits: its work is its parent's now. */
 void
-sm_joined_subcommit(SmSession *session, int level)
+sm_mirror_subcommit(SmSession *session, int level)
 {
 	session->began = Min(session->began, level - 1);
 	if (mirrored_level(session) < level)
@@ -201,7 +201,7 @@ sm_joined_subcommit(SmSession *session, int level)
  * nothing was.  Never throws.
  */
 const char *
-sm_joined_subabort(SmSession *session, int level)
+sm_mirror_subabort(SmSession *session, int level)
 {
 	int			savepoint;
 	char		name[SM_NAME_SIZE];

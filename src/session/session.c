@@ -89,7 +89,7 @@ sm_session_shared(SmEngine *engine, const SmSessionOptions *options)
 	}
 	else if (shared->state == SM_SESSION_IDLE && shared->running == 0)
 		shared->options = *options;
-	else if (shared->state == SM_SESSION_ACTIVE && !sm_joined_suits(shared, options))
+	else if (shared->state == SM_SESSION_ACTIVE && !sm_mirror_suits(shared, options))
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("the transaction on \"%s\" that is part of the local one has begun with other properties",
@@ -106,7 +106,7 @@ sm_session_unit(SmSession *session)
 {
 	SmSession  *shared;
 
-	if (likely(!sm_joined_shares(session)))
+	if (likely(!sm_mirror_shares(session)))
 		return session;
 	shared = session->engine->shared[session->options.transaction - SM_TXN_JOINED];
 	return shared != NULL ? shared : session;
@@ -127,7 +127,7 @@ enter_unit(SmSession *session)
 {
 	SmSession  *unit = session;
 
-	if (unlikely(sm_joined_shares(session)))
+	if (unlikely(sm_mirror_shares(session)))
 		unit = sm_session_shared(session->engine, &session->options);
 	sm_session_check_usable(unit);
 	if (unlikely(unit != session) && session->began == 0)
@@ -209,10 +209,10 @@ warn_sent(const void *arg, bool named)
 			 errmsg("a statement that was sent to \"%s\" and not received could not be cancelled",
 					session->engine->endpoint.label) :
 			 errmsg("a statement that was sent and not received could not be cancelled"),
-			 session->conn->settle_outcome == SM_OUTCOME_DONE ?
+			 session->conn->cleanup_outcome == SM_OUTCOME_DONE ?
 			 errdetail("It has been done.") :
 			 errdetail("The target did not answer in time: it may have been done."),
-			 named ? sm_report_context(&session->engine->endpoint, session->sent->journey.statement.sql) : 0));
+			 named ? sm_report_context(&session->engine->endpoint, session->sent->xstmt.statement.sql) : 0));
 }
 
 /* It has sent this, and not received the answer; NULL: nothing.  Never throws. */
@@ -225,7 +225,7 @@ sm_session_set_sent(SmSession *session, SmSent *sent)
 }
 
 /*
- * What was sent and not received has been stopped, with settle_outcome: forget
+ * What was sent and not received has been stopped, with cleanup_outcome: forget
  * it, and tell if that came too late.  Never throws.
  */
 void
@@ -235,8 +235,8 @@ sm_session_forget_sent(SmSession *session)
 
 	if (likely(sent == NULL))
 		return;
-	if (sent->alone && session->conn != NULL && session->conn->settle_outcome != SM_OUTCOME_NONE)
-		(void) sm_report_softly(warn_sent, session);
+	if (sent->own_transaction && session->conn != NULL && session->conn->cleanup_outcome != SM_OUTCOME_NONE)
+		(void) sm_ereport_nothrow(warn_sent, session);
 	sm_session_set_sent(session, NULL);
 	MemoryContextDelete(sent->cxt);
 }
@@ -281,7 +281,7 @@ sm_session_note_loss(SmSession *session)
 		 (conn->state == SM_CONN_READY &&
 		  session->engine->driver->status(conn) == SM_TRANSACTION_NONE)))
 	{
-		char	   *loss = conn->state == SM_CONN_DEAD ? sm_take_last_words(conn) : NULL;
+		char	   *loss = conn->state == SM_CONN_DEAD ? sm_take_fatal_message(conn) : NULL;
 		bool		older = session->older;
 		bool		torn = session->torn;
 
@@ -446,7 +446,7 @@ List *
 sm_session_beginning(SmSession *session, const SmConn *conn, SmSessionOptions *options)
 {
 	if (sm_session_bound(session))
-		return sm_joined_begin(session, conn, options);
+		return sm_mirror_begin(session, conn, options);
 	*options = session->options;
 	return NIL;
 }

@@ -23,21 +23,21 @@ typedef enum SmSessionState
 #define SM_GID_SIZE		128
 
 /* A statement in a transaction, with what travels before it. */
-typedef struct SmJourney
+typedef struct SmXactStatement
 {
 	SmStatement statement;
 	SmSessionOptions begin;		/* what statement.begin points to */
 	bool		begins;			/* the transaction begins with it */
 	int			nsavepoints;	/* that there were before */
-} SmJourney;
+} SmXactStatement;
 
 /* A statement that was sent, and whose answer is not received yet (async.c). */
 typedef struct SmSent
 {
 	MemoryContext cxt;			/* that it lives in, with all it needs */
 	uint64		sender;			/* handle of the session that it was sent in */
-	bool		alone;			/* commits by itself, on a connection just for it */
-	SmJourney	journey;
+	bool		own_transaction;			/* commits by itself, on a connection just for it */
+	SmXactStatement	xstmt;
 	SmRun		run;
 } SmSent;
 
@@ -82,12 +82,12 @@ struct SmSession
 
 /*
  * Something to be done on a connection in a transaction; returns a number of
- * rows.  *odd is SM_ODD_NONE before.
+ * rows.  *odd is SM_KIND_ORDINARY before.
  */
-typedef uint64 (*SmWork) (SmConn *conn, void *arg, SmOdd *odd);
+typedef uint64 (*SmWork) (SmConn *conn, void *arg, SmStatementKind *kind);
 
 /* A statement on many targets (see src/session/fan_out.c), and what became of it. */
-typedef struct SmLeg
+typedef struct SmBranch
 {
 	const char *dburi;
 	SmSink	   *sink;			/* or NULL */
@@ -96,9 +96,9 @@ typedef struct SmLeg
 	uint64		count;
 	ErrorData  *error;			/* or NULL: it was done */
 	bool		lasts;			/* and that by itself, whatever fails here later */
-} SmLeg;
+} SmBranch;
 
-typedef struct SmGather
+typedef struct SmFanOut
 {
 	const char *sql;
 	const SmParams *params;
@@ -107,8 +107,8 @@ typedef struct SmGather
 	void		(*before_commit) (void *arg);	/* then: may still fail; or NULL */
 	void	   *arg;
 	int			n;
-	SmLeg	   *legs;
-} SmGather;
+	SmBranch	   *branches;
+} SmFanOut;
 
 /* twophase.c */
 extern void sm_twophase_recover(SmEngine *engine,
@@ -144,7 +144,7 @@ extern uint64 sm_session_receive(SmSession *session, SmSink *sink, bool *rows);
 extern bool sm_session_cancel(SmSession *session);
 
 /* fan_out.c */
-extern void sm_gather_run(SmGather *gather);
+extern void sm_fan_out_run(SmFanOut *fan_out);
 
 /* xact.c */
 extern void sm_xact_init(void);

@@ -10,29 +10,29 @@
 
 #include "session/session.h"
 
-/* The steps of a leg (see src/session/fan_out.c). */
-typedef enum SmLegStep
+/* The steps of a branch (see src/session/fan_out.c). */
+typedef enum SmBranchStep
 {
-	SM_LEG_HERE,
-	SM_LEG_WAITING,
-	SM_LEG_ARRIVING,
-	SM_LEG_RUNNING,
-	SM_LEG_STOPPING,
-	SM_LEG_RETURNING,
-	SM_LEG_ENDED
-} SmLegStep;
+	SM_BRANCH_HERE,
+	SM_BRANCH_WAITING,
+	SM_BRANCH_CONNECTING,
+	SM_BRANCH_RUNNING,
+	SM_BRANCH_STOPPING,
+	SM_BRANCH_RETURNING,
+	SM_BRANCH_ENDED
+} SmBranchStep;
 
-typedef struct SmGatherLeg
+typedef struct SmBranchRun
 {
-	SmGather   *gather;
-	SmLeg	   *result;
-	SmLegStep	step;
+	SmFanOut   *fan_out;
+	SmBranch	   *result;
+	SmBranchStep	step;
 	SmEngine   *engine;			/* kept by its count of users */
 	SmSession  *session;		/* in whose transaction it is, or NULL: alone */
-	SmConn	   *conn;			/* while it is checked out for this leg */
+	SmConn	   *conn;			/* while it is checked out for this branch */
 	bool		lasts;			/* it commits by itself, and is not read only */
 	bool		started;		/* its session is told that it is running */
-	SmJourney	journey;
+	SmXactStatement	xstmt;
 	SmRun		run;
 	TimestampTz deadline;		/* of the present step */
 	bool		ready;			/* its socket is, or it is not known yet */
@@ -41,42 +41,42 @@ typedef struct SmGatherLeg
 	bool		cancel_ready;
 	ErrorData  *reason;			/* why it is STOPPING, NULL: its timeout */
 	const char *deadlock;		/* the detail, if there is one */
-} SmGatherLeg;
+} SmBranchRun;
 
-typedef struct SmGatherState
+typedef struct SmFanOutState
 {
-	SmGather   *gather;
-	SmGatherLeg *legs;
+	SmFanOut   *fan_out;
+	SmBranchRun *branches;
 	int			n;
 	MemoryContext cxt;
 	struct ResourceOwnerData *owner;
 	SmWaits		waits;
 	TimestampTz looked;			/* when all that is waited for was looked at */
 	SmWatch		watch;
-} SmGatherState;
+} SmFanOutState;
 
-typedef void (*SmLegFunction) (SmGatherState *state, SmGatherLeg *leg);
+typedef void (*SmBranchFunction) (SmFanOutState *state, SmBranchRun *branch);
 
 /* twophase.c */
 extern void sm_twophase_register(SmSession *session);
 extern void sm_twophase_check(const SmSession *session);
 extern void sm_twophase_harden(void);
-extern void sm_twophase_settled(const char *gid);
+extern void sm_twophase_resolved(const char *gid);
 extern void sm_twophase_subxact_end(SubTransactionId subid, SubTransactionId parent);
 extern void sm_twophase_at_end(bool committed);
 
 /* savepoint_mirror.c */
 extern bool sm_session_bound(const SmSession *session);
-extern bool sm_joined_shares(const SmSession *session);
-extern bool sm_joined_suits(const SmSession *shared, const SmSessionOptions *options);
+extern bool sm_mirror_shares(const SmSession *session);
+extern bool sm_mirror_suits(const SmSession *shared, const SmSessionOptions *options);
 extern void sm_savepoints_truncate(SmSession *session, int n);
-extern List *sm_joined_begin(SmSession *session, const SmConn *conn,
+extern List *sm_mirror_begin(SmSession *session, const SmConn *conn,
 							 SmSessionOptions *options);
-extern List *sm_joined_begin_again(SmSession *session, SmSessionOptions *options);
-extern List *sm_joined_nest(SmSession *session);
-extern void sm_joined_unsent(SmSession *session, int n);
-extern void sm_joined_subcommit(SmSession *session, int level);
-extern const char *sm_joined_subabort(SmSession *session, int level);
+extern List *sm_mirror_begin_again(SmSession *session, SmSessionOptions *options);
+extern List *sm_mirror_nest(SmSession *session);
+extern void sm_mirror_unsent(SmSession *session, int n);
+extern void sm_mirror_subcommit(SmSession *session, int level);
+extern const char *sm_mirror_subabort(SmSession *session, int level);
 
 /* session.c */
 extern void sm_session_set_sent(SmSession *session, SmSent *sent);
@@ -100,15 +100,15 @@ extern void sm_session_end(SmSession *session, TimestampTz deadline);
 
 /* execute.c */
 extern bool sm_session_begins_none(const SmSession *session);
-extern void sm_session_check_transaction(SmSession *session, SmOdd odd);
-extern void sm_journey_enter(SmSession *session, SmJourney *journey, SmConn *conn);
-extern void sm_journey_again(SmSession *session, SmJourney *journey);
-extern void sm_journey_failed(SmSession *session, const SmJourney *journey);
+extern void sm_session_check_transaction(SmSession *session, SmStatementKind kind);
+extern void sm_xact_statement_enter(SmSession *session, SmXactStatement *xstmt, SmConn *conn);
+extern void sm_xact_statement_again(SmSession *session, SmXactStatement *xstmt);
+extern void sm_xact_statement_failed(SmSession *session, const SmXactStatement *xstmt);
 extern bool sm_effects_learn(SmConn *conn, SmOutcome *outcome);
 extern void sm_effects_tell(const SmEngine *engine, const char *sql, SmOutcome outcome,
 							MemoryContext cxt);
-extern void sm_alone_check(SmConn *conn, SmOdd odd);
-extern void sm_alone_ended(SmConn *conn, SmOdd odd);
+extern void sm_own_transaction_check(SmConn *conn, SmStatementKind kind);
+extern void sm_own_transaction_ended(SmConn *conn, SmStatementKind kind);
 extern uint64 sm_session_work(SmSession *session, SmWork work, void *arg);
 extern uint64 sm_engine_work(SmEngine *engine, SmWork work, void *arg);
 
@@ -122,14 +122,14 @@ extern const char *sm_bound_abort_command(SmSession *session);
 extern void sm_bound_aborted(const SmSession *session);
 
 /* fan_out_branch.c */
-extern bool sm_leg_attempt(SmGatherState *state, SmGatherLeg *leg, SmLegFunction step);
-extern void sm_leg_open(SmGatherState *state, SmGatherLeg *leg);
-extern void sm_leg_run_here(SmGatherState *state, SmGatherLeg *leg);
-extern void sm_leg_unstart(SmGatherLeg *leg);
-extern void sm_leg_stop(SmGatherState *state, SmGatherLeg *leg, ErrorData *reason);
-extern void sm_leg_go_on(SmGatherState *state, SmGatherLeg *leg);
+extern bool sm_branch_attempt(SmFanOutState *state, SmBranchRun *branch, SmBranchFunction step);
+extern void sm_branch_open(SmFanOutState *state, SmBranchRun *branch);
+extern void sm_branch_run_here(SmFanOutState *state, SmBranchRun *branch);
+extern void sm_branch_unstart(SmBranchRun *branch);
+extern void sm_branch_stop(SmFanOutState *state, SmBranchRun *branch, ErrorData *reason);
+extern void sm_branch_poll(SmFanOutState *state, SmBranchRun *branch);
 
 /* fan_out.c */
-extern int	sm_gathers;
+extern int	sm_fan_outs;
 
 #endif							/* SESSMGR_SESSION_PRIVATE_H */

@@ -51,9 +51,9 @@
 #define COLUMN_REMOTE	2
 
 /* Ids whose rows can go, and how many of them the present one deletes. */
-static char (*settled)[SM_GID_SIZE] = NULL;
-static int	nsettled = 0;
-static int	settled_room = 0;
+static char (*resolved)[SM_GID_SIZE] = NULL;
+static int	nresolved = 0;
+static int	resolved_capacity = 0;
 static int	ndeleted = 0;
 /* the subtransaction that deletes them */
 static SubTransactionId deleted_by = InvalidSubTransactionId;
@@ -96,12 +96,12 @@ query_texts(SmConn *conn, const char *sql, int ncolumns)
 	TextSink	sink = {.sink.row = keep_texts, .cxt = CurrentMemoryContext};
 	SmStatement statement = {.sql = sql};
 	TupleDesc	desc = CreateTemplateTupleDesc(ncolumns);
-	SmOdd		odd;
+	SmStatementKind		kind;
 
 	for (int i = 1; i <= ncolumns; i++)
 		TupleDescInitEntry(desc, i, "text", TEXTOID, -1, 0);
 	sink.sink.reader = sm_reader_make(desc);
-	(void) sm_conn_engine(conn)->driver->execute(conn, &statement, &sink.sink, &odd);
+	(void) sm_conn_engine(conn)->driver->execute(conn, &statement, &sink.sink, &kind);
 	if (sink.nonsense)
 		sm_report_nonsense(conn, sql);
 	return sink.rows;
@@ -160,7 +160,7 @@ learn_identity(SmConn *conn)
 static Oid
 decision_table(void)
 {
-	Oid			table = sm_own_table(DECISION_TABLE);
+	Oid			table = sm_extension_table(DECISION_TABLE);
 
 	if (!OidIsValid(table))
 		ereport(ERROR,
@@ -204,32 +204,32 @@ delete_row(Relation rel, Oid index, const char *gid)
  * if that is rolled back, they are still there.
  */
 static void
-delete_settled(void)
+delete_resolved(void)
 {
 	Relation	rel;
 
-	if (nsettled == ndeleted)
+	if (nresolved == ndeleted)
 		return;
 	rel = table_open(decision_table(), RowExclusiveLock);
-	for (int i = ndeleted; i < nsettled; i++)
-		delete_row(rel, sm_primary_key_index(rel), settled[i]);
+	for (int i = ndeleted; i < nresolved; i++)
+		delete_row(rel, sm_primary_key_index(rel), resolved[i]);
 	table_close(rel, NoLock);
-	ndeleted = nsettled;
+	ndeleted = nresolved;
 	deleted_by = GetCurrentSubTransactionId();
 }
 
 /* Room for the ids of this transaction, as there will be no way to fail then. */
 static void
-reserve_settled(void)
+reserve_resolved(void)
 {
-	int			room = nsettled + nregistered + 1;
+	int			capacity = nresolved + nregistered + 1;
 
-	if (room <= settled_room)
+	if (capacity <= resolved_capacity)
 		return;
-	room = Max(16, 2 * room);
-	settled = settled == NULL ? MemoryContextAlloc(TopMemoryContext, room * SM_GID_SIZE) :
-		repalloc(settled, room * SM_GID_SIZE);
-	settled_room = room;
+	capacity = Max(16, 2 * capacity);
+	resolved = resolved == NULL ? MemoryContextAlloc(TopMemoryContext, capacity * SM_GID_SIZE) :
+		repalloc(resolved, capacity * SM_GID_SIZE);
+	resolved_capacity = capacity;
 }
 
 static void
@@ -241,7 +241,7 @@ write_row(const SmSession *session)
 	values[0] = CStringGetTextDatum(session->gid);
 	values[1] = CStringGetTextDatum(session->conn->identity);
 	values[2] = CStringGetTextDatum(session->engine->endpoint.label);
-	(void) sm_own_table_write(decision_table(),
+	(void) sm_extension_table_write(decision_table(),
 							  "INSERT INTO sessmgr." DECISION_TABLE
 							  " (gid, remote, target) VALUES ($1, $2, $3)",
 							  3, types, values);
@@ -271,7 +271,7 @@ sm_twophase_register(SmSession *session)
 						session->engine->endpoint.label),
 				 errdetail("The local transaction must write down what it decides.")));
 	learn_identity(session->conn);
-	reserve_settled();
+	reserve_resolved();
 	if (!pg_strong_random(random, sizeof(random)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
@@ -280,9 +280,9 @@ sm_twophase_register(SmSession *session)
 			 "%s" UINT64_FORMAT "_%d_%08x%08x", gid_prefix(),
 			 U64FromFullTransactionId(GetTopFullTransactionId()), ++nregistered,
 			 random[0], random[1]);
-	delete_settled();
+	delete_resolved();
 	write_row(session);
-	SM_TEST_POINT("row written");
+	SM_INJECTION_POINT("row written");
 }
 
 /*
@@ -318,10 +318,10 @@ sm_twophase_harden(void)
 
 /* Nothing is prepared under this id any more; never throws. */
 void
-sm_twophase_settled(const char *gid)
+sm_twophase_resolved(const char *gid)
 {
-	if (nsettled < settled_room)
-		snprintf(settled[nsettled++], SM_GID_SIZE, "%s", gid);
+	if (nresolved < resolved_capacity)
+		snprintf(resolved[nresolved++], SM_GID_SIZE, "%s", gid);
 }
 
 /* A local subtransaction has ended; parent: only if it has committed. */
@@ -341,8 +341,8 @@ sm_twophase_at_end(bool committed)
 {
 	if (committed && ndeleted > 0)
 	{
-		nsettled -= ndeleted;
-		memmove(settled, settled[ndeleted], nsettled * SM_GID_SIZE);
+		nresolved -= ndeleted;
+		memmove(resolved, resolved[ndeleted], nresolved * SM_GID_SIZE);
 	}
 	ndeleted = 0;
 	deleted_by = InvalidSubTransactionId;
@@ -360,7 +360,7 @@ typedef struct Found
 	char	   *gid;
 	bool		ours;			/* may be finished by our role there */
 	bool		ended;			/* and so may be finished */
-	bool		settled;
+	bool		resolved;
 } Found;
 
 /*
@@ -508,7 +508,7 @@ delete_decided(List *before, List *found)
 	}
 	foreach(f, found)
 	{
-		if (((Found *) lfirst(f))->settled)
+		if (((Found *) lfirst(f))->resolved)
 			delete_row(rel, index, ((Found *) lfirst(f))->gid);
 	}
 	table_close(rel, NoLock);
@@ -545,7 +545,7 @@ sm_twophase_recover(SmEngine *engine,
 	before = read_decisions(conn->identity);
 	found = list_prepared(conn);
 	engine->driver->command(conn, "COMMIT", SM_COMMAND_PLAIN);
-	SM_TEST_POINT("recover listed");
+	SM_INJECTION_POINT("recover listed");
 
 	foreach(lc, found)
 	{
@@ -553,7 +553,7 @@ sm_twophase_recover(SmEngine *engine,
 
 		f->ended = f->ours && wait_for_local(f->gid);
 	}
-	SM_TEST_POINT("recover waited");
+	SM_INJECTION_POINT("recover waited");
 	decisions = read_decisions(conn->identity);
 	foreach(lc, found)
 	{
@@ -565,13 +565,13 @@ sm_twophase_recover(SmEngine *engine,
 			report(arg, f->gid, f->ours ? "left alone" : "not permitted");
 			continue;
 		}
-		f->settled = finish(conn, f->gid, commit);
-		if (f->settled)
+		f->resolved = finish(conn, f->gid, commit);
+		if (f->resolved)
 			report(arg, f->gid, commit ? "committed" : "rolled back");
-		SM_TEST_POINT("recover finished one");
+		SM_INJECTION_POINT("recover finished one");
 	}
-	SM_TEST_POINT("recover finished");
+	SM_INJECTION_POINT("recover finished");
 	sm_pool_checkin(conn, SM_FROM_NOW);
 	delete_decided(before, found);
-	SM_TEST_POINT("recover deleted");
+	SM_INJECTION_POINT("recover deleted");
 }

@@ -53,7 +53,7 @@ abort_command(SmSession *session, SubTransactionId subid)
 	if (!session->survives && session->subid == subid)
 		return "ROLLBACK";
 	if (sm_session_bound(session))
-		return sm_joined_subabort(session, GetCurrentTransactionNestLevel());
+		return sm_mirror_subabort(session, GetCurrentTransactionNestLevel());
 	return NULL;
 }
 
@@ -75,10 +75,10 @@ note_stopped(SmSession *session, TimestampTz deadline)
 {
 	if (session->sent != NULL && session->conn->state != SM_CONN_BUSY)
 	{
-		bool		alone = session->sent->alone;
+		bool		own_transaction = session->sent->own_transaction;
 
 		sm_session_forget_sent(session);
-		if (alone)
+		if (own_transaction)
 			sm_session_forget_transaction(session, deadline);
 	}
 	sm_session_note_loss(session);
@@ -91,7 +91,7 @@ note_stopped(SmSession *session, TimestampTz deadline)
  * is left to the caller.
  */
 static TimestampTz
-settle_connections(SubTransactionId subid)
+clean_up_connections(SubTransactionId subid)
 {
 	dlist_head	conns = DLIST_STATIC_INIT(conns);
 	TimestampTz deadline;
@@ -108,7 +108,7 @@ settle_connections(SubTransactionId subid)
 		if (command == NULL && conn->fetching != NULL)
 			continue;
 		if (inside || command != NULL)
-			sm_conns_gather(&conns, conn, command);
+			sm_conns_add(&conns, conn, command);
 	}
 	deadline = sm_conns_clean(&conns);
 	dlist_foreach_modify(iter, &sm_checked_out)
@@ -135,7 +135,7 @@ close_everything(bool keep_connections)
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &sm_checked_out)
-		sm_conns_gather(&conns, dlist_container(SmConn, node, iter.cur), "ROLLBACK");
+		sm_conns_add(&conns, dlist_container(SmConn, node, iter.cur), "ROLLBACK");
 	deadline = sm_conns_clean(&conns);
 	while (!dlist_is_empty(&sm_sessions))
 	{
@@ -210,9 +210,9 @@ before_commit(void)
 			continue;
 		if (session->in_this > 0 && session->options.read_only != SM_ON &&
 			session->state == SM_SESSION_ACTIVE)
-			(void) sm_report_softly(warn_uncommitted, session);
+			(void) sm_ereport_nothrow(warn_uncommitted, session);
 		if (session->conn != NULL)
-			sm_conns_gather(&conns, session->conn, "ROLLBACK");
+			sm_conns_add(&conns, session->conn, "ROLLBACK");
 	}
 	deadline = sm_conns_clean(&conns);
 	dlist_foreach_modify(iter, &sm_sessions)
@@ -289,7 +289,7 @@ after_abort(void)
 
 	if (dlist_is_empty(&sm_sessions) && dlist_is_empty(&sm_checked_out))
 		return;
-	SM_TEST_POINT("aborting");
+	SM_INJECTION_POINT("aborting");
 	dlist_foreach_modify(iter, &sm_sessions)
 	{
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
@@ -297,8 +297,8 @@ after_abort(void)
 		if (session->survives && session->used)
 			sm_session_tear(session);
 	}
-	deadline = settle_connections(InvalidSubTransactionId);
-	SM_TEST_POINT("aborted");
+	deadline = clean_up_connections(InvalidSubTransactionId);
+	SM_INJECTION_POINT("aborted");
 	dlist_foreach_modify(iter, &sm_sessions)
 	{
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
@@ -321,7 +321,7 @@ static void
 at_end(bool committed)
 {
 	sm_twophase_at_end(committed);
-	sm_factories_at_end();
+	sm_sessionmakers_at_end();
 	if (!sm_forked())
 		sm_engine_drop_all(true);
 	sm_engine_sweep();
@@ -376,7 +376,7 @@ joined_subabort(SmSession *session, TimestampTz deadline)
 {
 	SmConn	   *conn = session->conn;
 
-	if (sm_joined_shares(session))
+	if (sm_mirror_shares(session))
 	{
 		/* its first use in what is left of the transaction may be still to come */
 		if (session->began >= GetCurrentTransactionNestLevel())
@@ -387,7 +387,7 @@ joined_subabort(SmSession *session, TimestampTz deadline)
 		return;
 	if (session->began >= GetCurrentTransactionNestLevel())
 		sm_session_abandon_transaction(session, deadline);
-	else if (conn != NULL && conn->settle_sql == session->command && !conn->settle_ok)
+	else if (conn != NULL && conn->cleanup_sql == session->command && !conn->cleanup_ok)
 	{
 		sm_conn_set_state(conn, SM_CONN_DEAD);
 		sm_session_note_loss(session);
@@ -402,7 +402,7 @@ subxact_abort(SubTransactionId subid)
 
 	if (dlist_is_empty(&sm_sessions) && dlist_is_empty(&sm_checked_out))
 		return;
-	deadline = settle_connections(subid);
+	deadline = clean_up_connections(subid);
 	dlist_foreach_modify(iter, &sm_sessions)
 	{
 		SmSession  *session = dlist_container(SmSession, node, iter.cur);
@@ -436,7 +436,7 @@ subxact_commit(SubTransactionId subid, SubTransactionId parent)
 		if (session->subid == subid)
 			session->subid = parent;
 		if (sm_session_bound(session))
-			sm_joined_subcommit(session, GetCurrentTransactionNestLevel());
+			sm_mirror_subcommit(session, GetCurrentTransactionNestLevel());
 	}
 }
 
@@ -489,7 +489,7 @@ at_exit(int code, Datum arg)
 			conn->session->state == SM_SESSION_PREPARED;
 
 		/* closing rolls back everything else */
-		sm_conns_gather(&conns, conn,
+		sm_conns_add(&conns, conn,
 						prepared ? sm_bound_abort_command(conn->session) : NULL);
 	}
 	(void) sm_conns_clean(&conns);
@@ -537,9 +537,9 @@ sm_enter(void)
 	if (inherited)
 	{
 		dlist_init(&sm_sessions);
-		sm_factories_abandon();
+		sm_sessionmakers_abandon();
 		sm_deadlock_ask_abandon();
-		sm_gathers = 0;
+		sm_fan_outs = 0;
 		exit_registered = false;
 	}
 	exited = false;
@@ -566,7 +566,7 @@ sm_reset(bool keep_connections)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("cannot reset while an engine callback is running")));
-	if (sm_gathers > 0)
+	if (sm_fan_outs > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("cannot reset while a statement is running")));

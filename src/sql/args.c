@@ -24,7 +24,7 @@ report_null(const char *name)
  * memory of the parameters, NULL at first.
  */
 void
-sm_call_decode(SmCall *call, FunctionCallInfo fcinfo, int first, SmTargetArg kind,
+sm_args_decode(SmArgs *call, FunctionCallInfo fcinfo, int first, SmTargetArg kind,
 			   SmParams **kept)
 {
 	sm_enter();
@@ -49,7 +49,7 @@ sm_call_decode(SmCall *call, FunctionCallInfo fcinfo, int first, SmTargetArg kin
 }
 
 uint64
-sm_call_run(const SmCall *call, SmSink *sink)
+sm_args_run(const SmArgs *call, SmSink *sink)
 {
 	if (call->session != NULL)
 		return sm_session_execute(call->session, call->sql, call->params, sink);

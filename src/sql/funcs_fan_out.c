@@ -33,7 +33,7 @@ typedef struct RowsSink
 	SmSink		base;
 	Tuplestorestate *store;
 	TupleDesc	desc;
-	const SmLeg *leg;			/* the first column is its label, or NULL */
+	const SmBranch *branch;			/* the first column is its label, or NULL */
 	Datum	   *values;
 	bool	   *nulls;
 } RowsSink;
@@ -52,11 +52,11 @@ put_row(SmSink *sink, Datum *values, bool *nulls)
 {
 	RowsSink   *self = (RowsSink *) sink;
 
-	if (self->leg != NULL)
+	if (self->branch != NULL)
 	{
 		int			n = self->desc->natts - 1;
 
-		self->values[0] = CStringGetTextDatum(self->leg->label);
+		self->values[0] = CStringGetTextDatum(self->branch->label);
 		memcpy(self->values + 1, values, n * sizeof(Datum));
 		memcpy(self->nulls + 1, nulls, n * sizeof(bool));
 		values = self->values;
@@ -110,7 +110,7 @@ params_from(FunctionCallInfo fcinfo, int first)
 
 /* The arguments of both: targets, sql, params. */
 static void
-decode_gather(SmGather *gather, FunctionCallInfo fcinfo)
+decode_fan_out(SmFanOut *fan_out, FunctionCallInfo fcinfo)
 {
 	Datum	   *targets;
 	bool	   *nulls;
@@ -118,42 +118,42 @@ decode_gather(SmGather *gather, FunctionCallInfo fcinfo)
 	sm_enter();
 	check_not_null(fcinfo, 0, "targets");
 	check_not_null(fcinfo, 1, "sql");
-	memset(gather, 0, sizeof(*gather));
-	gather->sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	gather->params = params_from(fcinfo, 2);
+	memset(fan_out, 0, sizeof(*fan_out));
+	fan_out->sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	fan_out->params = params_from(fcinfo, 2);
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT,
-					  &targets, &nulls, &gather->n);
-	gather->legs = palloc0(Max(gather->n, 1) * sizeof(SmLeg));
-	for (int i = 0; i < gather->n; i++)
+					  &targets, &nulls, &fan_out->n);
+	fan_out->branches = palloc0(Max(fan_out->n, 1) * sizeof(SmBranch));
+	for (int i = 0; i < fan_out->n; i++)
 	{
 		if (nulls[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("argument \"targets\" must not have a null element")));
-		gather->legs[i].dburi = TextDatumGetCString(targets[i]);
+		fan_out->branches[i].dburi = TextDatumGetCString(targets[i]);
 	}
 }
 
 /* Each target's rows are kept apart until all are there. */
 static RowsSink *
-make_sinks(SmGather *gather, TupleDesc desc)
+make_sinks(SmFanOut *fan_out, TupleDesc desc)
 {
-	RowsSink   *sinks = palloc0(Max(gather->n, 1) * sizeof(RowsSink));
+	RowsSink   *sinks = palloc0(Max(fan_out->n, 1) * sizeof(RowsSink));
 	SmReader   *reader = sm_reader_make(columns_of_statement(desc));
 
-	for (int i = 0; i < gather->n; i++)
+	for (int i = 0; i < fan_out->n; i++)
 	{
 		RowsSink   *sink = &sinks[i];
 
 		sink->base.reader = reader;
 		sink->base.row = put_row;
 		sink->base.before = "target text, ";
-		sink->store = tuplestore_begin_heap(false, false, Max(work_mem / gather->n, 64));
+		sink->store = tuplestore_begin_heap(false, false, Max(work_mem / fan_out->n, 64));
 		sink->desc = desc;
-		sink->leg = &gather->legs[i];
+		sink->branch = &fan_out->branches[i];
 		sink->values = palloc0(desc->natts * sizeof(Datum));
 		sink->nulls = palloc0(desc->natts * sizeof(bool));
-		gather->legs[i].sink = &sink->base;
+		fan_out->branches[i].sink = &sink->base;
 	}
 	return sinks;
 }
@@ -161,7 +161,7 @@ make_sinks(SmGather *gather, TupleDesc desc)
 /* What joins the rows that were kept apart. */
 typedef struct RowsJoin
 {
-	const SmGather *gather;
+	const SmFanOut *fan_out;
 	RowsSink   *sinks;
 	Tuplestorestate *result;
 } RowsJoin;
@@ -173,15 +173,15 @@ typedef struct RowsJoin
 static void
 join_stores(void *arg)
 {
-	const SmGather *gather = ((RowsJoin *) arg)->gather;
+	const SmFanOut *fan_out = ((RowsJoin *) arg)->fan_out;
 	RowsSink   *sinks = ((RowsJoin *) arg)->sinks;
 	Tuplestorestate *result = ((RowsJoin *) arg)->result;
 	TupleTableSlot *slot;
 
-	if (gather->n == 0)
+	if (fan_out->n == 0)
 		return;
 	slot = MakeSingleTupleTableSlot(sinks[0].desc, &TTSOpsMinimalTuple);
-	for (int i = 0; i < gather->n; i++)
+	for (int i = 0; i < fan_out->n; i++)
 	{
 		while (tuplestore_gettupleslot(sinks[i].store, true, false, slot))
 			tuplestore_puttupleslot(result, slot);
@@ -195,21 +195,21 @@ Datum
 sm_query_all(PG_FUNCTION_ARGS)
 {
 	TupleDesc	desc = declared_columns(fcinfo, "query_all", "t(target text, a integer, b text)");
-	SmGather	gather;
-	RowsJoin	join = {.gather = &gather};
+	SmFanOut	fan_out;
+	RowsJoin	join = {.fan_out = &fan_out};
 
 	if (desc->natts == 0 || TupleDescAttr(desc, 0)->atttypid != TEXTOID)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("the first column of sessmgr.query_all() must be of type text"),
 				 errdetail("It tells the target that a row is from.")));
-	decode_gather(&gather, fcinfo);
+	decode_fan_out(&fan_out, fcinfo);
 	join.result = sm_make_store(fcinfo, &desc);
-	join.sinks = make_sinks(&gather, desc);
-	gather.together = true;
-	gather.before_commit = join_stores;
-	gather.arg = &join;
-	sm_gather_run(&gather);
+	join.sinks = make_sinks(&fan_out, desc);
+	fan_out.together = true;
+	fan_out.before_commit = join_stores;
+	fan_out.arg = &join;
+	sm_fan_out_run(&fan_out);
 	return (Datum) 0;
 }
 
@@ -225,13 +225,13 @@ error_text(const ErrorData *error)
 static void
 lasting_context(void *arg)
 {
-	const SmGather *gather = (const SmGather *) arg;
+	const SmFanOut *fan_out = (const SmFanOut *) arg;
 
-	for (int i = 0; i < gather->n; i++)
+	for (int i = 0; i < fan_out->n; i++)
 	{
-		if (gather->legs[i].lasts)
+		if (fan_out->branches[i].lasts)
 			errcontext("the statement's effects on target %d of %d, \"%s\", are committed",
-					   i + 1, gather->n, gather->legs[i].label);
+					   i + 1, fan_out->n, fan_out->branches[i].label);
 	}
 }
 
@@ -240,31 +240,31 @@ Datum
 sm_execute_all(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo;
-	SmGather	gather;
+	SmFanOut	fan_out;
 	ErrorContextCallback callback = {
-		.callback = lasting_context, .arg = &gather, .previous = error_context_stack
+		.callback = lasting_context, .arg = &fan_out, .previous = error_context_stack
 	};
 
-	decode_gather(&gather, fcinfo);
+	decode_fan_out(&fan_out, fcinfo);
 	InitMaterializedSRF(fcinfo, 0);
 	rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	sm_gather_run(&gather);
+	sm_fan_out_run(&fan_out);
 	error_context_stack = &callback;
-	for (int i = 0; i < gather.n; i++)
+	for (int i = 0; i < fan_out.n; i++)
 	{
-		const SmLeg *leg = &gather.legs[i];
-		Datum		values[4] = {CStringGetTextDatum(leg->label)};
+		const SmBranch *branch = &fan_out.branches[i];
+		Datum		values[4] = {CStringGetTextDatum(branch->label)};
 		bool		nulls[4] = {false, true, true, true};
 
-		if (leg->error == NULL)
+		if (branch->error == NULL)
 		{
-			values[1] = Int64GetDatum((int64) leg->count);
+			values[1] = Int64GetDatum((int64) branch->count);
 			nulls[1] = false;
 		}
 		else
 		{
-			values[2] = CStringGetTextDatum(unpack_sql_state(leg->error->sqlerrcode));
-			values[3] = CStringGetTextDatum(error_text(leg->error));
+			values[2] = CStringGetTextDatum(unpack_sql_state(branch->error->sqlerrcode));
+			values[3] = CStringGetTextDatum(error_text(branch->error));
 			nulls[2] = nulls[3] = false;
 		}
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);

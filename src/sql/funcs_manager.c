@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * funcs_manager.c
- *		SQL functions of the manager: engines, factories, models, reset,
+ *		SQL functions of the manager: engines, sessionmakers, models, reset,
  *		recovery.
  *
  *-------------------------------------------------------------------------
@@ -63,7 +63,7 @@ sm_get_engine(PG_FUNCTION_ARGS)
 
 /*
  * create_session(dburi text, short_lived_sessions boolean, options jsonb,
- *				  OUT engine engine, OUT factory sessionmaker)
+ *				  OUT engine engine, OUT sessionmaker sessionmaker)
  */
 Datum
 sm_create_session(PG_FUNCTION_ARGS)
@@ -86,7 +86,7 @@ sm_create_session(PG_FUNCTION_ARGS)
 	engine = engine_from_dburi(fcinfo, options, true);
 	short_lived = PG_GETARG_BOOL(1) || engine->transient;
 	values[0] = UInt64GetDatum(engine->id);
-	values[1] = UInt64GetDatum(sm_factory_get(engine, options, short_lived)->id);
+	values[1] = UInt64GetDatum(sm_sessionmaker_get(engine, options, short_lived)->id);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 
@@ -96,28 +96,28 @@ sm_session_factory(PG_FUNCTION_ARGS)
 {
 	Jsonb	   *options;
 	SmEngine   *engine;
-	SmFactory  *factory;
+	SmSessionmaker  *sessionmaker;
 
 	sm_enter();
 	check_not_null(fcinfo, 0, "dburi");
 	check_not_null(fcinfo, 1, "options");
 	options = PG_GETARG_JSONB_P(1);
 	engine = engine_from_dburi(fcinfo, options, true);
-	factory = sm_factory_get(engine, options, engine->transient);
+	sessionmaker = sm_sessionmaker_get(engine, options, engine->transient);
 	(void) sm_models_prepare(engine, "default");
-	return UInt64GetDatum(sm_session_open(factory->engine, &factory->options)->id);
+	return UInt64GetDatum(sm_session_open(sessionmaker->engine, &sessionmaker->options)->id);
 }
 
 /* open(sessionmaker) returns session */
 Datum
 sm_open(PG_FUNCTION_ARGS)
 {
-	SmFactory  *factory;
+	SmSessionmaker  *sessionmaker;
 
 	sm_enter();
 	check_not_null(fcinfo, 0, "factory");
-	factory = sm_factory_from_handle((uint64) PG_GETARG_INT64(0));
-	return UInt64GetDatum(sm_session_open(factory->engine, &factory->options)->id);
+	sessionmaker = sm_sessionmaker_from_handle((uint64) PG_GETARG_INT64(0));
+	return UInt64GetDatum(sm_session_open(sessionmaker->engine, &sessionmaker->options)->id);
 }
 
 /* invalidate(dburi text) returns boolean */

@@ -58,7 +58,7 @@ typedef struct CallSite
 typedef struct Call
 {
 	CallSite   *site;
-	SmCall		base;
+	SmArgs		base;
 } Call;
 
 /* The arguments from "first" on: target, sql, params. */
@@ -69,13 +69,13 @@ decode_call(Call *call, FunctionCallInfo fcinfo, int first, SmTargetArg kind)
 		fcinfo->flinfo->fn_extra = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt,
 														  sizeof(CallSite));
 	call->site = fcinfo->flinfo->fn_extra;
-	sm_call_decode(&call->base, fcinfo, first, kind, &call->site->params);
+	sm_args_decode(&call->base, fcinfo, first, kind, &call->site->params);
 }
 
 static uint64
 run_call(const Call *call, SmSink *sink)
 {
-	return sm_call_run(&call->base, sink);
+	return sm_args_run(&call->base, sink);
 }
 
 /* ----------

@@ -347,7 +347,7 @@ start_scan(StreamScan *self)
 	FunctionCallInfo fcinfo = palloc0(SizeForFunctionCallInfo(list_length(self->args)));
 	FmgrInfo	flinfo;
 	SmParams   *kept = NULL;
-	SmCall		call;
+	SmArgs		call;
 
 	/* a cursor may be opened by one role and read by another */
 	check_may_call(self);
@@ -356,7 +356,7 @@ start_scan(StreamScan *self)
 	InitFunctionCallInfoData(*fcinfo, &flinfo, list_length(self->args),
 							 self->call->inputcollid, NULL, NULL);
 	evaluate(self, fcinfo);
-	sm_call_decode(&call, fcinfo, self->kind->first, self->kind->target, &kept);
+	sm_args_decode(&call, fcinfo, self->kind->first, self->kind->target, &kept);
 	self->reader = sm_reader_make(self->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor);
 	self->stream = sm_stream_open(&call, self->reader, self->rewind);
 	MemoryContextSwitchTo(old);

@@ -18,21 +18,21 @@ typedef enum SmTargetArg
 } SmTargetArg;
 
 /* A call of a function that runs a statement, decoded. */
-typedef struct SmCall
+typedef struct SmArgs
 {
 	SmSession  *session;		/* or NULL: a one-liner on engine */
 	SmEngine   *engine;
 	const char *sql;
 	SmParams   *params;
-} SmCall;
+} SmArgs;
 
 /* args.c */
-extern void sm_call_decode(SmCall *call, FunctionCallInfo fcinfo, int first,
+extern void sm_args_decode(SmArgs *call, FunctionCallInfo fcinfo, int first,
 						   SmTargetArg kind, SmParams **kept);
-extern uint64 sm_call_run(const SmCall *call, SmSink *sink);
+extern uint64 sm_args_run(const SmArgs *call, SmSink *sink);
 
 /* stream.c */
-extern SmStream *sm_stream_open(const SmCall *call, SmReader *reader, bool rewind);
+extern SmStream *sm_stream_open(const SmArgs *call, SmReader *reader, bool rewind);
 extern bool sm_stream_next(SmStream *stream, Datum *values, bool *nulls);
 extern void sm_stream_close(SmStream *stream);
 

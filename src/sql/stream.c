@@ -22,11 +22,11 @@
  * the (sub)transaction.  rewind: see sm_stream_make().
  */
 SmStream *
-sm_stream_open(const SmCall *call, SmReader *reader, bool rewind)
+sm_stream_open(const SmArgs *call, SmReader *reader, bool rewind)
 {
 	SmStream   *stream = sm_stream_make(reader, call->sql, rewind);
 
-	(void) sm_call_run(call, &stream->sink);
+	(void) sm_args_run(call, &stream->sink);
 	return stream;
 }
 
@@ -56,7 +56,7 @@ sm_stream_next(SmStream *stream, Datum *values, bool *nulls)
 {
 	bool		found = sm_stream_row(stream, values, nulls);
 
-	if (unlikely(stream->alone && stream->conn != NULL &&
+	if (unlikely(stream->own_transaction && stream->conn != NULL &&
 				 stream->link.state != SM_STREAM_READING))
 		release(stream);
 	return found;
@@ -66,7 +66,7 @@ sm_stream_next(SmStream *stream, Datum *values, bool *nulls)
 void
 sm_stream_close(SmStream *stream)
 {
-	if (stream->alone && stream->conn != NULL)
+	if (stream->own_transaction && stream->conn != NULL)
 		release(stream);
 	sm_stream_forget(stream);
 }

@@ -60,11 +60,11 @@ libpq_ping(SmConn *conn)
 }
 
 static bool
-libpq_arrive(SmConn *conn, bool wait)
+libpq_establish(SmConn *conn, bool wait)
 {
 	if (conn->connected_at == 0)
-		return sm_remote_connect_on(conn, wait);
-	return sm_remote_ping_on(conn, wait);
+		return sm_remote_connect_poll(conn, wait);
+	return sm_remote_ping_poll(conn, wait);
 }
 
 static void
@@ -98,7 +98,7 @@ wants_discard(const SmConn *conn)
 static void
 note_discarded(SmConn *conn)
 {
-	if (!conn->settle_discard || libpq_status(conn) != SM_TRANSACTION_NONE)
+	if (!conn->cleanup_discard || libpq_status(conn) != SM_TRANSACTION_NONE)
 		return;
 	sm_statement_forget_all(conn);
 	memset(&conn->defaults, 0, sizeof(conn->defaults));
@@ -121,15 +121,15 @@ libpq_cleanup(dlist_head *conns, TimestampTz deadline)
 
 	dlist_foreach(iter, conns)
 	{
-		SmConn	   *conn = dlist_container(SmConn, settle_node, iter.cur);
+		SmConn	   *conn = dlist_container(SmConn, cleanup_node, iter.cur);
 
-		conn->settle_discard = !proc_exit_inprogress && wants_discard(conn);
-		if (conn->settle_sql != NULL && strncmp(conn->settle_sql, "ROLLBACK TO", 11) == 0)
+		conn->cleanup_discard = !proc_exit_inprogress && wants_discard(conn);
+		if (conn->cleanup_sql != NULL && strncmp(conn->cleanup_sql, "ROLLBACK TO", 11) == 0)
 			note_rollback_to(conn);
 	}
-	sm_remote_settle_all(conns, deadline);
+	sm_remote_cleanup_all(conns, deadline);
 	dlist_foreach(iter, conns)
-		note_discarded(dlist_container(SmConn, settle_node, iter.cur));
+		note_discarded(dlist_container(SmConn, cleanup_node, iter.cur));
 }
 
 static bool
@@ -146,8 +146,8 @@ libpq_reset(SmConn *conn, SmResetMode mode, TimestampTz deadline)
 
 	if (deadline == SM_FROM_NOW)
 		deadline = sm_deadline(conn->endpoint->options.cleanup_timeout);
-	conn->settle_sql = "ROLLBACK";
-	dlist_push_tail(&conns, &conn->settle_node);
+	conn->cleanup_sql = "ROLLBACK";
+	dlist_push_tail(&conns, &conn->cleanup_node);
 	libpq_cleanup(&conns, deadline);
 	return conn->state == SM_CONN_READY;
 }
@@ -157,14 +157,14 @@ libpq_reset_start(SmConn *conn, SmResetMode mode)
 {
 	if (mode == SM_RESET_NONE || (libpq_status(conn) == SM_TRANSACTION_NONE && !wants_discard(conn)))
 		return false;
-	sm_settle_start(conn, "ROLLBACK", wants_discard(conn));
+	sm_cleanup_start(conn, "ROLLBACK", wants_discard(conn));
 	return true;
 }
 
 static bool
-libpq_reset_on(SmConn *conn, bool over)
+libpq_reset_poll(SmConn *conn, bool over)
 {
-	if (!sm_settle_go_on(conn, false, over))
+	if (!sm_cleanup_poll(conn, false, over))
 		return false;
 	note_discarded(conn);
 	return true;
@@ -384,8 +384,8 @@ is_plain(const SmSessionOptions *options)
 
 /*
  * Have the connection discarded on the way of the statement.  All commands of a
- * flight are one transaction, to which a new default of transactions would come
- * too late: that makes a flight of its own.
+ * round trip are one transaction, to which a new default of transactions would come
+ * too late: that makes a round trip of its own.
  */
 static void
 prepend_prelude(SmConn *conn, SmStatement *statement, bool at_once)
@@ -404,7 +404,7 @@ prepend_prelude(SmConn *conn, SmStatement *statement, bool at_once)
 
 /*
  * Have what the statement needs before it: at once, or as statement->set_up in
- * its first flight.
+ * its first round trip.
  */
 static void
 make_ready(SmConn *conn, SmStatement *statement, bool at_once)
@@ -442,31 +442,31 @@ make_ready(SmConn *conn, SmStatement *statement, bool at_once)
 static void
 libpq_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink, bool wait)
 {
-	make_ready(conn, statement, statement->one_flight);
+	make_ready(conn, statement, statement->one_round_trip);
 	sm_run_start(run, conn, statement, sink, wait);
 }
 
 static uint64
-libpq_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmOdd *odd)
+libpq_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmStatementKind *kind)
 {
 	SmRun		run;
 
 	if (sink != NULL && sink->stream != NULL)
 	{
 		make_ready(conn, statement, true);
-		sm_stream_start(conn, statement, sink->stream, odd);
+		sm_stream_start(conn, statement, sink->stream, kind);
 		return 0;
 	}
 	libpq_start(&run, conn, statement, sink, true);
 	(void) sm_run_advance(&run);
-	return sm_run_finish(&run, odd);
+	return sm_run_finish(&run, kind);
 }
 
 static uint64
-libpq_execute_many(SmConn *conn, const SmMany *many, SmOdd *odd)
+libpq_execute_many(SmConn *conn, const SmExecuteMany *many, SmStatementKind *kind)
 {
 	set_up(conn, NULL);
-	return sm_many_run(conn, many, odd);
+	return sm_execute_many_run(conn, many, kind);
 }
 
 static uint64
@@ -489,10 +489,10 @@ const SmDriver sm_driver_libpq = {
 	.connect = libpq_connect,
 	.alive = sm_remote_alive,
 	.ping = libpq_ping,
-	.arrive = libpq_arrive,
+	.establish = libpq_establish,
 	.reset = libpq_reset,
 	.reset_start = libpq_reset_start,
-	.reset_on = libpq_reset_on,
+	.reset_poll = libpq_reset_poll,
 	.close = libpq_close,
 	.abandon = sm_remote_abandon,
 	.begin = libpq_begin,

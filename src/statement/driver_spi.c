@@ -66,12 +66,12 @@ setup_parser(ParseState *pstate, void *arg)
  * ----------
  */
 static bool
-same_types(TupleDesc have, TupleDesc want)
+same_types(TupleDesc have, TupleDesc add_waits)
 {
-	for (int i = 0; i < want->natts; i++)
+	for (int i = 0; i < add_waits->natts; i++)
 	{
 		Form_pg_attribute a = TupleDescAttr(have, i);
-		Form_pg_attribute b = TupleDescAttr(want, i);
+		Form_pg_attribute b = TupleDescAttr(add_waits, i);
 
 		/* a declared length or a dropped column is for the input function */
 		if (a->atttypid != b->atttypid || b->attisdropped ||
@@ -143,7 +143,7 @@ receiver_slot(TupleTableSlot *slot, DestReceiver *pub)
 	slot_getallattrs(slot);
 	MemoryContextReset(self->rowcxt);
 	old = MemoryContextSwitchTo(self->rowcxt);
-	level = sm_textmode_begin(false, self->has_money);
+	level = sm_transmission_modes_begin(false, self->has_money);
 	for (int i = 0; i < reader->desc->natts; i++)
 	{
 		self->nulls[i] = slot->tts_isnull[i];
@@ -160,7 +160,7 @@ receiver_slot(TupleTableSlot *slot, DestReceiver *pub)
 	}
 	if (!self->sink->row(self->sink, self->row, self->nulls))
 		self->full = true;
-	sm_textmode_end(level);
+	sm_transmission_modes_end(level);
 	MemoryContextSwitchTo(old);
 
 	/* not false: that would stop a statement that has effects half-way */
@@ -238,14 +238,14 @@ bind_params(const SmParams *params, const ParamTypes *types)
 }
 
 static void
-check_result(int result, const SinkReceiver *receiver, SmOdd *odd)
+check_result(int result, const SinkReceiver *receiver, SmStatementKind *kind)
 {
 	const SmSink *sink = receiver->sink;
 
 	switch (result)
 	{
 		case SPI_ERROR_TRANSACTION:
-			*odd = SM_ODD_TRANSACTION_CONTROL;
+			*kind = SM_KIND_TRANSACTION_CONTROL;
 			return;
 		case SPI_ERROR_COPY:
 			sm_report_copy(receiver->endpoint, false);
@@ -329,7 +329,7 @@ init_receiver(SinkReceiver *receiver, SmSink *sink, const SmEndpoint *endpoint)
 }
 
 static uint64
-spi_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmOdd *odd)
+spi_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmStatementKind *kind)
 {
 	const SmParams *params = statement->params;
 	ParamTypes	types = {NULL, 0};
@@ -348,7 +348,7 @@ spi_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmOdd *odd)
 	}
 	init_receiver(&receiver, sink, conn->endpoint);
 	conn->statements++;
-	*odd = SM_ODD_NONE;
+	*kind = SM_KIND_ORDINARY;
 
 	sm_statement_check_params(conn, statement->sql, types.n);
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -357,17 +357,17 @@ spi_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmOdd *odd)
 	prepare.parserSetupArg = &types;
 	plan = prepare_plan(conn, statement->sql, &prepare);
 	if (plan == NULL && SPI_result == SPI_ERROR_TRANSACTION)
-		*odd = SM_ODD_TRANSACTION_CONTROL;
+		*kind = SM_KIND_TRANSACTION_CONTROL;
 	else if (plan == NULL)
 		elog(ERROR, "SPI_prepare_extended failed: %s",
 			 SPI_result_code_string(SPI_result));
-	if (*odd == SM_ODD_NONE)
+	if (*kind == SM_KIND_ORDINARY)
 	{
 		check_single(plan, conn->endpoint);
 		execute.params = bind_params(params, &types);
 		execute.dest = &receiver.pub;
 		result = SPI_execute_plan_extended(plan, &execute);
-		check_result(result, &receiver, odd);
+		check_result(result, &receiver, kind);
 	}
 	count = SPI_processed;
 	SPI_finish();
@@ -404,7 +404,7 @@ many_row(TupleTableSlot *slot, void *arg)
 	Many	   *many = (Many *) arg;
 	SPIExecuteOptions execute = {0};
 	SinkReceiver receiver;
-	SmOdd		odd = SM_ODD_NONE;
+	SmStatementKind		kind = SM_KIND_ORDINARY;
 	ErrorContextCallback callback = {
 		.callback = row_context, .arg = many, .previous = error_context_stack
 	};
@@ -418,7 +418,7 @@ many_row(TupleTableSlot *slot, void *arg)
 		elog(ERROR, "SPI_connect failed");
 	execute.params = bind_params(many->params, many->types);
 	execute.dest = &receiver.pub;
-	check_result(SPI_execute_plan_extended(many->plan, &execute), &receiver, &odd);
+	check_result(SPI_execute_plan_extended(many->plan, &execute), &receiver, &kind);
 	many->affected += SPI_processed;
 	SPI_finish();
 	error_context_stack = callback.previous;
@@ -426,7 +426,7 @@ many_row(TupleTableSlot *slot, void *arg)
 
 /* The parameter query's plan is SPI's current one: so is, then, this one. */
 static uint64
-spi_execute_many(SmConn *conn, const SmMany *what, SmOdd *odd)
+spi_execute_many(SmConn *conn, const SmExecuteMany *what, SmStatementKind *kind)
 {
 	Many		many = {.endpoint = conn->endpoint};
 	ParamTypes	types;
@@ -447,9 +447,9 @@ spi_execute_many(SmConn *conn, const SmMany *what, SmOdd *odd)
 		elog(ERROR, "SPI_prepare_extended failed: %s", SPI_result_code_string(SPI_result));
 	check_single(many.plan, conn->endpoint);
 	if (is_transaction_control(many.plan))
-		*odd = SM_ODD_TRANSACTION_CONTROL;
+		*kind = SM_KIND_TRANSACTION_CONTROL;
 	else
-		(void) sm_rows_run(what->rows, many_row, &many);
+		(void) sm_local_query_run(what->rows, many_row, &many);
 	return many.affected;
 }
 
@@ -471,7 +471,7 @@ spi_connect(SmEndpoint *endpoint)
 }
 
 static bool
-spi_arrive(SmConn *conn, bool wait)
+spi_establish(SmConn *conn, bool wait)
 {
 	(void) conn;
 	(void) wait;
@@ -570,7 +570,7 @@ const SmDriver sm_driver_spi = {
 	.remote = false,
 	.connect = spi_connect,
 	.alive = spi_alive,
-	.arrive = spi_arrive,
+	.establish = spi_establish,
 	.reset = spi_reset,
 	.close = spi_close,
 	.abandon = spi_abandon,

@@ -16,7 +16,7 @@ typedef struct Many
 {
 	SmPipeline	pipeline;
 	SmParams   *params;
-	SmWire		wire;
+	SmEncodedParams		encoded;
 	MemoryContext rowcxt;
 } Many;
 
@@ -28,28 +28,28 @@ send_row(TupleTableSlot *slot, void *arg)
 
 	many->params->values = slot->tts_values;
 	many->params->nulls = slot->tts_isnull;
-	sm_wire_encode(&many->wire, many->params, &many->pipeline.conn->peer);
-	sm_pipeline_row(&many->pipeline, &many->wire);
+	sm_params_encode(&many->encoded, many->params, &many->pipeline.conn->peer);
+	sm_pipeline_row(&many->pipeline, &many->encoded);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(many->rowcxt);
 }
 
 /* See SmDriver's execute_many. */
 uint64
-sm_many_run(SmConn *conn, const SmMany *many, SmOdd *odd)
+sm_execute_many_run(SmConn *conn, const SmExecuteMany *many, SmStatementKind *kind)
 {
 	Many		run = {.params = sm_params_from_desc(many->rows->desc)};
 	uint64		affected;
 
-	sm_wire_init(&run.wire, run.params);
-	sm_statement_check_params(conn, many->sql, run.wire.n);
+	sm_params_encode_init(&run.encoded, run.params);
+	sm_statement_check_params(conn, many->sql, run.encoded.n);
 	run.rowcxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr row",
 									   ALLOCSET_DEFAULT_SIZES);
 	sm_report_echo(conn->endpoint, many->sql);
-	sm_pipeline_begin(&run.pipeline, conn, many->sql, &run.wire);
-	(void) sm_watched_rows_run(conn, many->rows, send_row, &run, many->sql);
+	sm_pipeline_begin(&run.pipeline, conn, many->sql, &run.encoded);
+	(void) sm_watched_query_run(conn, many->rows, send_row, &run, many->sql);
 	affected = sm_pipeline_end(&run.pipeline);
-	*odd = sm_statement_ended(conn, run.pipeline.tag);
+	*kind = sm_statement_ended(conn, run.pipeline.tag);
 	MemoryContextDelete(run.rowcxt);
 	return affected;
 }

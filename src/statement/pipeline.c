@@ -216,7 +216,7 @@ static void
 pump(SmPipeline *p)
 {
 	SmConn	   *conn = p->conn;
-	bool		arrived = true;
+	bool		established = true;
 
 	if (p->since_flush >= FLUSH_ROWS)
 	{
@@ -228,17 +228,17 @@ pump(SmPipeline *p)
 	{
 		int			left = PQflush(conn->pg);
 
-		arrived = arrived && left >= 0 && PQconsumeInput(conn->pg);
+		established = established && left >= 0 && PQconsumeInput(conn->pg);
 		while (p->ended <= p->sent && !PQisBusy(conn->pg) && p->error == NULL)
 			(void) read_result(p);
 		/* nothing of what is still to come would have an effect */
 		if (p->error != NULL)
 			(void) sm_pipeline_end(p);
-		if (!arrived)
+		if (!established)
 			report_unsent(p);
 		if (left == 0 && p->sent + 1 - p->ended < MAX_OPEN)
 			break;
-		arrived = wait_for_input(p, left == 1);
+		established = wait_for_input(p, left == 1);
 	}
 	p->unflushed = 0;
 	sm_remote_wait(conn, 0, p->sql, p->deadline);
@@ -246,7 +246,7 @@ pump(SmPipeline *p)
 
 /* Begin a pipeline, and prepare the statement in it. */
 void
-sm_pipeline_begin(SmPipeline *p, SmConn *conn, const char *sql, const SmWire *wire)
+sm_pipeline_begin(SmPipeline *p, SmConn *conn, const char *sql, const SmEncodedParams *encoded)
 {
 	memset(p, 0, sizeof(*p));
 	p->conn = conn;
@@ -259,33 +259,33 @@ sm_pipeline_begin(SmPipeline *p, SmConn *conn, const char *sql, const SmWire *wi
 	conn->bulk = true;
 	conn->bulk_rows = conn->bulk_bytes = 0;
 	if (!PQenterPipelineMode(conn->pg) ||
-		!PQsendPrepare(conn->pg, "", sql, wire->n, wire->types))
+		!PQsendPrepare(conn->pg, "", sql, encoded->n, encoded->types))
 		report_unsent(p);
 }
 
 static size_t
-wire_size(const SmWire *wire, int i)
+encoded_size(const SmEncodedParams *encoded, int i)
 {
-	if (wire->values[i] == NULL)
+	if (encoded->values[i] == NULL)
 		return 0;
-	return wire->formats[i] ? (size_t) wire->lengths[i] : strlen(wire->values[i]);
+	return encoded->formats[i] ? (size_t) encoded->lengths[i] : strlen(encoded->values[i]);
 }
 
 /* Run the statement with these values. */
 void
-sm_pipeline_row(SmPipeline *p, const SmWire *wire)
+sm_pipeline_row(SmPipeline *p, const SmEncodedParams *encoded)
 {
 	PGconn	   *pg = p->conn->pg;
 	size_t		size = 0;
 
-	if (!PQsendQueryPrepared(pg, "", wire->n, wire->values, wire->lengths,
-							 wire->formats, 0))
+	if (!PQsendQueryPrepared(pg, "", encoded->n, encoded->values, encoded->lengths,
+							 encoded->formats, 0))
 		report_unsent(p);
 	/* where it is the only one, its results are the next to be read */
 	if (p->ended == ++p->sent)
 		(void) PQsetSingleRowMode(pg);
-	for (int i = 0; i < wire->n; i++)
-		size += wire_size(wire, i);
+	for (int i = 0; i < encoded->n; i++)
+		size += encoded_size(encoded, i);
 	p->since_flush++;
 	p->unflushed += size;
 	p->conn->bulk_rows++;

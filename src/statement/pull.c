@@ -137,7 +137,7 @@ load(const SmPull *pull, bool binary)
 		options = list_make1(makeDefElem("encoding",
 										 (Node *) makeString(pstrdup(GetDatabaseEncodingName())),
 										 -1));
-	level = sm_textmode_begin_reading(!binary && has_money(pull));
+	level = sm_transmission_modes_begin_reading(!binary && has_money(pull));
 
 	/* a command of its own: it sees what was done before, and is seen after */
 	CommandCounterIncrement();
@@ -151,7 +151,7 @@ load(const SmPull *pull, bool binary)
 	EndCopyFrom(copy);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
-	sm_textmode_end(level);
+	sm_transmission_modes_end(level);
 	return count;
 }
 

@@ -179,7 +179,7 @@ static void
 append_text(Push *push, const TupleTableSlot *slot)
 {
 	StringInfo	buf = &push->buf;
-	int			level = sm_textmode_begin(push->names_objects, push->has_money);
+	int			level = sm_transmission_modes_begin(push->names_objects, push->has_money);
 
 	for (int i = 0; i < push->desc->natts; i++)
 	{
@@ -192,7 +192,7 @@ append_text(Push *push, const TupleTableSlot *slot)
 												   slot->tts_values[i]));
 	}
 	appendStringInfoChar(buf, '\n');
-	sm_textmode_end(level);
+	sm_transmission_modes_end(level);
 }
 
 static void
@@ -334,7 +334,7 @@ sm_push_run(SmConn *conn, const SmPush *what)
 	sm_copy_in_begin(conn, push.sql, push.deadline);
 	if (push.binary)
 		appendBinaryStringInfo(&push.buf, binary_header, sizeof(binary_header));
-	(void) sm_watched_rows_run(conn, what->rows, send_row, &push, push.sql);
+	(void) sm_watched_query_run(conn, what->rows, send_row, &push, push.sql);
 	if (push.binary)
 		append_int16(&push.buf, -1);
 	send_buffer(&push);

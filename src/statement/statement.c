@@ -3,12 +3,12 @@
  * statement.c
  *		Statements on a libpq connection: their way there and back.
  *
- * A statement goes in one or two flights of messages, each of them one round
+ * A statement goes in one or two round trips of messages, each of them one round
  * trip.  What is to be done before it, BEGIN and savepoints, is part of the
  * first one.
  *
  * A statement that is seen on a connection for the second time is prepared
- * there, and described: two flights this once, and from then on one and no
+ * there, and described: two round trips this once, and from then on one and no
  * parsing.  The first time it goes out unprepared.  But where rows of a shape
  * are asked for, it is prepared at once: whether the shape fits must be known
  * before the statement takes effect, and in which form to ask for its values
@@ -46,9 +46,9 @@ echo(const SmRun *run)
 	initStringInfo(&buf);
 	if (!endpoint->options.hide_parameters)
 	{
-		for (int i = 0; i < run->wire.n; i++)
+		for (int i = 0; i < run->encoded.n; i++)
 		{
-			const char *value = sm_wire_show(run->statement->params, i);
+			const char *value = sm_param_show(run->statement->params, i);
 
 			appendStringInfo(&buf, "%s$%d = ", i > 0 ? ", " : "", i + 1);
 			if (value == NULL)
@@ -69,7 +69,7 @@ static void
 check_params(SmRun *run)
 {
 	if (!run->counted)
-		sm_statement_check_params(run->conn, run->statement->sql, run->wire.n);
+		sm_statement_check_params(run->conn, run->statement->sql, run->encoded.n);
 	run->counted = true;
 }
 
@@ -100,7 +100,7 @@ is_described(const SmRun *run)
 		(run->sink->reader != NULL || run->entry->shape != NULL);
 }
 
-/* Find the statement in the cache and decide what its first flight is for. */
+/* Find the statement in the cache and decide what its first round trip is for. */
 static void
 choose_step(SmRun *run)
 {
@@ -118,8 +118,8 @@ choose_step(SmRun *run)
 	/* what would cost a round trip to make room is not kept, then */
 	run->entry = NULL;
 	if (likely(may_keep(run)))
-		run->entry = sm_statement_find(run->conn, run->statement->sql, run->wire.n,
-									   run->wire.types, run->wait ? run->deadline : 0,
+		run->entry = sm_statement_find(run->conn, run->statement->sql, run->encoded.n,
+									   run->encoded.types, run->wait ? run->deadline : 0,
 									   &seen);
 	if (run->entry == NULL || unlikely(!run->entry->counted))
 	{
@@ -129,7 +129,7 @@ choose_step(SmRun *run)
 	}
 	if (run->entry != NULL && unlikely(run->entry->spoiled))
 		run->entry = NULL;
-	if (run->statement->one_flight && run->entry != NULL &&
+	if (run->statement->one_round_trip && run->entry != NULL &&
 		(!run->entry->prepared || run->entry->suspect))
 		run->entry = NULL;
 	if (run->entry == NULL && sm_run_needs_shape(run))
@@ -154,13 +154,13 @@ choose_step(SmRun *run)
 static bool
 send_declare(SmRun *run)
 {
-	const SmWire *wire = &run->wire;
+	const SmEncodedParams *encoded = &run->encoded;
 
 	return PQsendQueryParams(run->conn->pg,
 							 psprintf("DECLARE %s NO SCROLL CURSOR FOR\n%s",
 									  run->statement->cursor, run->statement->sql),
-							 wire->n, wire->types, wire->values, wire->lengths,
-							 wire->formats, 0);
+							 encoded->n, encoded->types, encoded->values, encoded->lengths,
+							 encoded->formats, 0);
 }
 
 static bool
@@ -174,8 +174,8 @@ send_prepare(SmRun *run)
 		if (entry != &run->unnamed)
 			sm_statement_name(run->conn, entry);
 		run->describing++;
-		if (!PQsendPrepare(run->conn->pg, entry->name, run->statement->sql, run->wire.n,
-						   run->wire.types))
+		if (!PQsendPrepare(run->conn->pg, entry->name, run->statement->sql, run->encoded.n,
+						   run->encoded.types))
 			return false;
 	}
 	return PQsendDescribePrepared(run->conn->pg, entry->name) &&
@@ -187,26 +187,26 @@ static bool
 send_verify(SmRun *run)
 {
 	run->describing = run->nbefore + 1;
-	return PQsendPrepare(run->conn->pg, "", run->statement->sql, run->wire.n,
-						 run->wire.types) &&
+	return PQsendPrepare(run->conn->pg, "", run->statement->sql, run->encoded.n,
+						 run->encoded.types) &&
 		PQsendDescribePrepared(run->conn->pg, "");
 }
 
 static bool
 send_statement(SmRun *run)
 {
-	const SmWire *wire = &run->wire;
+	const SmEncodedParams *encoded = &run->encoded;
 	const SmStatementEntry *entry = run->entry;
 	bool		binary;
 
 	if (entry == NULL || !entry->prepared)
-		return PQsendQueryParams(run->conn->pg, run->statement->sql, wire->n, wire->types,
-								 wire->values, wire->lengths, wire->formats, 0);
+		return PQsendQueryParams(run->conn->pg, run->statement->sql, encoded->n, encoded->types,
+								 encoded->values, encoded->lengths, encoded->formats, 0);
 	binary = run->sink != NULL && run->sink->reader != NULL &&
 		(run->described || run->conn->pooler != SM_BEHIND_TRANSACTION) &&
 		sm_reader_wants_binary(run->sink->reader, &run->conn->peer, entry->nfields, entry->fields);
-	return PQsendQueryPrepared(run->conn->pg, entry->name, wire->n, wire->values,
-							   wire->lengths, wire->formats, binary);
+	return PQsendQueryPrepared(run->conn->pg, entry->name, encoded->n, encoded->values,
+							   encoded->lengths, encoded->formats, binary);
 }
 
 /* What the driver wants to be done in a round trip of its own. */
@@ -227,7 +227,7 @@ send_set_up(SmRun *run)
 
 /* Send what the present step is for, and what is to be done before it. */
 static void
-send_flight(SmRun *run)
+send_round_trip(SmRun *run)
 {
 	SmConn	   *conn = run->conn;
 	List	   *before = run->statement->before;
@@ -258,7 +258,7 @@ send_flight(SmRun *run)
 			(run->step == SM_RUN_PREPARING && run->statement->cursor != NULL);
 	if (after != NULL)
 	{
-		/* where it is the first of this flight; otherwise its turn comes */
+		/* where it is the first of this round trip; otherwise its turn comes */
 		if (run->nbefore == 0 && run->sink != NULL && run->sink->stream != NULL)
 			(void) sm_set_rows_mode(conn->pg);
 		else if (run->nbefore == 0)
@@ -281,20 +281,20 @@ send_flight(SmRun *run)
  */
 
 /*
- * Can the statement go without a transaction around it, in one flight?  Then
+ * Can the statement go without a transaction around it, in one round trip?  Then
  * its meaning must depend on none of the settings that would travel with it.
  */
 static bool
 may_be_bare(const SmRun *run)
 {
-	const SmWire *wire = &run->wire;
+	const SmEncodedParams *encoded = &run->encoded;
 
 	if (run->sink != NULL || !run->statement->plain)
 		return false;
-	for (int i = 0; i < wire->n; i++)
+	for (int i = 0; i < encoded->n; i++)
 	{
-		if (wire->values[i] != NULL && wire->formats[i] == 0 &&
-			OidIsValid(wire->types[i]) && wire->types[i] != TEXTOID)
+		if (encoded->values[i] != NULL && encoded->formats[i] == 0 &&
+			OidIsValid(encoded->types[i]) && encoded->types[i] != TEXTOID)
 			return false;
 	}
 	return true;
@@ -348,7 +348,7 @@ send_rollback(SmRun *run)
 }
 
 /* ----------
- * From flight to flight
+ * From round trip to round trip
  * ----------
  */
 
@@ -486,7 +486,7 @@ fits(const SmRun *run)
 }
 
 /*
- * Send the next flight.  Where the shape of the rows matters, it is known
+ * Send the next round trip.  Where the shape of the rows matters, it is known
  * before the statement itself goes: it must be the declared one, or the sink
  * has to accept it.
  */
@@ -514,7 +514,7 @@ launch(SmRun *run)
 		if (!fits(run))
 			sm_run_check_shape(run, run->entry->nfields, run->columns);
 	}
-	send_flight(run);
+	send_round_trip(run);
 }
 
 /*
@@ -536,9 +536,9 @@ close_forgotten(SmRun *run, const char *name)
 	}
 }
 
-/* All of a flight was read: what is next? */
+/* All of a round trip was read: what is next? */
 static void
-end_flight(SmRun *run)
+end_round_trip(SmRun *run)
 {
 	SmConn	   *conn = run->conn;
 	char		name[SM_NAME_SIZE];
@@ -629,7 +629,7 @@ void
 sm_run_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink, bool wait)
 {
 	/* but for the room that it has for a few parameters */
-	memset(run, 0, offsetof(SmRun, wire));
+	memset(run, 0, offsetof(SmRun, encoded));
 	run->conn = conn;
 	run->statement = statement;
 	run->sink = sink;
@@ -637,12 +637,12 @@ sm_run_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink, boo
 	run->wait = wait;
 	run->cxt = CurrentMemoryContext;
 	run->deadline = sm_deadline(conn->endpoint->options.statement_timeout);
-	sm_wire_init(&run->wire, statement->params);
-	sm_wire_encode(&run->wire, statement->params, &conn->peer);
+	sm_params_encode_init(&run->encoded, statement->params);
+	sm_params_encode(&run->encoded, statement->params, &conn->peer);
 	if (unlikely(statement->around != NIL))
 	{
 		run->may_be_bare = may_be_bare(run);
-		if (!run->may_be_bare || statement->one_flight || !sm_statement_may_commit(statement->sql))
+		if (!run->may_be_bare || statement->one_round_trip || !sm_statement_may_commit(statement->sql))
 			enclose(run);
 	}
 	echo(run);
@@ -711,20 +711,20 @@ bool
 sm_run_advance(SmRun *run)
 {
 	const SmReader *reader = run->sink ? run->sink->reader : NULL;
-	int			level = reader == NULL ? sm_textmode_begin(false, false) :
-		sm_textmode_begin(reader->names_objects, reader->has_money);
-	bool		arrived = true;
+	int			level = reader == NULL ? sm_transmission_modes_begin(false, false) :
+		sm_transmission_modes_begin(reader->names_objects, reader->has_money);
+	bool		established = true;
 	int			n = 0;
 
 	run->more = false;
-	while (arrived && run->step != SM_RUN_DONE)
+	while (established && run->step != SM_RUN_DONE)
 	{
 		SmConn	   *conn = run->conn;
 
 		if (!run->wait && ++n > MAX_AT_ONCE)
 		{
 			run->more = true;
-			arrived = false;
+			established = false;
 			break;
 		}
 
@@ -735,15 +735,15 @@ sm_run_advance(SmRun *run)
 			else if (run->wait)
 				(void) sm_remote_next(conn, run->statement->sql, run->deadline);
 			else
-				arrived = sm_remote_take(conn);
+				established = sm_remote_take(conn);
 			if (conn->result != NULL)
 				sm_run_take(run, conn->result);
 		}
 		if (conn->state != SM_CONN_BUSY)
-			end_flight(run);
+			end_round_trip(run);
 	}
-	sm_textmode_end(level);
-	return arrived;
+	sm_transmission_modes_end(level);
+	return established;
 }
 
 /*
@@ -770,28 +770,28 @@ sm_run_pull(SmRun *run)
 			}
 		}
 		if (conn->state != SM_CONN_BUSY)
-			end_flight(run);
+			end_round_trip(run);
 	}
 	return SM_PROGRESS_END;
 }
 
 static void
-raise_odd(const SmRun *run)
+refuse_kind(const SmRun *run)
 {
-	switch (run->odd)
+	switch (run->kind)
 	{
-		case SM_ODD_EMPTY:
+		case SM_KIND_EMPTY:
 			sm_report_empty(run->conn->endpoint);
 			break;
-		case SM_ODD_COPY:
-			if (run->statement->autocommit && run->conn->settle_outcome == SM_OUTCOME_UNKNOWN)
+		case SM_KIND_COPY:
+			if (run->statement->autocommit && run->conn->cleanup_outcome == SM_OUTCOME_UNKNOWN)
 				sm_report_unknown(run->conn, run->statement->sql,
 								  "It began a COPY, which did not come to its end in time.");
 			sm_report_copy(run->conn->endpoint, run->copied && run->statement->autocommit);
 			break;
-		case SM_ODD_NONE:
-		case SM_ODD_TRANSACTION_CONTROL:
-		case SM_ODD_STALE:
+		case SM_KIND_ORDINARY:
+		case SM_KIND_TRANSACTION_CONTROL:
+		case SM_KIND_STALE:
 			break;
 	}
 }
@@ -833,7 +833,7 @@ check_drifted(const SmRun *run)
  * control and about a first statement that has to be run again.
  */
 uint64
-sm_run_finish(SmRun *run, SmOdd *odd)
+sm_run_finish(SmRun *run, SmStatementKind *kind)
 {
 	SmConn	   *conn = run->conn;
 	PGresult   *error = conn->error;
@@ -844,19 +844,19 @@ sm_run_finish(SmRun *run, SmOdd *odd)
 		sm_statement_forget_all(conn);
 	}
 	sm_notices_report(conn);
-	if (error != NULL && run->odd != SM_ODD_COPY)
+	if (error != NULL && run->kind != SM_KIND_COPY)
 	{
 		/* in a transaction it is too late for this time, not for the next */
 		if (must_prepare_again(run) && run->statement->first && conn->state == SM_CONN_READY)
 		{
-			*odd = SM_ODD_STALE;
+			*kind = SM_KIND_STALE;
 			return 0;
 		}
 		conn->error = NULL;
 		sm_remote_raise(conn, error, run->statement->sql, false);
 	}
 	/* a pipeline may end without a word */
-	if (conn->state == SM_CONN_DEAD && !conn->completed && run->odd == SM_ODD_NONE)
+	if (conn->state == SM_CONN_DEAD && !conn->completed && run->kind == SM_KIND_ORDINARY)
 	{
 		if (conn->broken && conn->commits)
 			sm_report_unknown(conn, run->statement->sql,
@@ -864,9 +864,9 @@ sm_run_finish(SmRun *run, SmOdd *odd)
 		sm_report_lost(conn, run->statement->sql);
 	}
 	check_drifted(run);
-	raise_odd(run);
+	refuse_kind(run);
 	if (run->rowcxt != NULL)
 		MemoryContextDelete(run->rowcxt);
-	*odd = run->odd;
+	*kind = run->kind;
 	return run->count;
 }

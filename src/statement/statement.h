@@ -72,8 +72,8 @@ typedef struct SmStatement
 	bool		autocommit;		/* not inside a transaction of a session */
 	bool		first;			/* nothing has been done in that transaction */
 	const SmSessionOptions *defaults;	/* of an autocommit statement */
-	bool		one_flight;		/* must have left when sm_run_start() returns */
-	const char *set_up;			/* commands for a flight of their own before all
+	bool		one_round_trip;		/* must have left when sm_run_start() returns */
+	const char *set_up;			/* commands for a round trip of their own before all
 								 * else, which are the driver's; or NULL */
 	/*
 	 * Behind a pooler an autocommit statement is in a transaction that begins
@@ -94,15 +94,15 @@ typedef struct SmStatement
 } SmStatement;
 
 /* Statements that are not for a statement function. */
-typedef enum SmOdd
+typedef enum SmStatementKind
 {
-	SM_ODD_NONE,
-	SM_ODD_EMPTY,
-	SM_ODD_COPY,
-	SM_ODD_TRANSACTION_CONTROL,
-	SM_ODD_STALE				/* prepared no longer; the entry is gone, and the
+	SM_KIND_ORDINARY,
+	SM_KIND_EMPTY,
+	SM_KIND_COPY,
+	SM_KIND_TRANSACTION_CONTROL,
+	SM_KIND_STALE				/* prepared no longer; the entry is gone, and the
 								 * same statement will be prepared anew */
-} SmOdd;
+} SmStatementKind;
 
 typedef enum SmRunStep
 {
@@ -126,7 +126,7 @@ typedef struct SmRun
 	TimestampTz deadline;
 	SmStatementEntry *entry;	/* or NULL: not cached, and not prepared */
 	SmRunStep	step;
-	int			nbefore;		/* commands of this flight that come before it */
+	int			nbefore;		/* commands of this round trip that come before it */
 	int			describing;		/* the command that describes it */
 	bool		counted;		/* as in an entry */
 	bool		retried;
@@ -150,8 +150,8 @@ typedef struct SmRun
 	bool		forget_all;		/* the server has forgotten all statements */
 	bool		rows;			/* for a stream: conn->result has some */
 	uint64		count;
-	SmOdd		odd;
-	SmWire		wire;
+	SmStatementKind		kind;
+	SmEncodedParams		encoded;
 	SmStatementEntry unnamed;	/* prepared, but not cached */
 } SmRun;
 
@@ -173,7 +173,7 @@ struct SmStream
 	SmConnStream link;
 	SmConn	   *conn;			/* NULL: it is in no list */
 	struct SmStreamReader *by;	/* NULL: nobody wants its rows any more */
-	bool		alone;			/* its transaction is just for it */
+	bool		own_transaction;			/* its transaction is just for it */
 	bool		rewind;			/* all is buffered at once, to be read again */
 	bool		busy;			/* a row is being made of what was read */
 	SmSink		sink;
@@ -205,11 +205,11 @@ struct SmStream
 };
 
 /* execute_many: a statement to be run for each row. */
-typedef struct SmMany
+typedef struct SmExecuteMany
 {
 	const char *sql;
-	const SmRows *rows;
-} SmMany;
+	const SmLocalQuery *rows;
+} SmExecuteMany;
 
 /* pull: a query of the target and a relation here, open and checked. */
 typedef struct SmPull
@@ -224,7 +224,7 @@ typedef struct SmPull
 /* push: a query here and a relation of the target. */
 typedef struct SmPush
 {
-	const SmRows *rows;
+	const SmLocalQuery *rows;
 	const char *table;			/* its name, qualified and quoted */
 	List	   *columns;		/* of char *, or NIL */
 } SmPush;
@@ -268,7 +268,7 @@ typedef struct SmDriver
 	 * is READY, or DEAD because the ping has failed; throws 08001 and the like,
 	 * for a ping only interrupts
 	 */
-	bool		(*arrive) (SmConn *conn, bool wait);
+	bool		(*establish) (SmConn *conn, bool wait);
 	/* bring it back to a fresh state for reuse; false if it must be closed */
 	bool		(*reset) (SmConn *conn, SmResetMode mode, TimestampTz deadline);
 	/*
@@ -278,7 +278,7 @@ typedef struct SmDriver
 	 * connections are not kept
 	 */
 	bool		(*reset_start) (SmConn *conn, SmResetMode mode);
-	bool		(*reset_on) (SmConn *conn, bool over);
+	bool		(*reset_poll) (SmConn *conn, bool over);
 	/* release everything; never throws, idempotent */
 	void		(*close) (SmConn *conn);
 	/* in a process forked from the one that made it: give up our copy */
@@ -294,11 +294,11 @@ typedef struct SmDriver
 								   TimestampTz deadline);
 	/*
 	 * run a statement; returns the number of rows affected or returned.  *odd
-	 * is up to the caller: SM_ODD_TRANSACTION_CONTROL if it was that,
-	 * SM_ODD_STALE if a "first" one has to be run again in a new transaction
+	 * is up to the caller: SM_KIND_TRANSACTION_CONTROL if it was that,
+	 * SM_KIND_STALE if a "first" one has to be run again in a new transaction
 	 */
 	uint64		(*execute) (SmConn *conn, SmStatement *statement, SmSink *sink,
-							SmOdd *odd);
+							SmStatementKind *kind);
 	/*
 	 * the beginning of the same, see sm_run_start(); sm_run_advance() and
 	 * sm_run_finish() are the rest.  NULL where the driver can only do all at
@@ -310,19 +310,19 @@ typedef struct SmDriver
 	 * The bulk functions, in a transaction.  Each returns a number of rows.
 	 * NULL where the driver cannot do it.
 	 */
-	uint64		(*execute_many) (SmConn *conn, const SmMany *many, SmOdd *odd);
+	uint64		(*execute_many) (SmConn *conn, const SmExecuteMany *many, SmStatementKind *kind);
 	uint64		(*pull) (SmConn *conn, const SmPull *pull);
 	uint64		(*push) (SmConn *conn, const SmPush *push);
 	/* is it in a transaction, and has that failed? */
 	SmTransactionStatus (*status) (SmConn *conn);
 	/*
-	 * Clean up the connections of this driver that are linked by settle_node,
-	 * all at the same time: stop what runs, and then run settle_sql where the
+	 * Clean up the connections of this driver that are linked by cleanup_node,
+	 * all at the same time: stop what runs, and then run cleanup_sql where the
 	 * connection is READY.  "ROLLBACK" is left out where no transaction is
 	 * open, and what is still in one after it is DEAD; anything else is run in
 	 * any case, and may fail.  A connection that is out of a transaction
 	 * afterwards is ready to go back to its pool, without a further round
-	 * trip.  Sets settle_ok and settle_outcome.  Afterwards each connection is
+	 * trip.  Sets cleanup_ok and cleanup_outcome.  Afterwards each connection is
 	 * READY, or DEAD, as is one that has not answered by the deadline.  Never
 	 * throws, nor allocates in PostgreSQL's memory.
 	 */
@@ -339,7 +339,7 @@ extern bool sm_run_peek(SmRun *run);
 extern bool sm_run_has_rows(const SmRun *run);
 extern bool sm_run_is_canceled(const SmRun *run);
 extern bool sm_run_advance(SmRun *run);
-extern uint64 sm_run_finish(SmRun *run, SmOdd *odd);
+extern uint64 sm_run_finish(SmRun *run, SmStatementKind *kind);
 
 /* stream_reader.c */
 extern SmStream *sm_stream_make(SmReader *reader, const char *sql, bool rewind);

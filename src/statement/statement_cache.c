@@ -136,7 +136,7 @@ forget_entry(SmStatementCache *cache, SmStatementEntry *entry)
  * behind a pooler, whose server knows another name than ours.
  */
 static bool
-make_room(SmConn *conn, int limit, TimestampTz deadline)
+reserve_capacity(SmConn *conn, int limit, TimestampTz deadline)
 {
 	SmStatementCache *cache = conn->cache;
 
@@ -215,7 +215,7 @@ sm_statement_find(SmConn *conn, const char *sql, int nparams, const Oid *types,
 		return entry;
 	}
 
-	if (!make_room(conn, limit, deadline))
+	if (!reserve_capacity(conn, limit, deadline))
 		return NULL;
 	key.sql = MemoryContextStrdup(cache->cxt, sql);
 	key.types = memcpy(MemoryContextAlloc(cache->cxt, Max(nparams, 1) * sizeof(Oid)),

@@ -44,8 +44,8 @@ extern uint64 sm_copy_in_end(SmConn *conn, const char *sql, TimestampTz deadline
 
 /* pipeline.c */
 extern void sm_pipeline_begin(SmPipeline *pipeline, SmConn *conn, const char *sql,
-							  const SmWire *wire);
-extern void sm_pipeline_row(SmPipeline *pipeline, const SmWire *wire);
+							  const SmEncodedParams *encoded);
+extern void sm_pipeline_row(SmPipeline *pipeline, const SmEncodedParams *encoded);
 extern uint64 sm_pipeline_end(SmPipeline *pipeline);
 
 /* statement_cache.c */
@@ -67,7 +67,7 @@ extern void sm_result_row(SmReader *reader, const SmConn *conn, const PGresult *
 extern bool sm_run_needs_shape(const SmRun *run);
 extern void sm_run_check_shape(const SmRun *run, int nfields, const char *columns);
 extern void sm_run_take(SmRun *run, PGresult *res);
-extern SmOdd sm_statement_ended(SmConn *conn, const char *tag);
+extern SmStatementKind sm_statement_ended(SmConn *conn, const char *tag);
 
 /* statement.c */
 extern void sm_run_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink,
@@ -76,10 +76,10 @@ extern SmProgress sm_run_pull(SmRun *run);
 
 /* stream_reader.c */
 extern void sm_stream_start(SmConn *conn, SmStatement *statement, SmStream *stream,
-							SmOdd *odd);
+							SmStatementKind *kind);
 
 /* execute_many.c */
-extern uint64 sm_many_run(SmConn *conn, const SmMany *many, SmOdd *odd);
+extern uint64 sm_execute_many_run(SmConn *conn, const SmExecuteMany *many, SmStatementKind *kind);
 
 /* pull.c */
 extern uint64 sm_pull_run(SmConn *conn, const SmPull *pull);

@@ -194,7 +194,7 @@ note_reset(SmRun *run, const char *tag)
  * The same for a statement that was run in another way, and has ended with
  * this command tag.
  */
-SmOdd
+SmStatementKind
 sm_statement_ended(SmConn *conn, const char *tag)
 {
 	SmRun		run = {.conn = conn};
@@ -202,7 +202,7 @@ sm_statement_ended(SmConn *conn, const char *tag)
 	note_reset(&run, tag);
 	if (run.forget_all)
 		sm_statement_forget_all(conn);
-	return is_transaction_control(tag) ? SM_ODD_TRANSACTION_CONTROL : SM_ODD_NONE;
+	return is_transaction_control(tag) ? SM_KIND_TRANSACTION_CONTROL : SM_KIND_ORDINARY;
 }
 
 static void
@@ -219,7 +219,7 @@ take_end(SmRun *run, PGresult *res)
 		return;
 	note_reset(run, tag);
 	if (is_transaction_control(tag))
-		run->odd = SM_ODD_TRANSACTION_CONTROL;
+		run->kind = SM_KIND_TRANSACTION_CONTROL;
 }
 
 /* A stream reads the rows: it only has to be told that there are some. */
@@ -274,14 +274,14 @@ take_result(SmRun *run, PGresult *res)
 				sm_run_check_shape(run, 0, NULL);
 			break;
 		case PGRES_EMPTY_QUERY:
-			run->odd = SM_ODD_EMPTY;
+			run->kind = SM_KIND_EMPTY;
 			break;
 		case PGRES_COPY_IN:
 		case PGRES_COPY_OUT:
 		case PGRES_COPY_BOTH:
-			run->odd = SM_ODD_COPY;
+			run->kind = SM_KIND_COPY;
 			run->copied = (PQresultStatus(res) != PGRES_COPY_IN);
-			(void) sm_remote_settle(run->conn,
+			(void) sm_remote_cleanup(run->conn,
 									sm_deadline(run->conn->endpoint->options.cleanup_timeout));
 			break;
 		default:
@@ -290,7 +290,7 @@ take_result(SmRun *run, PGresult *res)
 	}
 }
 
-/* Take a result of a flight, which belongs to one of its commands. */
+/* Take a result of a round trip, which belongs to one of its commands. */
 void
 sm_run_take(SmRun *run, PGresult *res)
 {

@@ -54,7 +54,7 @@ struct SmStreamReader
 static void
 forget_results(SmStream *stream)
 {
-	if (!stream->alone)
+	if (!stream->own_transaction)
 		PQclear(stream->rows);
 	stream->rows = NULL;
 	PQclear(stream->ahead);
@@ -206,7 +206,7 @@ end_wait(SmStream *stream)
  * ----------
  */
 static void
-start_alone(SmConn *conn, SmStatement *statement, SmStream *stream)
+start_in_own_transaction(SmConn *conn, SmStatement *statement, SmStream *stream)
 {
 	stream->statement = *statement;
 	stream->statement.sql = stream->sql;
@@ -215,9 +215,9 @@ start_alone(SmConn *conn, SmStatement *statement, SmStream *stream)
 
 /* False at the end. */
 static bool
-more_alone(SmStream *stream)
+more_of_own_transaction(SmStream *stream)
 {
-	SmOdd		odd;
+	SmStatementKind		kind;
 
 	for (;;)
 	{
@@ -234,7 +234,7 @@ more_alone(SmStream *stream)
 				return true;
 			case SM_PROGRESS_END:
 				forget_results(stream);
-				(void) sm_run_finish(&stream->run, &odd);
+				(void) sm_run_finish(&stream->run, &kind);
 				stream->link.state = SM_STREAM_ENDED;
 				return false;
 		}
@@ -328,7 +328,7 @@ check_declared(const SmRun *run)
 }
 
 static void
-start_cursor(SmConn *conn, SmStatement *statement, SmStream *stream, SmOdd *odd)
+start_cursor(SmConn *conn, SmStatement *statement, SmStream *stream, SmStatementKind *kind)
 {
 	SmReader   *reader = stream->sink.reader;
 	SmRun		run;
@@ -338,7 +338,7 @@ start_cursor(SmConn *conn, SmStatement *statement, SmStream *stream, SmOdd *odd)
 	sm_run_start(&run, conn, statement, &stream->sink, true);
 	(void) sm_run_advance(&run);
 	check_declared(&run);
-	(void) sm_run_finish(&run, odd);
+	(void) sm_run_finish(&run, kind);
 	strcpy(stream->name, name);
 	stream->depth = statement->depth;
 	if (run.unnamed.nfields != reader->desc->natts)
@@ -423,13 +423,13 @@ more_of_cursor(SmStream *stream)
  * sm_run_finish() for what it throws.
  */
 void
-sm_stream_start(SmConn *conn, SmStatement *statement, SmStream *stream, SmOdd *odd)
+sm_stream_start(SmConn *conn, SmStatement *statement, SmStream *stream, SmStatementKind *kind)
 {
 	MemoryContext old = MemoryContextSwitchTo(stream->cxt);
 	int			timeout = conn->endpoint->options.statement_timeout;
 
 	Assert(stream->link.state == SM_STREAM_NEW);
-	*odd = SM_ODD_NONE;
+	*kind = SM_KIND_ORDINARY;
 	stream->label = pstrdup(conn->endpoint->label);
 	stream->timed = timeout > 0;
 	stream->left = (int64) timeout * 1000;
@@ -437,10 +437,10 @@ sm_stream_start(SmConn *conn, SmStatement *statement, SmStream *stream, SmOdd *o
 	stream->conn = conn;
 	stream->link.state = SM_STREAM_READING;
 	dlist_push_tail(&conn->streams, &stream->link.node);
-	if (stream->alone)
-		start_alone(conn, statement, stream);
+	if (stream->own_transaction)
+		start_in_own_transaction(conn, statement, stream);
 	else
-		start_cursor(conn, statement, stream, odd);
+		start_cursor(conn, statement, stream, kind);
 	MemoryContextSwitchTo(old);
 }
 
@@ -458,8 +458,8 @@ static int
 begin_text(const SmReader *reader)
 {
 	if (reader->names_objects)
-		return sm_textmode_begin(true, reader->has_money);
-	return sm_textmode_begin_reading(reader->has_money);
+		return sm_transmission_modes_begin(true, reader->has_money);
+	return sm_transmission_modes_begin_reading(reader->has_money);
 }
 
 static void
@@ -471,7 +471,7 @@ make_row(SmStream *stream, Datum *values, bool *nulls)
 		level = begin_text(stream->sink.reader);
 	sm_result_row(stream->sink.reader, stream->conn, stream->rows, stream->row++,
 				  values, nulls);
-	sm_textmode_end(level);
+	sm_transmission_modes_end(level);
 }
 
 static bool
@@ -479,7 +479,7 @@ read_row(SmStream *stream, Datum *values, bool *nulls)
 {
 	while (stream->row >= stream->nrows)
 	{
-		if (!(stream->alone ? more_alone(stream) : more_of_cursor(stream)))
+		if (!(stream->own_transaction ? more_of_own_transaction(stream) : more_of_cursor(stream)))
 			return false;
 	}
 	stream->busy = true;

@@ -58,7 +58,7 @@ give(Given *given, const SmOption *option, const char *value)
  * 'autocommit'.  Saying 'manual' beside it makes no sense.
  */
 static void
-settle_autocommit(Given *given)
+clean_up_autocommit(Given *given)
 {
 	int			isolation = sm_option_find("isolation_level") - sm_option_table;
 	int			transaction = sm_option_find("transaction") - sm_option_table;
@@ -288,7 +288,7 @@ sessmgr_fdw_validator(PG_FUNCTION_ARGS)
 						catalog == ForeignServerRelationId ? SM_IN_SERVER : SM_IN_MAPPING,
 						&given);
 	}
-	settle_autocommit(&given);
+	clean_up_autocommit(&given);
 	validate_loopback(defelems);
 	PG_RETURN_VOID();
 }
@@ -345,7 +345,7 @@ sm_options_apply_catalog(List *defelems, Oid context, bool only_libpq, SmTarget 
 		else
 			unknown_option(def->defname, place);
 	}
-	settle_autocommit(&given);
+	clean_up_autocommit(&given);
 	apply_given(&given, &target->engine, &target->session);
 }
 
@@ -453,7 +453,7 @@ read_call(Jsonb *call, Given *given)
 		else
 			give(given, option, member_text(pair, "true", "false"));
 	}
-	settle_autocommit(given);
+	clean_up_autocommit(given);
 	return true;
 }
 

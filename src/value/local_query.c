@@ -21,14 +21,14 @@
 typedef struct RowReceiver
 {
 	DestReceiver pub;
-	const SmRows *rows;
+	const SmLocalQuery *rows;
 	SmRowFunction function;
 	void	   *arg;
 	uint64		n;
 } RowReceiver;
 
 static void
-report_not_a_query(const SmRows *rows)
+report_not_a_query(const SmLocalQuery *rows)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_SYNTAX_ERROR),
@@ -38,10 +38,10 @@ report_not_a_query(const SmRows *rows)
 
 /*
  * Parse and plan the query and learn its shape, without running it.  Connects
- * to SPI, which sm_rows_close() or the end of the transaction undoes.
+ * to SPI, which sm_local_query_close() or the end of the transaction undoes.
  */
 void
-sm_rows_open(SmRows *rows, const char *argument, const char *sql)
+sm_local_query_open(SmLocalQuery *rows, const char *argument, const char *sql)
 {
 	List	   *sources;
 
@@ -100,7 +100,7 @@ receiver_ignore(DestReceiver *self)
  * rows->desc with all columns there.  Returns how many there were.
  */
 uint64
-sm_rows_run(const SmRows *rows, SmRowFunction function, void *arg)
+sm_local_query_run(const SmLocalQuery *rows, SmRowFunction function, void *arg)
 {
 	SPIExecuteOptions options = {0};
 	RowReceiver receiver;
@@ -125,7 +125,7 @@ sm_rows_run(const SmRows *rows, SmRowFunction function, void *arg)
 }
 
 void
-sm_rows_close(SmRows *rows)
+sm_local_query_close(SmLocalQuery *rows)
 {
 	rows->plan = NULL;
 	SPI_finish();

@@ -22,7 +22,7 @@
  * A few of them need no memory of their own.
  */
 void
-sm_wire_init(SmWire *wire, const SmParams *params)
+sm_params_encode_init(SmEncodedParams *encoded, const SmParams *params)
 {
 	int			n = params ? params->n : 0;
 
@@ -30,45 +30,45 @@ sm_wire_init(SmWire *wire, const SmParams *params)
 		ereport(ERROR,
 				(errcode(ERRCODE_TOO_MANY_ARGUMENTS),
 				 errmsg("a statement can have at most 65535 parameters")));
-	wire->n = n;
-	if (n <= (int) lengthof(wire->few.types))
+	encoded->n = n;
+	if (n <= (int) lengthof(encoded->few.types))
 	{
-		wire->types = wire->few.types;
-		wire->values = wire->few.values;
-		wire->lengths = wire->few.lengths;
-		wire->formats = wire->few.formats;
-		wire->fixed = wire->few.fixed;
+		encoded->types = encoded->few.types;
+		encoded->values = encoded->few.values;
+		encoded->lengths = encoded->few.lengths;
+		encoded->formats = encoded->few.formats;
+		encoded->fixed = encoded->few.fixed;
 	}
 	else
 	{
-		wire->types = palloc(n * sizeof(Oid));
-		wire->values = palloc(n * sizeof(char *));
-		wire->lengths = palloc(n * sizeof(int));
-		wire->formats = palloc(n * sizeof(int));
-		wire->fixed = palloc(n * sizeof(uint64));
+		encoded->types = palloc(n * sizeof(Oid));
+		encoded->values = palloc(n * sizeof(char *));
+		encoded->lengths = palloc(n * sizeof(int));
+		encoded->formats = palloc(n * sizeof(int));
+		encoded->fixed = palloc(n * sizeof(uint64));
 	}
 	for (int i = 0; i < n; i++)
-		wire->types[i] = sm_wire_type(params->types[i]);
+		encoded->types[i] = sm_sent_type(params->types[i]);
 }
 
 static void
-encode_binary(SmWire *wire, const SmParams *params, int i)
+encode_binary(SmEncodedParams *encoded, const SmParams *params, int i)
 {
 	Datum		value = sm_params_value(params, i);
-	uint64	   *fixed = &wire->fixed[i];
+	uint64	   *fixed = &encoded->fixed[i];
 	bytea	   *bytes;
 
-	wire->values[i] = (const char *) fixed;
+	encoded->values[i] = (const char *) fixed;
 	switch (params->types[i])
 	{
 			/* these are the most frequent ones, and need no function */
 		case INT4OID:
 			*(uint32 *) fixed = pg_hton32((uint32) DatumGetInt32(value));
-			wire->lengths[i] = sizeof(uint32);
+			encoded->lengths[i] = sizeof(uint32);
 			return;
 		case INT8OID:
 			*fixed = pg_hton64((uint64) DatumGetInt64(value));
-			wire->lengths[i] = sizeof(uint64);
+			encoded->lengths[i] = sizeof(uint64);
 			return;
 		case TEXTOID:
 		case VARCHAROID:
@@ -80,8 +80,8 @@ encode_binary(SmWire *wire, const SmParams *params, int i)
 			bytes = SendFunctionCall(&params->sends[i], value);
 			break;
 	}
-	wire->values[i] = VARDATA_ANY(bytes);
-	wire->lengths[i] = VARSIZE_ANY_EXHDR(bytes);
+	encoded->values[i] = VARDATA_ANY(bytes);
+	encoded->lengths[i] = VARSIZE_ANY_EXHDR(bytes);
 }
 
 static bool
@@ -101,42 +101,42 @@ encode_text(const SmParams *params, int i)
 
 /* The parameters' present values. */
 void
-sm_wire_encode(SmWire *wire, const SmParams *params, const SmPeer *peer)
+sm_params_encode(SmEncodedParams *encoded, const SmParams *params, const SmPeer *peer)
 {
 	bool		possible;
 	int			level;
 
-	if (wire->n == 0)
+	if (encoded->n == 0)
 		return;
 	possible = sm_binary_possible(peer);
-	level = sm_textmode_begin(params->names_objects, params->has_money);
-	for (int i = 0; i < wire->n; i++)
+	level = sm_transmission_modes_begin(params->names_objects, params->has_money);
+	for (int i = 0; i < encoded->n; i++)
 	{
-		wire->lengths[i] = 0;
-		wire->formats[i] = 0;
-		wire->values[i] = NULL;
+		encoded->lengths[i] = 0;
+		encoded->formats[i] = 0;
+		encoded->values[i] = NULL;
 		if (params->nulls[i])
 			continue;
-		wire->formats[i] = goes_binary(params, i, peer, possible);
-		if (wire->formats[i])
-			encode_binary(wire, params, i);
+		encoded->formats[i] = goes_binary(params, i, peer, possible);
+		if (encoded->formats[i])
+			encode_binary(encoded, params, i);
 		else
-			wire->values[i] = encode_text(params, i);
+			encoded->values[i] = encode_text(params, i);
 	}
-	sm_textmode_end(level);
+	sm_transmission_modes_end(level);
 }
 
 /* For those who show them: a parameter's value as text, NULL for SQL NULL. */
 const char *
-sm_wire_show(const SmParams *params, int i)
+sm_param_show(const SmParams *params, int i)
 {
 	const char *text;
 	int			level;
 
 	if (params->nulls[i])
 		return NULL;
-	level = sm_textmode_begin(params->names_objects, params->has_money);
+	level = sm_transmission_modes_begin(params->names_objects, params->has_money);
 	text = encode_text(params, i);
-	sm_textmode_end(level);
+	sm_transmission_modes_end(level);
 	return text;
 }

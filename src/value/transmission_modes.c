@@ -29,12 +29,12 @@ fix(const char *name, const char *value)
 }
 
 /*
- * Fix the settings; the result is for sm_textmode_end(), and an error undoes
+ * Fix the settings; the result is for sm_transmission_modes_end(), and an error undoes
  * it like any change of a setting in an aborted function.  With settings as
  * they usually are this does nothing and costs nothing.
  */
 int
-sm_textmode_begin(bool names_objects, bool has_money)
+sm_transmission_modes_begin(bool names_objects, bool has_money)
 {
 	int			level;
 
@@ -67,7 +67,7 @@ sm_textmode_begin(bool names_objects, bool has_money)
  * in PostgreSQL's are read alike whatever the style.
  */
 int
-sm_textmode_begin_reading(bool has_money)
+sm_transmission_modes_begin_reading(bool has_money)
 {
 	int			level;
 
@@ -82,7 +82,7 @@ sm_textmode_begin_reading(bool has_money)
 }
 
 void
-sm_textmode_end(int level)
+sm_transmission_modes_end(int level)
 {
 	if (level >= 0)
 		AtEOXact_GUC(true, level);

@@ -54,7 +54,7 @@ sm_base_type(Oid type, Oid *element)
  * there, as for literals, the server infers it.
  */
 Oid
-sm_wire_type(Oid type)
+sm_sent_type(Oid type)
 {
 	if (type == UNKNOWNOID || type >= FirstGenbkiObjectId)
 		return InvalidOid;

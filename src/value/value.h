@@ -44,7 +44,7 @@ typedef struct SmParams
 } SmParams;
 
 /* Parameters as libpq takes them (see src/value/param_encode.c). */
-typedef struct SmWire
+typedef struct SmEncodedParams
 {
 	int			n;
 	Oid		   *types;			/* as declared to the server */
@@ -60,7 +60,7 @@ typedef struct SmWire
 		int			formats[8];
 		uint64		fixed[8];
 	}			few;
-} SmWire;
+} SmEncodedParams;
 
 /* A column of rows to be read (see src/value/row_decode.c). */
 typedef struct SmColumn
@@ -96,12 +96,12 @@ typedef struct SmReader
 } SmReader;
 
 /* A query of this database whose rows are to be sent, see src/value/local_query.c. */
-typedef struct SmRows
+typedef struct SmLocalQuery
 {
 	const char *argument;		/* that its text was given in */
 	struct _SPI_plan *plan;
 	TupleDesc	desc;
-} SmRows;
+} SmLocalQuery;
 
 typedef void (*SmRowFunction) (TupleTableSlot *slot, void *arg);
 
@@ -120,14 +120,14 @@ extern SmParams *sm_params_copy(const SmParams *params);
 extern SmParams *sm_params_from_call(FunctionCallInfo fcinfo, int first, SmParams **kept);
 
 /* transmission_modes.c */
-extern int	sm_textmode_begin(bool names_objects, bool has_money);
-extern int	sm_textmode_begin_reading(bool has_money);
-extern void sm_textmode_end(int level);
+extern int	sm_transmission_modes_begin(bool names_objects, bool has_money);
+extern int	sm_transmission_modes_begin_reading(bool has_money);
+extern void sm_transmission_modes_end(int level);
 
 /* param_encode.c */
-extern void sm_wire_init(SmWire *wire, const SmParams *params);
-extern void sm_wire_encode(SmWire *wire, const SmParams *params, const SmPeer *peer);
-extern const char *sm_wire_show(const SmParams *params, int i);
+extern void sm_params_encode_init(SmEncodedParams *encoded, const SmParams *params);
+extern void sm_params_encode(SmEncodedParams *encoded, const SmParams *params, const SmPeer *peer);
+extern const char *sm_param_show(const SmParams *params, int i);
 
 /* row_decode.c */
 extern SmReader *sm_reader_make(TupleDesc desc);
@@ -137,8 +137,8 @@ extern void sm_reader_row(SmReader *reader, const SmPeer *peer, bool binary,
 						  Datum *values, bool *nulls);
 
 /* local_query.c */
-extern void sm_rows_open(SmRows *rows, const char *argument, const char *sql);
-extern uint64 sm_rows_run(const SmRows *rows, SmRowFunction function, void *arg);
-extern void sm_rows_close(SmRows *rows);
+extern void sm_local_query_open(SmLocalQuery *rows, const char *argument, const char *sql);
+extern uint64 sm_local_query_run(const SmLocalQuery *rows, SmRowFunction function, void *arg);
+extern void sm_local_query_close(SmLocalQuery *rows);
 
 #endif							/* SESSMGR_VALUE_H */

@@ -12,7 +12,7 @@
 
 /* types.c */
 extern Oid	sm_base_type(Oid type, Oid *element);
-extern Oid	sm_wire_type(Oid type);
+extern Oid	sm_sent_type(Oid type);
 extern SmForm sm_type_form(Oid type);
 
 #endif							/* SESSMGR_VALUE_PRIVATE_H */

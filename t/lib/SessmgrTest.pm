@@ -234,7 +234,7 @@ sub test_library
 	return ("$dir/sessmgr", '') if -e "$dir/done";
 	system("cp -r '$source/Makefile' '$source'/sessmgr* '$source/src' '$dir' && cd '$dir' && "
 		  . "rm -f *.o src/*/*.o && MAKEFLAGS= make -j2 with_llvm=no "
-		  . "CFLAGS_EXTRA='-DSM_TEST_POINTS -O0 -U_FORTIFY_SOURCE' all >'$log' 2>&1 && touch '$dir/done'") == 0
+		  . "CFLAGS_EXTRA='-DSM_INJECTION_POINTS -O0 -U_FORTIFY_SOURCE' all >'$log' 2>&1 && touch '$dir/done'") == 0
 	  or die 'the library for tests cannot be built: ' . (-e $log ? slurp_file($log) : $source);
 	return ("$dir/sessmgr", '');
 }
