@@ -25,7 +25,8 @@
 /* What closed a session, for whoever uses it afterwards. */
 typedef enum SmSessionEnd
 {
-	SM_END_TRANSACTION,			/* the local transaction that opened it has ended */
+	SM_END_TRANSACTION,			/* the local transaction that opened it has
+								 * ended */
 	SM_END_ROLLBACK,			/* the same, or a part of it, was rolled back */
 	SM_END_CLOSE,				/* close() */
 	SM_END_RESET				/* reset() or DISCARD ALL */
@@ -70,6 +71,6 @@ extern void sm_handle_reset(void);
 /* extension_table.c */
 extern Oid	sm_extension_table(const char *name);
 extern uint64 sm_extension_table_write(Oid table, const char *sql, int nargs, Oid *types,
-								 Datum *values);
+									   Datum *values);
 
 #endif							/* SESSMGR_CORE_H */

@@ -511,7 +511,7 @@ find_engine(SmEngineKey *key)
 SmEngine *
 sm_engine_get(const char *dburi, int len, Jsonb *options, bool for_session)
 {
-	SmEngineKey key = {.roleid = GetUserId(), .dburi = dburi, .len = len};
+	SmEngineKey key = {.roleid = GetUserId(),.dburi = dburi,.len = len};
 	SmEngine   *engine = find_engine(&key);
 
 	if (options != NULL && for_session)

@@ -15,7 +15,7 @@ typedef enum SmCheckoutState
 {
 	SM_CHECKOUT_PENDING,
 	SM_CHECKOUT_DONE,
-	SM_CHECKOUT_RETRY						/* it was found dead: begin once more */
+	SM_CHECKOUT_RETRY			/* it was found dead: begin once more */
 } SmCheckoutState;
 
 /* ----------
@@ -44,8 +44,8 @@ typedef enum SmEngineState
 {
 	SM_ENGINE_NEW,				/* its callback is running */
 	SM_ENGINE_ACTIVE,
-	SM_ENGINE_FORGOTTEN,		/* only its idle connections are still of use, to the
-								 * next engine of its kind */
+	SM_ENGINE_FORGOTTEN,		/* only its idle connections are still of use,
+								 * to the next engine of its kind */
 	SM_ENGINE_INVALIDATED		/* out of the registry, waits for its users */
 } SmEngineState;
 
@@ -69,8 +69,9 @@ struct SmEngine
 	uint64		fingerprint;
 	uint64		checked;		/* sm_generation that it was checked at */
 	int			users;			/* sessions */
-	SmSession  *shared[2];		/* its transactions that are bound to the local one,
-								 * as joined and as two_phase, or NULL */
+	SmSession  *shared[2];		/* its transactions that are bound to the
+								 * local one, as joined and as two_phase, or
+								 * NULL */
 	bool		transient;		/* ends with the local transaction */
 	TimestampTz created_at;
 	uint64		hits;

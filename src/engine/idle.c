@@ -37,7 +37,8 @@
 static TimeoutId timer;
 static bool have_timer = false;
 static TimestampTz armed_for = SM_NO_DEADLINE;	/* or sm_pool_due when it was */
-static volatile sig_atomic_t fired = false; /* and nothing was done about it yet */
+static volatile sig_atomic_t fired = false; /* and nothing was done about it
+											 * yet */
 
 /* ----------
  * The timer

@@ -33,7 +33,7 @@ SmSessionmaker *
 sm_sessionmaker_get(SmEngine *engine, Jsonb *options, bool short_lived)
 {
 	SmSessionOptions wanted = engine->endpoint.session;
-	SmSessionmaker  *sessionmaker;
+	SmSessionmaker *sessionmaker;
 	dlist_iter	iter;
 
 	sm_check_restricted_use("sessions");
@@ -65,7 +65,7 @@ sm_sessionmaker_get(SmEngine *engine, Jsonb *options, bool short_lived)
 SmSessionmaker *
 sm_sessionmaker_from_handle(uint64 id)
 {
-	SmSessionmaker  *sessionmaker = sm_handle_get(id, SM_HANDLE_SESSIONMAKER, false);
+	SmSessionmaker *sessionmaker = sm_handle_get(id, SM_HANDLE_SESSIONMAKER, false);
 
 	sm_check_restricted_use("a handle");
 	sm_check_role(sessionmaker->engine->endpoint.roleid, "sessionmaker");
@@ -82,7 +82,7 @@ sm_sessionmakers_drop(SmEngine *engine)
 		drop_sessionmaker(dlist_container(SmSessionmaker, node, iter.cur));
 	dlist_foreach_modify(iter, &short_lived_ones)
 	{
-		SmSessionmaker  *sessionmaker = dlist_container(SmSessionmaker, node, iter.cur);
+		SmSessionmaker *sessionmaker = dlist_container(SmSessionmaker, node, iter.cur);
 
 		if (sessionmaker->engine == engine)
 			drop_sessionmaker(sessionmaker);

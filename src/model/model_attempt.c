@@ -112,8 +112,8 @@ query(Attempt *a, const char *sql, int nargs, List **lists, SmSink *sink)
 {
 	static const Oid types[2] = {TEXTARRAYOID, TEXTARRAYOID};
 	SmParams   *params = sm_params_of_types(nargs, types);
-	SmStatement statement = {.sql = sql, .params = params};
-	SmStatementKind		kind;
+	SmStatement statement = {.sql = sql,.params = params};
+	SmStatementKind kind;
 
 	for (int i = 0; i < nargs; i++)
 		params->values[i] = text_array(lists[i]);
@@ -149,7 +149,7 @@ look_row(SmSink *sink, Datum *values, bool *nulls)
 static void
 look(Attempt *a)
 {
-	LookSink	sink = {.sink.row = look_row, .names = a->names};
+	LookSink	sink = {.sink.row = look_row,.names = a->names};
 	List	   *lists[2] = {NIL, NIL};
 	TupleDesc	desc;
 	ListCell   *lc;
@@ -209,7 +209,7 @@ char *
 sm_models_lock_holder(SmEngine *engine)
 {
 	Attempt		a = {.engine = engine};
-	HolderSink	sink = {.sink.row = holder_row, .cxt = CurrentMemoryContext};
+	HolderSink	sink = {.sink.row = holder_row,.cxt = CurrentMemoryContext};
 	SmSessionOptions options = {.isolation_level = SM_ISOLATION_READ_COMMITTED};
 	TupleDesc	desc = CreateTemplateTupleDesc(1);
 
@@ -584,7 +584,7 @@ sm_models_attempt(SmEngine *engine, const char *metadata, List *tables, List *se
 				  TimestampTz lock_deadline)
 {
 	Attempt		a = {
-		.engine = engine, .metadata = metadata, .tables = tables, .sequences = sequences
+		.engine = engine,.metadata = metadata,.tables = tables,.sequences = sequences
 	};
 	const SmDriver *driver = engine->driver;
 	SmSessionOptions options = {.isolation_level = SM_ISOLATION_READ_COMMITTED};

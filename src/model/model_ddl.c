@@ -50,6 +50,7 @@ static const struct
 	const char *name;
 	const char *value;
 }			plain_settings[] =
+
 {
 	{"search_path", "pg_catalog, pg_temp"},
 	{"datestyle", "ISO, YMD"},

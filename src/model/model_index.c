@@ -149,13 +149,13 @@ alter_index(SmModel *model, Oid indexid, Form_pg_index index, const char *qualif
 
 		if (target >= 0)
 			sm_model_add_create(model, psprintf("ALTER INDEX %s ALTER COLUMN %d SET STATISTICS %d",
-								   qualified, i, target));
+												qualified, i, target));
 	}
 	if (index->indisclustered)
 		sm_model_add_create(model, psprintf("ALTER TABLE %s CLUSTER ON %s", model->label, name));
 	if (index->indisreplident)
 		sm_model_add_create(model, psprintf("ALTER TABLE %s REPLICA IDENTITY USING INDEX %s",
-							   model->label, name));
+											model->label, name));
 	sm_model_add_comment(&model->create, psprintf("INDEX %s", qualified),
 						 RelationRelationId, indexid, 0);
 }
@@ -183,7 +183,7 @@ add_index(SmModel *model, Oid indexid)
 	if (index->indisvalid)
 	{
 		model->names = lappend(model->names,
-								  sm_model_name(model->self.schema, name));
+							   sm_model_name(model->self.schema, name));
 		if (con == NULL)
 			sm_model_add_create(model, definition(pg_get_indexdef, indexid, model));
 		else if (con->contype != CONSTRAINT_EXCLUSION)
@@ -238,7 +238,7 @@ add_statistics_object(SmModel *model, Oid oid)
 	target = SysCacheGetAttr(STATEXTOID, tuple, Anum_pg_statistic_ext_stxstattarget, &isnull);
 	if (!isnull && DatumGetInt16(target) >= 0)
 		sm_model_add_create(model, psprintf("ALTER STATISTICS %s SET STATISTICS %d", name,
-							   DatumGetInt16(target)));
+											DatumGetInt16(target)));
 	sm_model_add_comment(&model->create, psprintf("STATISTICS %s", name),
 						 StatisticExtRelationId, oid, 0);
 	ReleaseSysCache(tuple);

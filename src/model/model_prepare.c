@@ -220,7 +220,7 @@ mark_prepared(SmEngine *engine, const char *metadata)
 int
 sm_models_prepare(SmEngine *engine, const char *metadata)
 {
-	Task		task = {.engine = engine, .metadata = metadata};
+	Task		task = {.engine = engine,.metadata = metadata};
 	List	   *relids;
 	int			made = 0;
 

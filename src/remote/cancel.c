@@ -198,7 +198,7 @@ sm_cancel_learn_end(SmConn *conn)
 static bool
 get_address(PGconn *pg, struct sockaddr_storage *addr, socklen_t *len)
 {
-	struct addrinfo hint = {.ai_family = AF_UNIX, .ai_socktype = SOCK_STREAM};
+	struct addrinfo hint = {.ai_family = AF_UNIX,.ai_socktype = SOCK_STREAM};
 	struct addrinfo *found = NULL;
 	const char *port = PQport(pg);
 	char		path[MAXPGPATH];

@@ -122,10 +122,10 @@ note_result(SmConn *conn)
 				conn->ended + 1 < conn->commands)
 			{
 				/*
-				 * In the extended protocol the end of the COPY brings a Sync of
-				 * its own.  Together with a cancel, or with an error that the
-				 * COPY has found in the commands after it, nobody can tell how
-				 * often the server will then say that it is ready.
+				 * In the extended protocol the end of the COPY brings a Sync
+				 * of its own.  Together with a cancel, or with an error that
+				 * the COPY has found in the commands after it, nobody can
+				 * tell how often the server will then say that it is ready.
 				 */
 				sm_conn_set_state(conn, SM_CONN_DEAD);
 				conn->cleanup_reading = SM_OUTCOME_NONE;

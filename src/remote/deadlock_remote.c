@@ -45,7 +45,8 @@
 /* How long connecting, or an answer, may take, and what may be said in it. */
 #define ASK_FOR_MS		5000
 #define MAX_ROWS		1000
-#define MAX_STEPS		10		/* of connecting, without a look at anything else */
+#define MAX_STEPS		10		/* of connecting, without a look at anything
+								 * else */
 
 /* An answer that is older says nothing about now. */
 #define TRUE_FOR_MS		1500
@@ -64,7 +65,7 @@ typedef struct Asker
 	AskStep		step;
 	PostgresPollingStatusType polling;
 	TimestampTz deadline;		/* of the step */
-	const SmEndpoint *endpoint;		/* of the connection that it was made for */
+	const SmEndpoint *endpoint; /* of the connection that it was made for */
 	struct sockaddr_storage peer;	/* where that is connected to */
 	int			pid;			/* the backend that it is asked about */
 	uint64		statement;		/* and that one's statement */
@@ -146,7 +147,11 @@ candidates(SmConn *waited)
 
 		if (conn == waited || conn->pg == NULL)
 			continue;
-		/* what an idle one has locked is rare: nobody is asked far away for that */
+
+		/*
+		 * what an idle one has locked is rare: nobody is asked far away for
+		 * that
+		 */
 		if (is_known(conn) && stands_still(conn, &reading) &&
 			(conn->state != SM_CONN_IDLE || same_peer(conn, &peer)))
 			list = lappend(list, conn);

@@ -129,7 +129,10 @@ read_lists(SmHosts *hosts)
 SmHosts *
 sm_hosts_make(const SmTarget *target)
 {
-	/* the caller's until all is in it, so that an error leaves no secrets behind */
+	/*
+	 * the caller's until all is in it, so that an error leaves no secrets
+	 * behind
+	 */
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr hosts",
 											  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
@@ -171,6 +174,7 @@ with_name(const SmHosts *hosts, char *text)
 
 	if (at == NULL)
 		return text;
+
 	*at = '\0';
 	return psprintf("%s\"%s\" (%s)%s", text, name, address, at + strlen(address) + 2);
 }
@@ -234,7 +238,7 @@ sm_hosts_label(const SmHosts *hosts)
 static bool
 look_up(SmHosts *hosts, const Host *host)
 {
-	struct addrinfo hint = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+	struct addrinfo hint = {.ai_family = AF_UNSPEC,.ai_socktype = SOCK_STREAM};
 	struct addrinfo *found = NULL;
 	int			rc = pg_getaddrinfo_all(host->name, NULL, &hint, &found);
 	int			n = 0;
@@ -245,7 +249,7 @@ look_up(SmHosts *hosts, const Host *host)
 	hosts->naddresses = 0;
 	for (struct addrinfo *at = found; rc == 0 && at != NULL; at = at->ai_next)
 	{
-		char		text[NI_MAXHOST];
+		char text[	NI_MAXHOST];
 
 		if (getnameinfo(at->ai_addr, at->ai_addrlen, text, sizeof(text), NULL, 0,
 						NI_NUMERICHOST) == 0)

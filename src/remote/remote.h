@@ -13,8 +13,9 @@
 #define SM_NO_DEADLINE		DT_NOEND
 #define SM_MAX_LATE			64	/* reads after a deadline, of what has arrived */
 #define SM_MAX_LATE_MS		250 /* and how long they may take in all */
-#define SM_FROM_NOW			((TimestampTz) 0)	/* the engine's cleanup_timeout,
-												 * counted from when it is needed */
+#define SM_FROM_NOW			((TimestampTz) 0)	/* the engine's
+												 * cleanup_timeout, counted
+												 * from when it is needed */
 
 /*
  * A connection's life.  The transitions are made by sm_conn_set_state() and
@@ -55,7 +56,7 @@ typedef enum SmPooler
 /* What cleanup.c is doing to a connection, in this order. */
 typedef enum SmCleanupStep
 {
-	SM_CLEANUP_STOPPING,			/* cancels what runs, and reads it to its end */
+	SM_CLEANUP_STOPPING,		/* cancels what runs, and reads it to its end */
 	SM_CLEANUP_COMMANDING,		/* runs cleanup_sql */
 	SM_CLEANUP_DISCARDING,		/* runs DISCARD ALL */
 	SM_CLEANUP_DONE
@@ -101,8 +102,8 @@ struct SmConn
 	TimestampTz recycle_at;		/* or SM_NO_DEADLINE */
 	uint64		statements;		/* sent so far */
 	SmSession  *session;		/* that holds it, if any */
-	bool		unreceived;		/* a statement was sent on it, and the answer is for
-								 * later */
+	bool		unreceived;		/* a statement was sent on it, and the answer
+								 * is for later */
 	SubTransactionId subid;		/* of the checkout or the last command */
 	bool		made;			/* for this checkout, not taken from the pool */
 	bool		pinged;			/* for it, and has not answered yet */
@@ -110,27 +111,29 @@ struct SmConn
 
 	/* for SmDriver's cleanup */
 	dlist_node	cleanup_node;	/* in the list given to it */
-	const char *cleanup_sql;		/* to be run after settling, or NULL */
+	const char *cleanup_sql;	/* to be run after settling, or NULL */
 	bool		cleanup_ok;		/* it was done */
-	SmOutcome	cleanup_outcome; /* of what was running */
+	SmOutcome	cleanup_outcome;	/* of what was running */
 
 	/* what follows is the libpq driver's */
 	PGconn	   *pg;
 	SmHosts    *hosts;			/* until it is ready for use: what else to try */
 	PostgresPollingStatusType polling;	/* while it is CONNECTING */
-	uint64		bytes_received;			/* bytes, until it is ready for use */
+	uint64		bytes_received; /* bytes, until it is ready for use */
 	bool		timed_out;		/* an attempt to make it */
 	bool		password_must_be_used;
 	PGresult   *result;			/* the one being read, freed on any way out */
 	PGresult   *error;			/* that of the command being read, the same */
-	dlist_head	streams;		/* that are read from it (src/statement/stream_reader.c) */
+	dlist_head	streams;		/* that are read from it
+								 * (src/statement/stream_reader.c) */
 	SmConnStream *fetching;		/* whose FETCH is on the wire, or NULL */
-	uint64		tag;			/* in its names for objects of the session, which
-								 * nobody else uses */
+	uint64		tag;			/* in its names for objects of the session,
+								 * which nobody else uses */
 	uint64		named;			/* prepared statements so far */
 	uint32		cursors;		/* the same */
 	SmPooler	pooler;
-	bool		maps_statements;	/* it keeps names of prepared statements true */
+	bool		maps_statements;	/* it keeps names of prepared statements
+									 * true */
 	bool		probing;		/* it is being found out, while it is set up */
 	struct WaitEventSet *waitset;
 	int			waitset_events; /* what it waits for on the socket */
@@ -138,39 +141,48 @@ struct SmConn
 	bool		commits;		/* what is on its way commits by itself */
 	bool		completed;		/* a CommandComplete of it was seen */
 	bool		answered;		/* the same, or an error, or that it is empty */
-	int			answers_left;	/* that it may still have: more than one only for
-								 * a message of several commands */
+	int			answers_left;	/* that it may still have: more than one only
+								 * for a message of several commands */
 	int			commands;		/* of a pipeline: to be ended before its sync */
-	int			copy_command;	/* which of them, or 0, may be a COPY; -1: none */
+	int			copy_command;	/* which of them, or 0, may be a COPY; -1:
+								 * none */
 	bool		unsent;			/* not all of it has left this process */
 	bool		failed;			/* an error of the server was read for it */
 	bool		fresh;			/* nothing was sent since DISCARD ALL */
 	bool		discard;		/* DISCARD ALL is to come before anything else */
-	bool		simple_copy;	/* it is a COPY FROM STDIN of the simple protocol */
+	bool		simple_copy;	/* it is a COPY FROM STDIN of the simple
+								 * protocol */
 	int			syncs;			/* of a pipeline: sent, and not yet read */
 	int			ended;			/* commands of a pipeline read to their end */
 	int			late_looks;		/* at its socket, after the deadline */
 	TimestampTz late_since;		/* the first of them */
-	uint64		error_row;		/* that the error about to be raised belongs to */
-	bool		error_elsewhere;	/* and its position is not one in the statement */
+	uint64		error_row;		/* that the error about to be raised belongs
+								 * to */
+	bool		error_elsewhere;	/* and its position is not one in the
+									 * statement */
 	bool		bulk;			/* it is a bulk function's; how far that is: */
 	uint64		bulk_rows;
 	uint64		bulk_bytes;
 	bool		cleanup_fetch;	/* a FETCH was running: it may be done */
 	bool		cleanup_reserved;	/* counted with sm_cleanup_reserve() */
-	bool		cleanup_discard; /* DISCARD ALL is to end the settling */
+	bool		cleanup_discard;	/* DISCARD ALL is to end the settling */
 	SmCleanupStep cleanup_step;
-	SmOutcome	cleanup_reading; /* of what is being read, as far as it is known */
+	SmOutcome	cleanup_reading;	/* of what is being read, as far as it is
+									 * known */
 	bool		set_up;			/* sm_remote_setup_commands() hold */
 	bool		set_up_late;	/* since they were run inside a transaction */
 	bool		set_up_lent;	/* and this will end them, for what we know */
-	char	   *identity;		/* of the remote database, for two-phase, or NULL */
+	char	   *identity;		/* of the remote database, for two-phase, or
+								 * NULL */
 	bool		no_client_check;	/* it cannot look after its client */
 	bool		listens;		/* to notifications: not for reuse */
 	bool		broken;			/* libpq has lost count of what it reads */
-	bool		ending;			/* the server has said that it ends the session */
-	char	   *fatal_message;		/* how it has said so, in malloc's memory, or NULL */
-	const char *violation;		/* of the protocol, by what it has said, or NULL */
+	bool		ending;			/* the server has said that it ends the
+								 * session */
+	char	   *fatal_message;	/* how it has said so, in malloc's memory, or
+								 * NULL */
+	const char *violation;		/* of the protocol, by what it has said, or
+								 * NULL */
 	int			encoding;		/* what it was connected with */
 	SmPeer		peer;
 	SmSessionOptions defaults;	/* the default_transaction_* set on it */
@@ -179,8 +191,10 @@ struct SmConn
 								 * not known yet, -1: it is not (deadlock.c) */
 	bool		chain_failed;	/* a chain that it is part of: not for reuse */
 	bool		awaited;		/* this backend waits for it, and for others */
-	TimestampTz asked_at;		/* when its server last told about it, and what */
-	int			blocker;		/* (deadlock_remote.c): the backend of ours that it */
+	TimestampTz asked_at;		/* when its server last told about it, and
+								 * what */
+	int			blocker;		/* (deadlock_remote.c): the backend of ours
+								 * that it */
 	bool		blocked;		/* waits for, or 0; said twice */
 	uint64		asked_for;		/* its statement then: "statements" */
 	SmStatementCache *cache;
@@ -224,7 +238,8 @@ typedef struct SmWatch
 {
 	TimestampTz next;			/* when to look; 0: deadlock_timeout from the
 								 * wait's begin */
-	List	   *waits;			/* others can see that we wait for these processes */
+	List	   *waits;			/* others can see that we wait for these
+								 * processes */
 	List	   *owned;			/* others can see that these wait for us */
 } SmWatch;
 
@@ -322,7 +337,7 @@ extern bool sm_remote_ping_poll(SmConn *conn, bool wait);
 
 /* watch.c */
 extern uint64 sm_watched_query_run(SmConn *conn, const SmLocalQuery *rows, SmRowFunction function,
-								  void *arg, const char *sql);
+								   void *arg, const char *sql);
 
 /* connect.c */
 extern List *sm_remote_setup_commands(const SmConn *conn);

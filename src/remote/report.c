@@ -257,7 +257,7 @@ loss_text(const char *message)
 
 	if (at != NULL && at[strlen(complaint)] == '\0')
 	{
-		while (at > text && isspace((unsigned char) at[-1]))
+		while (at > text &&isspace((unsigned char) at[-1]))
 			at--;
 		*at = '\0';
 	}
@@ -352,7 +352,10 @@ sm_report_result(SmConn *conn, PGresult *res, const char *sql, const char *hint)
 	err.detail = clean_copy(PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL));
 	if (sm_error_is_fatal(res) || is_of_session(PQresultErrorField(res, PG_DIAG_SQLSTATE)))
 	{
-		/* under its own code a client would take it for the end of its session */
+		/*
+		 * under its own code a client would take it for the end of its
+		 * session
+		 */
 		err.detail = psprintf("%s%s%s", sm_report_cause(conn, res), err.detail ? "\n" : "",
 							  err.detail ? err.detail : "");
 		err.sqlstate = ERRCODE_CONNECTION_FAILURE;

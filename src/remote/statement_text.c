@@ -34,7 +34,8 @@ typedef struct Usage
 	bool		empty;			/* there is no statement */
 	int			highest;		/* parameter used; 0: none */
 	int			unused;			/* the first one given that is not; 0: none */
-	bool		foreign;		/* the error is at what looks like a parameter elsewhere */
+	bool		foreign;		/* the error is at what looks like a parameter
+								 * elsewhere */
 } Usage;
 
 /* ----------

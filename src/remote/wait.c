@@ -28,6 +28,7 @@
 
 /* kept by connect.c */
 dlist_head	sm_connections = DLIST_STATIC_INIT(sm_connections);
+
 /* kept by pool.c, but those below it look at it, too */
 dlist_head	sm_checked_out = DLIST_STATIC_INIT(sm_checked_out);
 
@@ -109,7 +110,11 @@ sm_client_look(void)
 	if (now < next && next <= TimestampTzPlusMilliseconds(now, CLIENT_LOOK_EVERY))
 		return;
 	next = TimestampTzPlusMilliseconds(now, CLIENT_LOOK_EVERY);
-	/* a forked process shares the epoll set, whose owner must not see it change */
+
+	/*
+	 * a forked process shares the epoll set, whose owner must not see it
+	 * change
+	 */
 	if (MyProc == NULL || MyProc->pid != getpid() || pq_check_connection())
 		return;
 	ClientConnectionLost = true;

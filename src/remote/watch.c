@@ -45,7 +45,7 @@ look(void)
 
 	if (timer_of == MyProcPid && watched != PGINVALID_SOCKET)
 	{
-		struct pollfd slot = {.fd = watched, .events = POLLRDHUP};
+		struct pollfd slot = {.fd = watched,.events = POLLRDHUP};
 
 		/* it is closed; what there is to be read is not asked for */
 		if (poll(&slot, 1, 0) > 0)
@@ -93,7 +93,7 @@ watch_client(void)
  */
 uint64
 sm_watched_query_run(SmConn *conn, const SmLocalQuery *rows, SmRowFunction function, void *arg,
-					const char *sql)
+					 const char *sql)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	pgsocket	outer = watched;	/* of a call in whose query this one is */

@@ -354,7 +354,7 @@ receive_in(SmSession *session, SmSink *sink, bool *rows)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	SmConn	   *conn;
-	SmStatementKind		kind = SM_KIND_ORDINARY;
+	SmStatementKind kind = SM_KIND_ORDINARY;
 	volatile uint64 count = 0;
 	bool		own_transaction;
 

@@ -66,8 +66,8 @@ uint64
 sm_bulk_execute_many(SmSession *session, SmEngine *engine, const char *sql,
 					 const char *param_query)
 {
-	SmLocalQuery		rows;
-	SmExecuteMany		many = {.sql = sql, .rows = &rows};
+	SmLocalQuery rows;
+	SmExecuteMany many = {.sql = sql,.rows = &rows};
 	uint64		count;
 
 	sm_local_query_open(&rows, "param_query", param_query);
@@ -102,8 +102,8 @@ check_may_copy(SmPull *pull)
 	sm_permissions(nsitem)->requiredPerms = ACL_INSERT;
 	foreach(lc, pull->attnums)
 		sm_permissions(nsitem)->insertedCols =
-			bms_add_member(sm_permissions(nsitem)->insertedCols,
-						   lfirst_int(lc) - FirstLowInvalidHeapAttributeNumber);
+		bms_add_member(sm_permissions(nsitem)->insertedCols,
+					   lfirst_int(lc) - FirstLowInvalidHeapAttributeNumber);
 	sm_check_permissions(pull->pstate, nsitem);
 	if (check_enable_rls(RelationGetRelid(pull->rel), InvalidOid, false) == RLS_ENABLED)
 		ereport(ERROR,
@@ -186,8 +186,8 @@ uint64
 sm_bulk_push(SmSession *session, SmEngine *engine, const char *query, text *into_table,
 			 List *columns)
 {
-	SmLocalQuery		rows;
-	SmPush		push = {.rows = &rows, .columns = columns};
+	SmLocalQuery rows;
+	SmPush		push = {.rows = &rows,.columns = columns};
 	uint64		count;
 
 	if (session != NULL)

@@ -219,8 +219,8 @@ prepare_all(void)
 		SmSession  *session = endings[i].session;
 
 		/*
-		 * Only the role that has prepared it may end it.  A role that was
-		 * set in the transaction does what is deferred, but no more.
+		 * Only the role that has prepared it may end it.  A role that was set
+		 * in the transaction does what is deferred, but no more.
 		 */
 		snprintf(session->command, sizeof(session->command),
 				 "SET CONSTRAINTS ALL IMMEDIATE; RESET ROLE; PREPARE TRANSACTION '%s'",

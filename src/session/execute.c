@@ -41,9 +41,9 @@ start_stream(SmEngine *engine, const SmSessionOptions *options, const char *sql,
 {
 	SmSessionOptions begin = *options;
 	SmStatement statement = {
-		.sql = sql, .params = params, .begin = &begin, .after = "COMMIT"
+		.sql = sql,.params = params,.begin = &begin,.after = "COMMIT"
 	};
-	SmStatementKind		kind;
+	SmStatementKind kind;
 
 	begin.read_only = SM_ON;
 	sink->stream->own_transaction = true;
@@ -144,13 +144,13 @@ sm_effects_learn(SmConn *conn, SmOutcome *outcome)
 /* A statement that is its own transaction, on a connection just for it. */
 static uint64
 execute_in_own_transaction(SmEngine *engine, const SmSessionOptions *options, const char *sql,
-			  const SmParams *params, SmSink *sink)
+						   const SmParams *params, SmSink *sink)
 {
 	SmStatement statement = {
-		.sql = sql, .params = params, .autocommit = true, .defaults = options
+		.sql = sql,.params = params,.autocommit = true,.defaults = options
 	};
 	MemoryContext cxt = CurrentMemoryContext;
-	SmStatementKind		kind;
+	SmStatementKind kind;
 	SmConn	   *conn;
 	uint64		count = 0;
 
@@ -211,7 +211,7 @@ sm_xact_statement_enter(SmSession *session, SmXactStatement *xstmt, SmConn *conn
 		xstmt->statement.before = sm_mirror_nest(session);
 	}
 	xstmt->statement.first = (session->in_this++ == 0 &&
-								(session->savepoints == NIL || sm_session_bound(session)));
+							  (session->savepoints == NIL || sm_session_bound(session)));
 	xstmt->statement.depth = list_length(session->savepoints);
 }
 
@@ -295,7 +295,7 @@ execute_in_transaction(SmSession *session, SmXactStatement *xstmt, SmSink *sink)
 {
 	SmStatement *statement = &xstmt->statement;
 	SmEngine   *engine = session->engine;
-	SmStatementKind		kind;
+	SmStatementKind kind;
 	uint64		count;
 
 	sm_xact_statement_enter(session, xstmt, NULL);
@@ -326,7 +326,7 @@ uint64
 sm_session_execute(SmSession *session, const char *sql, const SmParams *params,
 				   SmSink *sink)
 {
-	SmXactStatement	xstmt = {.statement = {.sql = sql, .params = params}};
+	SmXactStatement xstmt = {.statement = {.sql = sql,.params = params}};
 	uint64		count = 0;
 
 	session = sm_session_enter(session);
@@ -386,7 +386,7 @@ work_in_own_transaction(SmEngine *engine, const SmSessionOptions *options, SmWor
 {
 	const SmDriver *driver = engine->driver;
 	SmConn	   *conn = sm_pool_checkout(engine);
-	SmStatementKind		kind = SM_KIND_ORDINARY;
+	SmStatementKind kind = SM_KIND_ORDINARY;
 	uint64		count = 0;
 
 	driver->begin(conn, options, NIL);
@@ -423,7 +423,7 @@ work_in_own_transaction(SmEngine *engine, const SmSessionOptions *options, SmWor
 static uint64
 work_in_transaction(SmSession *session, SmWork work, void *arg)
 {
-	SmStatementKind		kind = SM_KIND_ORDINARY;
+	SmStatementKind kind = SM_KIND_ORDINARY;
 	uint64		count;
 
 	enter_transaction(session);

@@ -67,7 +67,7 @@ static void
 with_context(SmFanOutState *state, SmBranchRun *branch, SmBranchFunction function)
 {
 	ErrorContextCallback callback = {
-		.callback = branch_context, .arg = branch, .previous = error_context_stack
+		.callback = branch_context,.arg = branch,.previous = error_context_stack
 	};
 
 	error_context_stack = &callback;
@@ -91,7 +91,7 @@ poll_all(SmFanOutState *state)
 		for (int i = 0; i < state->n; i++)
 		{
 			SmBranchRun *branch = &state->branches[i];
-			SmBranchStep		step = branch->step;
+			SmBranchStep step = branch->step;
 
 			with_context(state, branch, sm_branch_poll);
 			open |= branch->step != SM_BRANCH_ENDED;
@@ -113,7 +113,7 @@ add_waits(SmFanOutState *state, SmBranchRun *branch)
 		case SM_BRANCH_CONNECTING:
 		case SM_BRANCH_RUNNING:
 			sm_waits_add(&state->waits, SLOT_CONN(branch, state), sm_remote_socket(conn),
-						  sm_remote_events(conn));
+						 sm_remote_events(conn));
 			break;
 		case SM_BRANCH_STOPPING:
 		case SM_BRANCH_RETURNING:

@@ -109,8 +109,9 @@ sm_branch_attempt(SmFanOutState *state, SmBranchRun *branch, SmBranchFunction st
 	level = NewGUCNestLevel();
 
 	/*
-	 * A cancel is not for the branch to catch.  But where a notice is shown to a
-	 * client that does not read, the backend must be possible to terminate.
+	 * A cancel is not for the branch to catch.  But where a notice is shown
+	 * to a client that does not read, the backend must be possible to
+	 * terminate.
 	 */
 	HOLD_CANCEL_INTERRUPTS();
 	PG_TRY();
@@ -224,7 +225,7 @@ static void
 execute_here(SmFanOutState *state, SmBranchRun *branch)
 {
 	branch->result->count = sm_engine_execute(branch->engine, state->fan_out->sql,
-										   state->fan_out->params, branch->result->sink);
+											  state->fan_out->params, branch->result->sink);
 }
 
 /* HERE: all at once. */
@@ -295,13 +296,13 @@ try_to_begin(SmFanOutState *state, SmBranchRun *branch)
 			enter_step(state, branch, SM_BRANCH_CONNECTING, branch->conn ? branch->conn->deadline : 0);
 			/* what is being made waits for its socket first */
 			branch->ready = branch->conn == NULL || (branch->conn->state != SM_CONN_CONNECTING &&
-											   branch->conn->state != SM_CONN_BUSY);
+													 branch->conn->state != SM_CONN_BUSY);
 			return;
 		}
 	}
 	if (branch->deadline == SM_NO_DEADLINE)
 		branch->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													branch->engine->endpoint.options.pool_timeout);
+													   branch->engine->endpoint.options.pool_timeout);
 	else if (is_over(state, branch))
 	{
 		(void) sm_branch_attempt(state, branch, report_full);
@@ -432,7 +433,7 @@ advance(SmFanOutState *state, SmBranchRun *branch)
 static void
 finish(SmFanOutState *state, SmBranchRun *branch)
 {
-	SmStatementKind		kind;
+	SmStatementKind kind;
 	SmConn	   *conn = branch->conn;
 
 	(void) state;
@@ -441,7 +442,7 @@ finish(SmFanOutState *state, SmBranchRun *branch)
 	{
 		sm_xact_statement_again(branch->session, &branch->xstmt);
 		branch->engine->driver->start(&branch->run, conn, &branch->xstmt.statement,
-								   branch->result->sink, false);
+									  branch->result->sink, false);
 		branch->ready = false;
 		return;
 	}
@@ -582,7 +583,7 @@ clean_up_branch(SmFanOutState *state, SmBranchRun *branch)
 void
 sm_branch_poll(SmFanOutState *state, SmBranchRun *branch)
 {
-	SmBranchStep		step;
+	SmBranchStep step;
 
 	do
 	{

@@ -84,7 +84,11 @@ sm_session_shared(SmEngine *engine, const SmSessionOptions *options)
 	if (shared == NULL)
 	{
 		*place = shared = new_session(engine, options);
-		/* what becomes of its work at the end of a subtransaction, savepoint_mirror.c says */
+
+		/*
+		 * what becomes of its work at the end of a subtransaction,
+		 * savepoint_mirror.c says
+		 */
 		shared->subid = TopSubTransactionId;
 	}
 	else if (shared->state == SM_SESSION_IDLE && shared->running == 0)

@@ -14,8 +14,8 @@ typedef enum SmSessionState
 {
 	SM_SESSION_IDLE,			/* no transaction, no connection */
 	SM_SESSION_ACTIVE,			/* in a transaction, holds a connection */
-	SM_SESSION_PREPARED,		/* its transaction may be prepared on the target,
-								 * and awaits the end of the local one */
+	SM_SESSION_PREPARED,		/* its transaction may be prepared on the
+								 * target, and awaits the end of the local one */
 	SM_SESSION_LOST				/* its transaction went with its connection */
 } SmSessionState;
 
@@ -36,29 +36,31 @@ typedef struct SmSent
 {
 	MemoryContext cxt;			/* that it lives in, with all it needs */
 	uint64		sender;			/* handle of the session that it was sent in */
-	bool		own_transaction;			/* commits by itself, on a connection just for it */
-	SmXactStatement	xstmt;
+	bool		own_transaction;	/* commits by itself, on a connection just
+									 * for it */
+	SmXactStatement xstmt;
 	SmRun		run;
 } SmSent;
 
 struct SmSession
 {
-	uint64		id;				/* its handle; 0: it has none, as a transaction that
-								 * bound sessions share */
+	uint64		id;				/* its handle; 0: it has none, as a
+								 * transaction that bound sessions share */
 	SmSessionEnd end;			/* when it ends: by what */
 	dlist_node	node;			/* in the list of all sessions */
 	SmEngine   *engine;
 	SmSessionOptions options;
 	SmSessionState state;
-	bool		ended;			/* while LOST: a statement has ended its transaction,
-								 * and may have committed it */
+	bool		ended;			/* while LOST: a statement has ended its
+								 * transaction, and may have committed it */
 	bool		torn;			/* while LOST: the abort of a later local
 								 * transaction took it */
 	bool		older;			/* its transaction is older than the local one */
 	char	   *loss;			/* while LOST: what the target said to it, in
 								 * malloc's memory, or NULL */
-	SmConn	   *conn;			/* while ACTIVE or PREPARED, or while a statement
-								 * that was sent alone is not received */
+	SmConn	   *conn;			/* while ACTIVE or PREPARED, or while a
+								 * statement that was sent alone is not
+								 * received */
 	SmSent	   *sent;			/* or NULL */
 	int			running;		/* calls under way: may not be closed */
 	bool		used;			/* in this local transaction */
@@ -68,16 +70,20 @@ struct SmSession
 	uint64		statements;
 	int			in_this;		/* statements in this transaction */
 	int			next_savepoint;
-	List	   *savepoints;		/* of int, outermost first; of a bound session:
-								 * of the local levels from 2 on */
+	List	   *savepoints;		/* of int, outermost first; of a bound
+								 * session: of the local levels from 2 on */
 
-	/* of a session bound to the local transaction, see src/session/savepoint_mirror.c */
+	/*
+	 * of a session bound to the local transaction, see
+	 * src/session/savepoint_mirror.c
+	 */
 	int			began;			/* local nesting level of what its transaction
-								 * belongs to; of a handle: of its first use of
-								 * the one that it shares, or 0 */
+								 * belongs to; of a handle: of its first use
+								 * of the one that it shares, or 0 */
 	int			stale;			/* savepoint that is to be released, or 0 */
 	char		gid[SM_GID_SIZE];	/* of a two-phase transaction */
-	char		command[SM_GID_SIZE + 80];	/* what is to end it, or a part of it */
+	char		command[SM_GID_SIZE + 80];	/* what is to end it, or a part of
+											 * it */
 };
 
 /*
@@ -95,7 +101,8 @@ typedef struct SmBranch
 								 * known; for row() it is */
 	uint64		count;
 	ErrorData  *error;			/* or NULL: it was done */
-	bool		lasts;			/* and that by itself, whatever fails here later */
+	bool		lasts;			/* and that by itself, whatever fails here
+								 * later */
 } SmBranch;
 
 typedef struct SmFanOut
@@ -104,10 +111,11 @@ typedef struct SmFanOut
 	const SmParams *params;
 	bool		together;		/* all or none: an error is raised, and they
 								 * commit together */
-	void		(*before_commit) (void *arg);	/* then: may still fail; or NULL */
+	void		(*before_commit) (void *arg);	/* then: may still fail; or
+												 * NULL */
 	void	   *arg;
 	int			n;
-	SmBranch	   *branches;
+	SmBranch   *branches;
 } SmFanOut;
 
 /* twophase.c */

@@ -25,14 +25,14 @@ typedef enum SmBranchStep
 typedef struct SmBranchRun
 {
 	SmFanOut   *fan_out;
-	SmBranch	   *result;
-	SmBranchStep	step;
+	SmBranch   *result;
+	SmBranchStep step;
 	SmEngine   *engine;			/* kept by its count of users */
 	SmSession  *session;		/* in whose transaction it is, or NULL: alone */
 	SmConn	   *conn;			/* while it is checked out for this branch */
 	bool		lasts;			/* it commits by itself, and is not read only */
 	bool		started;		/* its session is told that it is running */
-	SmXactStatement	xstmt;
+	SmXactStatement xstmt;
 	SmRun		run;
 	TimestampTz deadline;		/* of the present step */
 	bool		ready;			/* its socket is, or it is not known yet */

@@ -55,6 +55,7 @@ static char (*resolved)[SM_GID_SIZE] = NULL;
 static int	nresolved = 0;
 static int	resolved_capacity = 0;
 static int	ndeleted = 0;
+
 /* the subtransaction that deletes them */
 static SubTransactionId deleted_by = InvalidSubTransactionId;
 static int	nregistered = 0;	/* in this local transaction */
@@ -68,7 +69,8 @@ typedef struct TextSink
 	SmSink		sink;
 	MemoryContext cxt;
 	List	   *rows;			/* of char **, a text for each column */
-	bool		nonsense;		/* there was a NULL, which no query here returns */
+	bool		nonsense;		/* there was a NULL, which no query here
+								 * returns */
 } TextSink;
 
 static bool
@@ -93,10 +95,10 @@ keep_texts(SmSink *sink, Datum *values, bool *nulls)
 static List *
 query_texts(SmConn *conn, const char *sql, int ncolumns)
 {
-	TextSink	sink = {.sink.row = keep_texts, .cxt = CurrentMemoryContext};
+	TextSink	sink = {.sink.row = keep_texts,.cxt = CurrentMemoryContext};
 	SmStatement statement = {.sql = sql};
 	TupleDesc	desc = CreateTemplateTupleDesc(ncolumns);
-	SmStatementKind		kind;
+	SmStatementKind kind;
 
 	for (int i = 1; i <= ncolumns; i++)
 		TupleDescInitEntry(desc, i, "text", TEXTOID, -1, 0);
@@ -242,9 +244,9 @@ write_row(const SmSession *session)
 	values[1] = CStringGetTextDatum(session->conn->identity);
 	values[2] = CStringGetTextDatum(session->engine->endpoint.label);
 	(void) sm_extension_table_write(decision_table(),
-							  "INSERT INTO sessmgr." DECISION_TABLE
-							  " (gid, remote, target) VALUES ($1, $2, $3)",
-							  3, types, values);
+									"INSERT INTO sessmgr." DECISION_TABLE
+									" (gid, remote, target) VALUES ($1, $2, $3)",
+									3, types, values);
 }
 
 /* What the ids of this database begin with. */

@@ -104,7 +104,10 @@ clean_up_connections(SubTransactionId subid)
 		const char *command = conn->session != NULL ? abort_command(conn->session, subid) :
 			inside ? "ROLLBACK" : NULL;
 
-		/* a FETCH that nobody waits for: to cancel it would cost the transaction */
+		/*
+		 * a FETCH that nobody waits for: to cancel it would cost the
+		 * transaction
+		 */
 		if (command == NULL && conn->fetching != NULL)
 			continue;
 		if (inside || command != NULL)
@@ -378,7 +381,10 @@ joined_subabort(SmSession *session, TimestampTz deadline)
 
 	if (sm_mirror_shares(session))
 	{
-		/* its first use in what is left of the transaction may be still to come */
+		/*
+		 * its first use in what is left of the transaction may be still to
+		 * come
+		 */
 		if (session->began >= GetCurrentTransactionNestLevel())
 			session->began = 0;
 		return;
@@ -490,7 +496,7 @@ at_exit(int code, Datum arg)
 
 		/* closing rolls back everything else */
 		sm_conns_add(&conns, conn,
-						prepared ? sm_bound_abort_command(conn->session) : NULL);
+					 prepared ? sm_bound_abort_command(conn->session) : NULL);
 	}
 	(void) sm_conns_clean(&conns);
 	dlist_foreach_modify(iter, &sm_checked_out)

@@ -33,7 +33,7 @@ typedef struct RowsSink
 	SmSink		base;
 	Tuplestorestate *store;
 	TupleDesc	desc;
-	const SmBranch *branch;			/* the first column is its label, or NULL */
+	const SmBranch *branch;		/* the first column is its label, or NULL */
 	Datum	   *values;
 	bool	   *nulls;
 } RowsSink;
@@ -242,7 +242,7 @@ sm_execute_all(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo;
 	SmFanOut	fan_out;
 	ErrorContextCallback callback = {
-		.callback = lasting_context, .arg = &fan_out, .previous = error_context_stack
+		.callback = lasting_context,.arg = &fan_out,.previous = error_context_stack
 	};
 
 	decode_fan_out(&fan_out, fcinfo);

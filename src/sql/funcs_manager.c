@@ -96,7 +96,7 @@ sm_session_factory(PG_FUNCTION_ARGS)
 {
 	Jsonb	   *options;
 	SmEngine   *engine;
-	SmSessionmaker  *sessionmaker;
+	SmSessionmaker *sessionmaker;
 
 	sm_enter();
 	check_not_null(fcinfo, 0, "dburi");
@@ -112,7 +112,7 @@ sm_session_factory(PG_FUNCTION_ARGS)
 Datum
 sm_open(PG_FUNCTION_ARGS)
 {
-	SmSessionmaker  *sessionmaker;
+	SmSessionmaker *sessionmaker;
 
 	sm_enter();
 	check_not_null(fcinfo, 0, "factory");

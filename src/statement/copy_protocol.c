@@ -127,6 +127,7 @@ sm_copy_columns(SmConn *conn, const char *table, bool generated, TimestampTz dea
 		" AND ($2::pg_catalog.bool OR a.attgenerated OPERATOR(pg_catalog.=) '')"
 		" ORDER BY a.attnum";
 	const char *const values[] = {table, generated ? "t" : "f"};
+
 	/* an error's context is to show what is wanted, not how it is found out */
 	char	   *shown = psprintf("COPY %s FROM STDIN", table);
 	List	   *columns = NIL;
@@ -230,7 +231,10 @@ sm_copy_out_next(SmConn *conn, char **data, bool wait, const char *sql,
 	}
 	if (n == -2 && PQstatus(conn->pg) == CONNECTION_OK)
 	{
-		/* libpq has no memory for it, and would say for ever that there is more */
+		/*
+		 * libpq has no memory for it, and would say for ever that there is
+		 * more
+		 */
 		conn->broken = true;
 		sm_conn_set_state(conn, SM_CONN_DEAD);
 		sm_report_violation(conn, sql);

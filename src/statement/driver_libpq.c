@@ -229,8 +229,8 @@ append_defaults(List *commands, const SmSessionOptions *have, const SmSessionOpt
 {
 	if (have->isolation_level != wanted->isolation_level)
 		commands = append_default(commands, "isolation",
-					   wanted->isolation_level == SM_ISOLATION_DEFAULT ? "DEFAULT" :
-					   psprintf("'%s'", isolation_names[wanted->isolation_level]));
+								  wanted->isolation_level == SM_ISOLATION_DEFAULT ? "DEFAULT" :
+								  psprintf("'%s'", isolation_names[wanted->isolation_level]));
 	if (have->read_only != wanted->read_only)
 		commands = append_default(commands, "read_only", tristate_value(wanted->read_only));
 	if (have->deferrable != wanted->deferrable)

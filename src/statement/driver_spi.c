@@ -404,9 +404,9 @@ many_row(TupleTableSlot *slot, void *arg)
 	Many	   *many = (Many *) arg;
 	SPIExecuteOptions execute = {0};
 	SinkReceiver receiver;
-	SmStatementKind		kind = SM_KIND_ORDINARY;
+	SmStatementKind kind = SM_KIND_ORDINARY;
 	ErrorContextCallback callback = {
-		.callback = row_context, .arg = many, .previous = error_context_stack
+		.callback = row_context,.arg = many,.previous = error_context_stack
 	};
 
 	error_context_stack = &callback;

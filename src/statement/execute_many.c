@@ -16,7 +16,7 @@ typedef struct Many
 {
 	SmPipeline	pipeline;
 	SmParams   *params;
-	SmEncodedParams		encoded;
+	SmEncodedParams encoded;
 	MemoryContext rowcxt;
 } Many;
 

@@ -34,7 +34,8 @@ typedef struct Source
 	const char *sql;
 	TimestampTz deadline;
 	bool		binary;
-	char	   *data;			/* the piece being read, libpq's memory, or NULL */
+	char	   *data;			/* the piece being read, libpq's memory, or
+								 * NULL */
 	int			len;
 	int			used;
 	bool		ended;

@@ -166,12 +166,13 @@ append_escaped(StringInfo buf, const char *text)
 		size_t		plain = strcspn(text, special);
 
 		appendBinaryStringInfo(buf, text, plain);
-		text += plain;
+		text	  +=plain;
+
 		if (*text == '\0')
 			break;
 		appendStringInfoChar(buf, '\\');
 		appendStringInfoChar(buf, letters[strchr(special, *text) - special]);
-		text++;
+		text	  ++;
 	}
 }
 
@@ -222,7 +223,7 @@ choose_format(Push *push, const Oid *types)
 	push->binary = sm_binary_possible(&push->conn->peer);
 	for (int i = 0; push->binary && i < push->desc->natts; i++)
 		push->binary = sm_types_agree(TupleDescAttr(push->desc, i)->atttypid,
-										   types[i], &push->conn->peer);
+									  types[i], &push->conn->peer);
 }
 
 static void
@@ -321,7 +322,7 @@ start_progress(void)
 uint64
 sm_push_run(SmConn *conn, const SmPush *what)
 {
-	Push		push = {.conn = conn, .desc = what->rows->desc};
+	Push		push = {.conn = conn,.desc = what->rows->desc};
 	uint64		count;
 
 	push.deadline = sm_deadline(conn->endpoint->options.statement_timeout);

@@ -58,8 +58,8 @@ typedef struct SmSink
 								 * through it, and go to row() only where the
 								 * driver cannot do that */
 	bool		counts;			/* a statement without rows fits any shape */
-	const char *before;			/* what stands before its columns in the caller's
-								 * column definition list, or NULL */
+	const char *before;			/* what stands before its columns in the
+								 * caller's column definition list, or NULL */
 	void		(*describe) (struct SmSink *sink, TupleDesc desc);
 	bool		(*row) (struct SmSink *sink, Datum *values, bool *nulls);
 } SmSink;
@@ -72,9 +72,11 @@ typedef struct SmStatement
 	bool		autocommit;		/* not inside a transaction of a session */
 	bool		first;			/* nothing has been done in that transaction */
 	const SmSessionOptions *defaults;	/* of an autocommit statement */
-	bool		one_round_trip;		/* must have left when sm_run_start() returns */
-	const char *set_up;			/* commands for a round trip of their own before all
-								 * else, which are the driver's; or NULL */
+	bool		one_round_trip; /* must have left when sm_run_start() returns */
+	const char *set_up;			/* commands for a round trip of their own
+								 * before all else, which are the driver's; or
+								 * NULL */
+
 	/*
 	 * Behind a pooler an autocommit statement is in a transaction that begins
 	 * with these commands, or NIL; plain: it asks for nothing that would have
@@ -82,14 +84,15 @@ typedef struct SmStatement
 	 */
 	List	   *around;
 	bool		plain;
-	List	   *prelude;		/* the first commands of "before", which discard the
-								 * session's state and set it up; or NIL */
+	List	   *prelude;		/* the first commands of "before", which
+								 * discard the session's state and set it up;
+								 * or NIL */
 	/* what is to be done before it, in one way with it; gone when it is sent: */
 	const SmSessionOptions *begin;	/* begin a transaction like this, or NULL */
 	List	   *before;			/* of char *, commands that return nothing */
 	const char *after;			/* the same to be done after it, or NULL */
-	const char *cursor;			/* declare this for it instead of running it, or
-								 * NULL */
+	const char *cursor;			/* declare this for it instead of running it,
+								 * or NULL */
 	int			depth;			/* savepoints that there are then */
 } SmStatement;
 
@@ -100,8 +103,8 @@ typedef enum SmStatementKind
 	SM_KIND_EMPTY,
 	SM_KIND_COPY,
 	SM_KIND_TRANSACTION_CONTROL,
-	SM_KIND_STALE				/* prepared no longer; the entry is gone, and the
-								 * same statement will be prepared anew */
+	SM_KIND_STALE				/* prepared no longer; the entry is gone, and
+								 * the same statement will be prepared anew */
 } SmStatementKind;
 
 typedef enum SmRunStep
@@ -126,7 +129,8 @@ typedef struct SmRun
 	TimestampTz deadline;
 	SmStatementEntry *entry;	/* or NULL: not cached, and not prepared */
 	SmRunStep	step;
-	int			nbefore;		/* commands of this round trip that come before it */
+	int			nbefore;		/* commands of this round trip that come
+								 * before it */
 	int			describing;		/* the command that describes it */
 	bool		counted;		/* as in an entry */
 	bool		retried;
@@ -134,7 +138,8 @@ typedef struct SmRun
 	bool		may_be_bare;	/* it need not be */
 	bool		described;		/* by this run */
 	bool		changed;		/* it is not what was prepared */
-	const char *columns;		/* that it returns, where the declared ones differ */
+	const char *columns;		/* that it returns, where the declared ones
+								 * differ */
 	/* reading */
 	bool		reading;		/* a result with rows, or none, has come */
 	bool		as_text;		/* and its values are text */
@@ -150,8 +155,8 @@ typedef struct SmRun
 	bool		forget_all;		/* the server has forgotten all statements */
 	bool		rows;			/* for a stream: conn->result has some */
 	uint64		count;
-	SmStatementKind		kind;
-	SmEncodedParams		encoded;
+	SmStatementKind kind;
+	SmEncodedParams encoded;
 	SmStatementEntry unnamed;	/* prepared, but not cached */
 } SmRun;
 
@@ -173,7 +178,7 @@ struct SmStream
 	SmConnStream link;
 	SmConn	   *conn;			/* NULL: it is in no list */
 	struct SmStreamReader *by;	/* NULL: nobody wants its rows any more */
-	bool		own_transaction;			/* its transaction is just for it */
+	bool		own_transaction;	/* its transaction is just for it */
 	bool		rewind;			/* all is buffered at once, to be read again */
 	bool		busy;			/* a row is being made of what was read */
 	SmSink		sink;
@@ -183,8 +188,10 @@ struct SmStream
 	ResourceOwner owner;
 	int64		left;			/* time that it may still wait, in us */
 	bool		timed;			/* is there a limit? */
-	TimestampTz since;			/* when it began to wait for what it waits for, or 0 */
-	TimestampTz until;			/* while it is put aside: the deadline for that */
+	TimestampTz since;			/* when it began to wait for what it waits
+								 * for, or 0 */
+	TimestampTz until;			/* while it is put aside: the deadline for
+								 * that */
 	PGresult   *rows;			/* being read: its own, or the connection's */
 	int			row;
 	int			nrows;
@@ -255,22 +262,24 @@ typedef enum SmCommand
 typedef struct SmDriver
 {
 	const char *name;
-	bool		remote;			/* has connections to keep, and transactions of
-								 * its own */
+	bool		remote;			/* has connections to keep, and transactions
+								 * of its own */
 	/* begin to make a connection; throws 08001 and the like */
 	SmConn	   *(*connect) (SmEndpoint *endpoint);
 	/* does it look alive?  No round trip, never throws */
 	bool		(*alive) (SmConn *conn);
 	/* begin the same with a round trip */
 	void		(*ping) (SmConn *conn);
+
 	/*
 	 * go on with connect or ping, to the end or without waiting: true when it
-	 * is READY, or DEAD because the ping has failed; throws 08001 and the like,
-	 * for a ping only interrupts
+	 * is READY, or DEAD because the ping has failed; throws 08001 and the
+	 * like, for a ping only interrupts
 	 */
 	bool		(*establish) (SmConn *conn, bool wait);
 	/* bring it back to a fresh state for reuse; false if it must be closed */
 	bool		(*reset) (SmConn *conn, SmResetMode mode, TimestampTz deadline);
+
 	/*
 	 * begin the same, on a READY connection; false: there is nothing to wait
 	 * for.  Go on with it without waiting, for the last time if it is over:
@@ -292,6 +301,7 @@ typedef struct SmDriver
 								 TimestampTz deadline);
 	void		(*command_finish) (SmConn *conn, const char *sql, SmCommand kind,
 								   TimestampTz deadline);
+
 	/*
 	 * run a statement; returns the number of rows affected or returned.  *odd
 	 * is up to the caller: SM_KIND_TRANSACTION_CONTROL if it was that,
@@ -299,6 +309,7 @@ typedef struct SmDriver
 	 */
 	uint64		(*execute) (SmConn *conn, SmStatement *statement, SmSink *sink,
 							SmStatementKind *kind);
+
 	/*
 	 * the beginning of the same, see sm_run_start(); sm_run_advance() and
 	 * sm_run_finish() are the rest.  NULL where the driver can only do all at
@@ -306,6 +317,7 @@ typedef struct SmDriver
 	 */
 	void		(*start) (SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink,
 						  bool wait);
+
 	/*
 	 * The bulk functions, in a transaction.  Each returns a number of rows.
 	 * NULL where the driver cannot do it.
@@ -315,16 +327,18 @@ typedef struct SmDriver
 	uint64		(*push) (SmConn *conn, const SmPush *push);
 	/* is it in a transaction, and has that failed? */
 	SmTransactionStatus (*status) (SmConn *conn);
+
 	/*
-	 * Clean up the connections of this driver that are linked by cleanup_node,
-	 * all at the same time: stop what runs, and then run cleanup_sql where the
-	 * connection is READY.  "ROLLBACK" is left out where no transaction is
-	 * open, and what is still in one after it is DEAD; anything else is run in
-	 * any case, and may fail.  A connection that is out of a transaction
-	 * afterwards is ready to go back to its pool, without a further round
-	 * trip.  Sets cleanup_ok and cleanup_outcome.  Afterwards each connection is
-	 * READY, or DEAD, as is one that has not answered by the deadline.  Never
-	 * throws, nor allocates in PostgreSQL's memory.
+	 * Clean up the connections of this driver that are linked by
+	 * cleanup_node, all at the same time: stop what runs, and then run
+	 * cleanup_sql where the connection is READY.  "ROLLBACK" is left out
+	 * where no transaction is open, and what is still in one after it is
+	 * DEAD; anything else is run in any case, and may fail.  A connection
+	 * that is out of a transaction afterwards is ready to go back to its
+	 * pool, without a further round trip.  Sets cleanup_ok and
+	 * cleanup_outcome.  Afterwards each connection is READY, or DEAD, as is
+	 * one that has not answered by the deadline.  Never throws, nor allocates
+	 * in PostgreSQL's memory.
 	 */
 	void		(*cleanup) (dlist_head *conns, TimestampTz deadline);
 	/* process id on the other side, 0 if unknown or none */

@@ -253,6 +253,7 @@ sm_statement_described(SmConn *conn, SmStatementEntry *entry, const PGresult *re
 	int			n = PQnfields(res);
 	TupleDesc	desc = shape ? sm_result_shape(res) : NULL;
 	MemoryContext old = CurrentMemoryContext;
+
 	/* another session of the server may have prepared it in its turn */
 	bool		changing = conn->pooler == SM_BEHIND_TRANSACTION;
 

@@ -282,7 +282,7 @@ take_result(SmRun *run, PGresult *res)
 			run->kind = SM_KIND_COPY;
 			run->copied = (PQresultStatus(res) != PGRES_COPY_IN);
 			(void) sm_remote_cleanup(run->conn,
-									sm_deadline(run->conn->endpoint->options.cleanup_timeout));
+									 sm_deadline(run->conn->endpoint->options.cleanup_timeout));
 			break;
 		default:
 			keep_error(run);

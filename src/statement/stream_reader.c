@@ -217,7 +217,7 @@ start_in_own_transaction(SmConn *conn, SmStatement *statement, SmStream *stream)
 static bool
 more_of_own_transaction(SmStream *stream)
 {
-	SmStatementKind		kind;
+	SmStatementKind kind;
 
 	for (;;)
 	{
@@ -503,6 +503,7 @@ static bool
 stored_row(SmStream *stream, Datum *values, bool *nulls)
 {
 	int			natts = stream->sink.reader->desc->natts;
+
 	/* what comes from a file belongs to the slot */
 	MemoryContext old = MemoryContextSwitchTo(stream->cxt);
 	bool		found = tuplestore_gettupleslot(stream->store, true, false, stream->slot);

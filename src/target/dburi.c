@@ -147,7 +147,8 @@ classify(SmWalk *walk, const char *dburi)
  */
 
 /* Raise the problem that was noted. */
-static void pg_attribute_noreturn()
+static void
+pg_attribute_noreturn()
 report(const SmWalk *walk)
 {
 	StringInfoData detail;

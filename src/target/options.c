@@ -280,7 +280,8 @@ valid_values(const SmOption *option)
 	return buf.data;
 }
 
-static void pg_attribute_noreturn()
+static void
+pg_attribute_noreturn()
 invalid_value(const SmOption *option, const char *value, const char *hint)
 {
 	ereport(ERROR,

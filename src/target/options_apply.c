@@ -185,7 +185,8 @@ what_was_meant(const char *name, int context)
  * There is no such option, or not here: say where it belongs, or what was
  * probably meant.
  */
-static void pg_attribute_noreturn()
+static void
+pg_attribute_noreturn()
 unknown_option(const char *name, int context)
 {
 	SmKeywordClass class = sm_keyword_class(name, NULL);
@@ -594,7 +595,8 @@ same_connect_args(List *a, List *b)
 	return true;
 }
 
-static void pg_attribute_noreturn()
+static void
+pg_attribute_noreturn()
 not_the_same(const char *label, const char *option, const char *has, const char *asked)
 {
 	ereport(ERROR,

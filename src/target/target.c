@@ -68,7 +68,8 @@ without_quotes(const char *name)
 	return pstrdup(name);
 }
 
-static void pg_attribute_noreturn()
+static void
+pg_attribute_noreturn()
 report_no_server(const char *name, Oid roleid)
 {
 	char	   *plain = without_quotes(name);

@@ -147,15 +147,17 @@ typedef struct SmEndpoint
 	Oid			roleid;
 	const char *dburi;
 	const char *label;			/* the dburi without secrets */
-	bool		remote;			/* it has connections to keep, and transactions of
-								 * its own: it is not this very backend */
+	bool		remote;			/* it has connections to keep, and
+								 * transactions of its own: it is not this
+								 * very backend */
 	Jsonb	   *call_options;	/* given when the engine was made, or NULL */
 	SmEngineOptions options;
 	SmSessionOptions session;	/* defaults of its sessions */
-	Oid			audience;		/* who was seen to read this backend's messages */
+	Oid			audience;		/* who was seen to read this backend's
+								 * messages */
 	bool		audience_entitled;	/* and has the role's privileges */
-	bool		unavailable;	/* its last connect that failed may not do so if
-								 * tried again soon */
+	bool		unavailable;	/* its last connect that failed may not do so
+								 * if tried again soon */
 	int			connections;	/* that are open */
 } SmEndpoint;
 

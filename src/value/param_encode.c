@@ -137,6 +137,7 @@ sm_param_show(const SmParams *params, int i)
 		return NULL;
 	level = sm_transmission_modes_begin(params->names_objects, params->has_money);
 	text = encode_text(params, i);
+
 	sm_transmission_modes_end(level);
 	return text;
 }

@@ -207,7 +207,10 @@ receive_value(SmColumn *column, char *value, int len)
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("unexpected binary value")));
 
-	/* libpq has a zero byte after each value, as there is after a StringInfo's */
+	/*
+	 * libpq has a zero byte after each value, as there is after a
+	 * StringInfo's
+	 */
 	buf.data = value;
 	buf.len = buf.maxlen = len;
 	buf.cursor = 0;
@@ -247,7 +250,7 @@ sm_reader_row(SmReader *reader, const SmPeer *peer, bool binary, Datum *values, 
 {
 	Place		place = {.peer = peer};
 	ErrorContextCallback callback = {
-		.callback = value_context, .arg = &place, .previous = error_context_stack
+		.callback = value_context,.arg = &place,.previous = error_context_stack
 	};
 
 	error_context_stack = &callback;

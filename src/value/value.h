@@ -31,8 +31,8 @@ typedef enum SmForm
 typedef struct SmParams
 {
 	int			n;
-	Oid		   *types;			/* UNKNOWNOID: a literal, value is a cstring; no
-								 * domain, see sm_base_type() */
+	Oid		   *types;			/* UNKNOWNOID: a literal, value is a cstring;
+								 * no domain, see sm_base_type() */
 	Oid		   *elements;		/* of arrays of domains */
 	Datum	   *values;
 	bool	   *nulls;

@@ -25,7 +25,8 @@ extern void *__libc_calloc(size_t n, size_t size);
 extern void *__libc_realloc(void *p, size_t size);
 
 static char object[64];			/* a part of the caller's file name */
-static int	left = 0;			/* that many more until one fails; 0: none does */
+static int	left = 0;			/* that many more until one fails; 0: none
+								 * does */
 static bool has_failed = false;
 
 static bool
