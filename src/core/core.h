@@ -50,6 +50,7 @@ typedef enum SmHandleKind
 
 /* injection_point.c */
 extern void sm_injection_point_init(void);
+extern void sm_injection_point(const char *name);
 
 /* errors.c */
 extern ErrorData *sm_error_catch(MemoryContext cxt);

@@ -15,7 +15,7 @@
  */
 #include "postgres.h"
 
-#include "core/core_private.h"
+#include "core/core.h"
 
 #include "utils/memutils.h"
 

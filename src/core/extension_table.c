@@ -7,7 +7,7 @@
  */
 #include "postgres.h"
 
-#include "core/core_private.h"
+#include "core/core.h"
 
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"

@@ -12,7 +12,7 @@
  */
 #include "postgres.h"
 
-#include "core/core_private.h"
+#include "core/core.h"
 
 #include "libpq/pqformat.h"
 #include "utils/builtins.h"

@@ -13,7 +13,7 @@
  */
 #include "postgres.h"
 
-#include "core/core_private.h"
+#include "core/core.h"
 
 #ifdef SM_INJECTION_POINTS
 

@@ -12,7 +12,7 @@
  */
 #include "postgres.h"
 
-#include "core/core_private.h"
+#include "core/core.h"
 
 #include <netdb.h>
 #ifdef ENABLE_NLS

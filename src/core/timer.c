@@ -7,7 +7,7 @@
  */
 #include "postgres.h"
 
-#include "core/core_private.h"
+#include "core/core.h"
 
 static void
 no_timer_left(void *arg)

@@ -591,7 +591,7 @@ interrupted(dlist_head *conns)
  * Settle the connections linked by cleanup_node, all by the deadline: cancel
  * what is on the wire and read it to its end, then run cleanup_sql, then
  * DISCARD ALL if cleanup_discard says so and no transaction is open.  See the
- * driver's cleanup in sessmgr.h.
+ * driver's cleanup in statement.h.
  *
  * A command that could not be stopped although its transaction goes on makes
  * its connection DEAD, unless cleanup_sql takes it back: nobody may commit what
