@@ -17,7 +17,15 @@ sub parameter { return message('S', "$_[0]\0$_[1]\0"); }
 
 my $ready = message('Z', 'I');
 my $done = message('C', "SET\0") . $ready;
-my %flood = (idle => parameter('TimeZone', 'UTC') x 1000, setup => message('C', "SET\0") x 1000,
+
+# The answer to the statement that sets up a connection: our process id
+sub set_up
+{
+	return message('T', pack('n', 1) . "pg_backend_pid\0" . pack('NnNnNn', 0, 0, 23, 4, 0xffffffff, 0))
+	  . message('D', pack('nN/a*', 1, "$$")) . message('C', "SELECT 1\0");
+}
+
+my %flood = (idle => parameter('TimeZone', 'UTC') x 1000,
 	ping => message('I', '') x 1000);
 
 my $dir = PostgreSQL::Test::Utils::tempdir;
@@ -68,8 +76,8 @@ sub serve
 			{
 				my $flood = $kind eq 'setup' ? 'setup' : $kind eq 'ping' && $queries > 0 ? 'ping' : '';
 				$queries++;
-				while ($flood) { put_all($client, $flood{$flood}) or return; }
-				put_all($client, $done);
+				while ($flood) { put_all($client, $flood{$flood} // set_up() x 1000) or return; }
+				put_all($client, $message =~ /pg_backend_pid/ ? set_up() . $ready : $done);
 			}
 			elsif ($type eq 'S')
 			{

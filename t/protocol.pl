@@ -58,6 +58,7 @@ my %wrong = (
 	'copy in' => message('G', pack('Cn', 0, 0)),
 	'copy out' => message('H', pack('Cn', 0, 0)),
 	'copy both' => message('W', pack('Cn', 0, 0)),
+	'copy in, and gone' => message('G', pack('Cn', 0, 0)),
 	'copy in, done' => message('G', pack('Cn', 0, 0)) . complete('COPY 0'),
 	'no answer' => '',
 	'a row alone' => row('x'),
@@ -145,6 +146,7 @@ sub serve
 			return 0;
 		}
 		$say->($wrong{$how});
+		POSIX::_exit(0) if $how =~ /gone$/;
 		return 2 if $how eq 'no answer' || $how eq 'another answer';
 		# a target that asks for something may be told so; it does not care
 		1 while sysread($client, my $ignored, 65536);
@@ -294,7 +296,7 @@ sub new_lane
 		connect_timeout '1s', statement_timeout '500ms', commit_timeout '500ms', cleanup_timeout '300ms'};
 	my %servers = (b => '', pinged => q{, pool_pre_ping 'on'}, joined => q{, transaction 'joined'},
 		two_phase => q{, transaction 'two_phase'}, discarded => q{, pool_reset_on_return 'discard'},
-		reading => q{, read_only 'on'});
+		reading => q{, read_only 'on'}, pooled => q{, pooler 'transaction'});
 
 	$local->safe_psql('postgres', "CREATE DATABASE $name TEMPLATE postgres");
 	$local->safe_psql($name, join('', map { qq{
@@ -316,6 +318,7 @@ my @few = ('copy in', 'copy both', 'no answer', 'completions', 'answered twice')
 # raised then ('': nothing is; after = what is returned), and the ways, if not all.
 my @cases = (
 	[ 'execute', q{SELECT sessmgr.execute('b', 'INSERT')}, '^INSERT', '08007' ],
+	[ 'COPY behind a pooler', q{SELECT sessmgr.execute('pooled', 'COPY t FROM STDIN')}, '^COPY t', '0A000', 'copy in, and gone' ],
 	[ 'query', q{SELECT * FROM sessmgr.query('b', 'SELECT') AS t(c text)}, '^SELECT$', '08007', @few ],
 	[ 'query, prepared', q{SELECT * FROM sessmgr.query('b', 'SELECT') AS t(c text)}, '^Parse SELECT$', '08P01|57014|=x', @few ],
 	[ 'scalar', q{SELECT sessmgr.scalar('b', 'SELECT')}, '^SELECT$', '08007', @few ],

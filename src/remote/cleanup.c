@@ -189,6 +189,9 @@ read_on(SmConn *conn)
 {
 	bool		established = PQconsumeInput(conn->pg);
 
+	/* that it was read says what became of it, even if nothing follows */
+	if (PQresultStatus(conn->result) == PGRES_COPY_IN && !note_result(conn))
+		return true;
 	for (;;)
 	{
 		if (PQresultStatus(conn->result) == PGRES_COPY_OUT)
