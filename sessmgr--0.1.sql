@@ -42,70 +42,27 @@ CREATE FUNCTION engine_eq(engine, engine) RETURNS boolean
     AS 'int8eq' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
 CREATE FUNCTION engine_ne(engine, engine) RETURNS boolean
     AS 'int8ne' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
-CREATE FUNCTION engine_lt(engine, engine) RETURNS boolean
-    AS 'int8lt' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
-CREATE FUNCTION engine_le(engine, engine) RETURNS boolean
-    AS 'int8le' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
-CREATE FUNCTION engine_gt(engine, engine) RETURNS boolean
-    AS 'int8gt' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
-CREATE FUNCTION engine_ge(engine, engine) RETURNS boolean
-    AS 'int8ge' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
-CREATE FUNCTION engine_cmp(engine, engine) RETURNS integer
-    AS 'btint8cmp' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
 CREATE FUNCTION engine_hash(engine) RETURNS integer
     AS 'hashint8' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
-CREATE FUNCTION engine_hash_extended(engine, bigint) RETURNS bigint
-    AS 'hashint8extended' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
 
 CREATE OPERATOR = (
     LEFTARG = engine, RIGHTARG = engine, FUNCTION = engine_eq,
-    COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES, MERGES
+    COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES
 );
 CREATE OPERATOR <> (
     LEFTARG = engine, RIGHTARG = engine, FUNCTION = engine_ne,
     COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel
 );
-CREATE OPERATOR < (
-    LEFTARG = engine, RIGHTARG = engine, FUNCTION = engine_lt,
-    COMMUTATOR = >, NEGATOR = >=, RESTRICT = scalarltsel, JOIN = scalarltjoinsel
-);
-CREATE OPERATOR <= (
-    LEFTARG = engine, RIGHTARG = engine, FUNCTION = engine_le,
-    COMMUTATOR = >=, NEGATOR = >, RESTRICT = scalarlesel, JOIN = scalarlejoinsel
-);
-CREATE OPERATOR > (
-    LEFTARG = engine, RIGHTARG = engine, FUNCTION = engine_gt,
-    COMMUTATOR = <, NEGATOR = <=, RESTRICT = scalargtsel, JOIN = scalargtjoinsel
-);
-CREATE OPERATOR >= (
-    LEFTARG = engine, RIGHTARG = engine, FUNCTION = engine_ge,
-    COMMUTATOR = <=, NEGATOR = <, RESTRICT = scalargesel, JOIN = scalargejoinsel
-);
 
-CREATE OPERATOR CLASS engine_ops DEFAULT FOR TYPE engine USING btree AS
-    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
-    FUNCTION 1 engine_cmp(engine, engine);
 CREATE OPERATOR CLASS engine_ops DEFAULT FOR TYPE engine USING hash AS
     OPERATOR 1 =,
-    FUNCTION 1 engine_hash(engine), FUNCTION 2 engine_hash_extended(engine, bigint);
+    FUNCTION 1 engine_hash(engine);
 
 COMMENT ON FUNCTION engine_eq(engine, engine) IS 'implementation of = operator';
 COMMENT ON OPERATOR = (engine, engine) IS 'equal';
 COMMENT ON FUNCTION engine_ne(engine, engine) IS 'implementation of <> operator';
 COMMENT ON OPERATOR <> (engine, engine) IS 'not equal';
-COMMENT ON FUNCTION engine_lt(engine, engine) IS 'implementation of < operator';
-COMMENT ON OPERATOR < (engine, engine) IS 'less than';
-COMMENT ON FUNCTION engine_le(engine, engine) IS 'implementation of <= operator';
-COMMENT ON OPERATOR <= (engine, engine) IS 'less than or equal';
-COMMENT ON FUNCTION engine_gt(engine, engine) IS 'implementation of > operator';
-COMMENT ON OPERATOR > (engine, engine) IS 'greater than';
-COMMENT ON FUNCTION engine_ge(engine, engine) IS 'implementation of >= operator';
-COMMENT ON OPERATOR >= (engine, engine) IS 'greater than or equal';
-COMMENT ON FUNCTION engine_cmp(engine, engine) IS 'less-equal-greater';
 COMMENT ON FUNCTION engine_hash(engine) IS 'hash';
-COMMENT ON FUNCTION engine_hash_extended(engine, bigint) IS 'hash';
-COMMENT ON OPERATOR CLASS engine_ops USING btree IS 'btree operators of sessmgr.engine';
-COMMENT ON OPERATOR FAMILY engine_ops USING btree IS 'btree operators of sessmgr.engine';
 COMMENT ON OPERATOR CLASS engine_ops USING hash IS 'hash operators of sessmgr.engine';
 COMMENT ON OPERATOR FAMILY engine_ops USING hash IS 'hash operators of sessmgr.engine';
 
@@ -135,70 +92,27 @@ CREATE FUNCTION sessionmaker_eq(sessionmaker, sessionmaker) RETURNS boolean
     AS 'int8eq' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
 CREATE FUNCTION sessionmaker_ne(sessionmaker, sessionmaker) RETURNS boolean
     AS 'int8ne' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
-CREATE FUNCTION sessionmaker_lt(sessionmaker, sessionmaker) RETURNS boolean
-    AS 'int8lt' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
-CREATE FUNCTION sessionmaker_le(sessionmaker, sessionmaker) RETURNS boolean
-    AS 'int8le' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
-CREATE FUNCTION sessionmaker_gt(sessionmaker, sessionmaker) RETURNS boolean
-    AS 'int8gt' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
-CREATE FUNCTION sessionmaker_ge(sessionmaker, sessionmaker) RETURNS boolean
-    AS 'int8ge' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
-CREATE FUNCTION sessionmaker_cmp(sessionmaker, sessionmaker) RETURNS integer
-    AS 'btint8cmp' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
 CREATE FUNCTION sessionmaker_hash(sessionmaker) RETURNS integer
     AS 'hashint8' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
-CREATE FUNCTION sessionmaker_hash_extended(sessionmaker, bigint) RETURNS bigint
-    AS 'hashint8extended' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
 
 CREATE OPERATOR = (
     LEFTARG = sessionmaker, RIGHTARG = sessionmaker, FUNCTION = sessionmaker_eq,
-    COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES, MERGES
+    COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES
 );
 CREATE OPERATOR <> (
     LEFTARG = sessionmaker, RIGHTARG = sessionmaker, FUNCTION = sessionmaker_ne,
     COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel
 );
-CREATE OPERATOR < (
-    LEFTARG = sessionmaker, RIGHTARG = sessionmaker, FUNCTION = sessionmaker_lt,
-    COMMUTATOR = >, NEGATOR = >=, RESTRICT = scalarltsel, JOIN = scalarltjoinsel
-);
-CREATE OPERATOR <= (
-    LEFTARG = sessionmaker, RIGHTARG = sessionmaker, FUNCTION = sessionmaker_le,
-    COMMUTATOR = >=, NEGATOR = >, RESTRICT = scalarlesel, JOIN = scalarlejoinsel
-);
-CREATE OPERATOR > (
-    LEFTARG = sessionmaker, RIGHTARG = sessionmaker, FUNCTION = sessionmaker_gt,
-    COMMUTATOR = <, NEGATOR = <=, RESTRICT = scalargtsel, JOIN = scalargtjoinsel
-);
-CREATE OPERATOR >= (
-    LEFTARG = sessionmaker, RIGHTARG = sessionmaker, FUNCTION = sessionmaker_ge,
-    COMMUTATOR = <=, NEGATOR = <, RESTRICT = scalargesel, JOIN = scalargejoinsel
-);
 
-CREATE OPERATOR CLASS sessionmaker_ops DEFAULT FOR TYPE sessionmaker USING btree AS
-    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
-    FUNCTION 1 sessionmaker_cmp(sessionmaker, sessionmaker);
 CREATE OPERATOR CLASS sessionmaker_ops DEFAULT FOR TYPE sessionmaker USING hash AS
     OPERATOR 1 =,
-    FUNCTION 1 sessionmaker_hash(sessionmaker), FUNCTION 2 sessionmaker_hash_extended(sessionmaker, bigint);
+    FUNCTION 1 sessionmaker_hash(sessionmaker);
 
 COMMENT ON FUNCTION sessionmaker_eq(sessionmaker, sessionmaker) IS 'implementation of = operator';
 COMMENT ON OPERATOR = (sessionmaker, sessionmaker) IS 'equal';
 COMMENT ON FUNCTION sessionmaker_ne(sessionmaker, sessionmaker) IS 'implementation of <> operator';
 COMMENT ON OPERATOR <> (sessionmaker, sessionmaker) IS 'not equal';
-COMMENT ON FUNCTION sessionmaker_lt(sessionmaker, sessionmaker) IS 'implementation of < operator';
-COMMENT ON OPERATOR < (sessionmaker, sessionmaker) IS 'less than';
-COMMENT ON FUNCTION sessionmaker_le(sessionmaker, sessionmaker) IS 'implementation of <= operator';
-COMMENT ON OPERATOR <= (sessionmaker, sessionmaker) IS 'less than or equal';
-COMMENT ON FUNCTION sessionmaker_gt(sessionmaker, sessionmaker) IS 'implementation of > operator';
-COMMENT ON OPERATOR > (sessionmaker, sessionmaker) IS 'greater than';
-COMMENT ON FUNCTION sessionmaker_ge(sessionmaker, sessionmaker) IS 'implementation of >= operator';
-COMMENT ON OPERATOR >= (sessionmaker, sessionmaker) IS 'greater than or equal';
-COMMENT ON FUNCTION sessionmaker_cmp(sessionmaker, sessionmaker) IS 'less-equal-greater';
 COMMENT ON FUNCTION sessionmaker_hash(sessionmaker) IS 'hash';
-COMMENT ON FUNCTION sessionmaker_hash_extended(sessionmaker, bigint) IS 'hash';
-COMMENT ON OPERATOR CLASS sessionmaker_ops USING btree IS 'btree operators of sessmgr.sessionmaker';
-COMMENT ON OPERATOR FAMILY sessionmaker_ops USING btree IS 'btree operators of sessmgr.sessionmaker';
 COMMENT ON OPERATOR CLASS sessionmaker_ops USING hash IS 'hash operators of sessmgr.sessionmaker';
 COMMENT ON OPERATOR FAMILY sessionmaker_ops USING hash IS 'hash operators of sessmgr.sessionmaker';
 
@@ -228,70 +142,27 @@ CREATE FUNCTION session_eq(session, session) RETURNS boolean
     AS 'int8eq' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
 CREATE FUNCTION session_ne(session, session) RETURNS boolean
     AS 'int8ne' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
-CREATE FUNCTION session_lt(session, session) RETURNS boolean
-    AS 'int8lt' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
-CREATE FUNCTION session_le(session, session) RETURNS boolean
-    AS 'int8le' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
-CREATE FUNCTION session_gt(session, session) RETURNS boolean
-    AS 'int8gt' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
-CREATE FUNCTION session_ge(session, session) RETURNS boolean
-    AS 'int8ge' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
-CREATE FUNCTION session_cmp(session, session) RETURNS integer
-    AS 'btint8cmp' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
 CREATE FUNCTION session_hash(session) RETURNS integer
     AS 'hashint8' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
-CREATE FUNCTION session_hash_extended(session, bigint) RETURNS bigint
-    AS 'hashint8extended' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF;
 
 CREATE OPERATOR = (
     LEFTARG = session, RIGHTARG = session, FUNCTION = session_eq,
-    COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES, MERGES
+    COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES
 );
 CREATE OPERATOR <> (
     LEFTARG = session, RIGHTARG = session, FUNCTION = session_ne,
     COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel
 );
-CREATE OPERATOR < (
-    LEFTARG = session, RIGHTARG = session, FUNCTION = session_lt,
-    COMMUTATOR = >, NEGATOR = >=, RESTRICT = scalarltsel, JOIN = scalarltjoinsel
-);
-CREATE OPERATOR <= (
-    LEFTARG = session, RIGHTARG = session, FUNCTION = session_le,
-    COMMUTATOR = >=, NEGATOR = >, RESTRICT = scalarlesel, JOIN = scalarlejoinsel
-);
-CREATE OPERATOR > (
-    LEFTARG = session, RIGHTARG = session, FUNCTION = session_gt,
-    COMMUTATOR = <, NEGATOR = <=, RESTRICT = scalargtsel, JOIN = scalargtjoinsel
-);
-CREATE OPERATOR >= (
-    LEFTARG = session, RIGHTARG = session, FUNCTION = session_ge,
-    COMMUTATOR = <=, NEGATOR = <, RESTRICT = scalargesel, JOIN = scalargejoinsel
-);
 
-CREATE OPERATOR CLASS session_ops DEFAULT FOR TYPE session USING btree AS
-    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
-    FUNCTION 1 session_cmp(session, session);
 CREATE OPERATOR CLASS session_ops DEFAULT FOR TYPE session USING hash AS
     OPERATOR 1 =,
-    FUNCTION 1 session_hash(session), FUNCTION 2 session_hash_extended(session, bigint);
+    FUNCTION 1 session_hash(session);
 
 COMMENT ON FUNCTION session_eq(session, session) IS 'implementation of = operator';
 COMMENT ON OPERATOR = (session, session) IS 'equal';
 COMMENT ON FUNCTION session_ne(session, session) IS 'implementation of <> operator';
 COMMENT ON OPERATOR <> (session, session) IS 'not equal';
-COMMENT ON FUNCTION session_lt(session, session) IS 'implementation of < operator';
-COMMENT ON OPERATOR < (session, session) IS 'less than';
-COMMENT ON FUNCTION session_le(session, session) IS 'implementation of <= operator';
-COMMENT ON OPERATOR <= (session, session) IS 'less than or equal';
-COMMENT ON FUNCTION session_gt(session, session) IS 'implementation of > operator';
-COMMENT ON OPERATOR > (session, session) IS 'greater than';
-COMMENT ON FUNCTION session_ge(session, session) IS 'implementation of >= operator';
-COMMENT ON OPERATOR >= (session, session) IS 'greater than or equal';
-COMMENT ON FUNCTION session_cmp(session, session) IS 'less-equal-greater';
 COMMENT ON FUNCTION session_hash(session) IS 'hash';
-COMMENT ON FUNCTION session_hash_extended(session, bigint) IS 'hash';
-COMMENT ON OPERATOR CLASS session_ops USING btree IS 'btree operators of sessmgr.session';
-COMMENT ON OPERATOR FAMILY session_ops USING btree IS 'btree operators of sessmgr.session';
 COMMENT ON OPERATOR CLASS session_ops USING hash IS 'hash operators of sessmgr.session';
 COMMENT ON OPERATOR FAMILY session_ops USING hash IS 'hash operators of sessmgr.session';
 
@@ -636,7 +507,6 @@ CREATE FUNCTION scalar_as(rowtype anyelement, target text, sql text, VARIADIC pa
 COMMENT ON FUNCTION scalar_as(anyelement, text, text, VARIADIC "any") IS
     'Runs a statement with bind parameters on the target of a dburi and returns the first column of its first row as the type of the first argument';
 
-
 --
 -- Many rows
 --
@@ -709,7 +579,6 @@ CREATE FUNCTION execute_all(targets text[], sql text, VARIADIC params "any")
 COMMENT ON FUNCTION execute_all(text[], text, VARIADIC "any") IS
     'Runs a statement on many targets at the same time, on each as a transaction of its own; returns for each how many rows it affected or returned, or its error, with bind parameters';
 
-
 --
 -- Statements that are sent now and received later
 --
@@ -750,7 +619,6 @@ CREATE FUNCTION cancel(session session)
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION cancel(session) IS
     'Cancels what was sent in a session, if it has not ended yet';
-
 
 --
 -- Models

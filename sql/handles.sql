@@ -28,14 +28,17 @@ SELECT v AS conversion, try('SELECT ' || v) AS outcome
 -- operators; they live in schema sessmgr
 SELECT 'session/0000abcd/7'::sessmgr.session OPERATOR(sessmgr.=) 'session/0000abcd/7' AS eq;
 SET search_path = public, sessmgr;
-SELECT a, b, a = b AS eq, a <> b AS ne, a < b AS lt, a <= b AS le, a > b AS gt, a >= b AS ge,
-       sessmgr.session_cmp(a, b) AS cmp
+SELECT a, b, a = b AS eq, a <> b AS ne
   FROM (VALUES ('session/00000001/2'::sessmgr.session, 'session/00000001/2'::sessmgr.session),
                ('session/00000001/2', 'session/00000001/10'),
                ('session/00000002/1', 'session/00000001/10'),
                ('session/00000001/2', NULL)) v (a, b);
 
--- sorting, grouping, hashing, indexes: for each of the three types
+-- but no order, as there is no meaning in it
+SELECT try($$SELECT 'session/0000abcd/7'::sessmgr.session < 'session/0000abcd/8'$$);
+SELECT try($$SELECT v::sessmgr.session FROM unnest('{session/0000abcd/7}'::text[]) v ORDER BY 1$$);
+
+-- grouping, hashing, an index: for each of the three types
 CREATE FUNCTION handle_type(kind text) RETURNS TABLE (what text, result text) LANGUAGE plpgsql AS $$
 DECLARE
     plan text;
@@ -48,22 +51,9 @@ BEGIN
     ANALYZE h;
     RETURN QUERY SELECT kind || ': distinct', count(*)::text FROM (SELECT DISTINCT h.h FROM h) d;
     RETURN QUERY SELECT 'groups of 10', count(*)::text FROM (SELECT h.h FROM h GROUP BY 1 HAVING count(*) = 10) d;
-    RETURN QUERY SELECT 'first, last', min(o.h) || ', ' || max(o.h)
-        FROM (SELECT first_value(h.h) OVER (ORDER BY h.h)::text h FROM h) o;
-    RETURN QUERY SELECT 'in order', bool_and(o.h >= o.p)::text FROM (SELECT h.h, lag(h.h) OVER (ORDER BY h.h) p FROM h) o;
     SET LOCAL enable_mergejoin = off; SET LOCAL enable_nestloop = off;
     RETURN QUERY SELECT 'hash join', count(*)::text FROM h a JOIN h b USING (h);
-    SET LOCAL enable_mergejoin = on; SET LOCAL enable_hashjoin = off;
-    RETURN QUERY SELECT 'merge join', count(*)::text FROM h a JOIN h b USING (h);
-    SET LOCAL enable_hashjoin = on; SET LOCAL enable_nestloop = on;
-    SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;
-    CREATE INDEX h_btree ON h (h);
-    FOR plan IN EXECUTE format('EXPLAIN (COSTS off) SELECT id FROM h WHERE h.h >= ''%s/00000009/95''', kind) LOOP
-        RETURN QUERY SELECT 'btree', plan;
-    END LOOP;
-    EXECUTE format('SELECT count(*) FROM h WHERE h.h >= ''%s/00000009/95''', kind) INTO n;
-    RETURN QUERY SELECT 'btree', n::text;
-    DROP INDEX h_btree;
+    SET LOCAL enable_nestloop = on; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;
     CREATE INDEX h_hash ON h USING hash (h);
     FOR plan IN EXECUTE format('EXPLAIN (COSTS off) SELECT id FROM h WHERE h.h = ''%s/00000003/13''', kind) LOOP
         RETURN QUERY SELECT 'hash', plan;
@@ -71,17 +61,12 @@ BEGIN
     EXECUTE format('SELECT count(*) FROM h WHERE h.h = ''%s/00000003/13''', kind) INTO n;
     RETURN QUERY SELECT 'hash', n::text;
     DROP INDEX h_hash;
-    CREATE UNIQUE INDEX ON h (id, h);
     DROP TABLE h;
 END $$;
 SELECT * FROM handle_type('engine');
 SELECT * FROM handle_type('sessionmaker');
 SELECT * FROM handle_type('session');
 RESET search_path;
--- hash partitioning uses the extended hash function
-SELECT sessmgr.session_hash_extended('session/0000abcd/7', 0) <> sessmgr.session_hash_extended('session/0000abcd/7', 1) AS seeded,
-       sessmgr.session_hash('session/0000abcd/7') = sessmgr.session_hash('session/0000abcd/7') AS stable;
-
 -- binary form
 SELECT sessmgr.session_send('session/0000abcd/7'), sessmgr.engine_send('engine/ffffffff/1'),
        sessmgr.sessionmaker_send('sessionmaker/00000000/0');
