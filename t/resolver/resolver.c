@@ -20,6 +20,8 @@
 typedef int (*Lookup) (const char *, const char *, const struct addrinfo *,
 					   struct addrinfo **);
 
+/* modules hide their functions from PostgreSQL 16 on */
+__attribute__((visibility("default")))
 int
 getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
 			struct addrinfo **found)
