@@ -241,7 +241,7 @@ $psql->is(qq{SELECT string_agg(concat(target, ' ', port), ', ' ORDER BY target)
 # names with several addresses
 SKIP:
 {
-	skip('t/resolver is not installed', 1) unless $resolver;
+	skip('t/resolver is not installed: run dev/test', 1) unless $resolver;
 	start_target('silent', "127.0.0.2:$there");
 	my $name = '127.0.0.2-127.0.0.1.test';
 	reaches("$name:$there", "connect_timeout=$seconds", $remote, 'the first address of a name is silent');
@@ -259,7 +259,7 @@ SKIP:
 
 SKIP:
 {
-	skip('libpq of this version cannot balance', 1) if $version < 160000;
+	skip('libpq before 16 cannot balance: give dev/test the pg_config of a newer one', 1) if $version < 160000;
 	my %seen;
 	foreach (1 .. 60)
 	{

@@ -515,7 +515,7 @@ SKIP:
 	my $trace = PostgreSQL::Test::Utils::tempdir() . '/trace';
 	my $calls = 5000;
 
-	left_out('there is no strace', 2) if system('strace -V >/dev/null 2>&1') != 0;
+	left_out('there is no strace: install the package of that name', 2) if system('strace -V >/dev/null 2>&1') != 0;
 	$psql->value(call($target));
 	my $strace = fork() // die "fork: $!";
 	if ($strace == 0)

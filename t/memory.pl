@@ -13,7 +13,7 @@ use Test::More;
 plan(skip_all => 'a sanitizer has allocations of its own') if sanitized();
 chomp(my $library = `pg_config --pkglibdir`);
 $library .= '/mallocfail.so';
-plan(skip_all => 't/mallocfail is not installed') unless -e $library;
+plan(skip_all => 't/mallocfail is not installed: run dev/test') unless -e $library;
 
 my $remote = new_node('remote', "max_prepared_transactions = 10\n");
 my $local = do

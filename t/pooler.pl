@@ -11,8 +11,8 @@ use SessmgrTest;
 use Test::More;
 
 my ($pgbouncer) = grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin';
-plan(skip_all => 'there is no pgbouncer') unless $pgbouncer;
-plan(skip_all => 'pgbouncer refuses to run as root') if $> == 0;
+plan(skip_all => 'there is no pgbouncer: install the package of that name') unless $pgbouncer;
+plan(skip_all => 'pgbouncer refuses to run as root: run dev/test, which changes to another user') if $> == 0;
 
 my ($local, $remote) = new_pair();
 my $pooler = start_pgbouncer($remote, program => $pgbouncer, pool_mode => 'session', default_pool_size => 3);

@@ -13,8 +13,8 @@ use Test::More;
 
 my ($distribution) = grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin';
 my $newer = $ENV{SESSMGR_PGBOUNCER};
-plan(skip_all => 'there is no pgbouncer') unless $distribution || $newer;
-plan(skip_all => 'pgbouncer refuses to run as root') if $> == 0;
+plan(skip_all => 'there is no pgbouncer: install the package of that name') unless $distribution || $newer;
+plan(skip_all => 'pgbouncer refuses to run as root: run dev/test, which changes to another user') if $> == 0;
 
 # nothing of what sessmgr sets is the server's default
 my ($local, $remote) = new_pair(

@@ -12,7 +12,7 @@ use SessmgrTest;
 use Test::More;
 
 my ($strace) = grep { -x } map { "$_/strace" } split(/:/, $ENV{PATH});
-plan(skip_all => 'there is no strace') unless $strace;
+plan(skip_all => 'there is no strace: install the package of that name') unless $strace;
 
 my ($local, $remote) = new_pair(local => "autovacuum = off\n");
 my $dir = PostgreSQL::Test::Utils::tempdir;
