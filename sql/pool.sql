@@ -66,25 +66,16 @@ SELECT try(format('SELECT pid(%L::sessmgr.session) > 0', :'s4'));
 SELECT sessmgr.close(:'s1'), sessmgr.close(:'s2'), sessmgr.close(:'s3'), sessmgr.close(:'s4');
 SELECT pool();
 COMMIT;
--- the wait is as long as it says
-SELECT fresh('{"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.3}');
-BEGIN;
-SELECT pid(sessmgr.session_factory('pl')) > 0 AS holds;
-SELECT clock_timestamp() AS t \gset
-SELECT try('SELECT pid()');
-SELECT clock_timestamp() - :'t'::timestamptz BETWEEN '0.3 s' AND '60 s' AS waited;
--- and can be cancelled
-SELECT sessmgr.invalidate('pl');
-ROLLBACK;
+-- there is nobody to wait for
 SELECT fresh('{"pool_size": 1, "max_overflow": 0, "pool_timeout": "1h"}');
 BEGIN;
 SELECT pid(sessmgr.session_factory('pl')) > 0 AS holds;
-SET LOCAL statement_timeout = '100ms';
-SELECT pid();
+SET LOCAL statement_timeout = '60s';
+SELECT try('SELECT pid()');
 ROLLBACK;
 SELECT pool();
 SELECT pid() > 0 AS works;
--- no waiting at all, no limit at all
+-- no limit at all
 SELECT fresh('{"pool_size": 1, "max_overflow": 0, "pool_timeout": 0}');
 BEGIN;
 SELECT pid(sessmgr.session_factory('pl')) > 0 AS holds;

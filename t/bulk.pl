@@ -314,7 +314,7 @@ $latin->quit;
 SKIP:
 {
 	my $prefix = $ENV{SESSMGR_OTHER_PG};
-	skip('set SESSMGR_OTHER_PG to the pg_config of another major version, as dev/pg-prefix prints it', 1) unless $prefix;
+	skip('set SESSMGR_OTHER_PG to the directory that has bin/ of another major version', 1) unless $prefix;
 	my $other = PostgreSQL::Test::Cluster->new('other', install_path => $prefix);
 	$other->init;
 	$other->append_conf('postgresql.conf', "fsync = off\n");

@@ -119,8 +119,8 @@ sub start_local
 # A session with something to lose
 sub begin_session
 {
-	my ($psql, $options, $server) = @_;
-	$psql->open('s', $server // 'remote', $options);
+	my ($psql, $options) = @_;
+	$psql->open('s', 'remote', $options);
 	$psql->value(in_session('INSERT INTO t VALUES (1)'));
 	$psql->value(in_session('LOCK kept'));
 }
@@ -163,10 +163,8 @@ my %state = (
 	},
 	'waits for a place in the pool' => sub {
 		my ($psql, $name) = @_;
-		$psql->value('BEGIN');
-		begin_session($psql, '{}', 'small');
-		$psql->start(in_call('small', 'SELECT 1'));
-		wait_here($psql, "$name: as far as it is to get");
+		$psql->start(q{SELECT * FROM sessmgr.execute_all('{small,small}', 'SELECT busy()')});
+		wait_there($busy, $name);
 	},
 	'a transaction is open' => sub {
 		my ($psql, $name, $ending) = @_;

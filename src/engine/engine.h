@@ -89,7 +89,7 @@ sm_conn_engine(const SmConn *conn)
 }
 
 /* pool.c */
-extern void sm_pool_report_full(const SmEngine *engine) pg_attribute_noreturn();
+extern void sm_pool_report_full(const SmEngine *engine, int waited) pg_attribute_noreturn();
 extern bool sm_pool_has_capacity(const SmEngine *engine);
 extern SmConn *sm_pool_begin(SmEngine *engine);
 extern void sm_pool_give_up(SmConn *conn);

@@ -163,42 +163,21 @@ sm_pool_has_capacity(const SmEngine *engine)
 	return engine->pool.nidle > 0 || may_connect(engine);
 }
 
-/* Raise 53300: there was no place for pool_timeout. */
+/* Raise 53300: the pool's limit is reached, and was for this long (ms). */
 void
-sm_pool_report_full(const SmEngine *engine)
+sm_pool_report_full(const SmEngine *engine, int waited)
 {
 	const SmEngineOptions *options = &engine->endpoint.options;
 
 	ereport(ERROR,
 			(errcode(ERRCODE_TOO_MANY_CONNECTIONS),
 			 errmsg("connection limit of \"%s\" reached", engine->endpoint.label),
+			 waited > 0 ?
 			 errdetail("pool_size is %d, max_overflow is %d, connections checked out: %d; waited %d ms (pool_timeout).",
-					   options->pool_size, options->max_overflow, engine->pool.nbusy,
-					   options->pool_timeout),
+					   options->pool_size, options->max_overflow, engine->pool.nbusy, waited) :
+			 errdetail("pool_size is %d, max_overflow is %d, connections checked out: %d.",
+					   options->pool_size, options->max_overflow, engine->pool.nbusy),
 			 errhint("Commit, roll back or close sessions that are no longer needed, or raise the limits.")));
-}
-
-/*
- * Wait for a place in the pool.  The connections that fill it are all this
- * backend's, so only an interrupt can end the wait early.
- */
-static void
-wait_for_place(SmEngine *engine)
-{
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													   engine->endpoint.options.pool_timeout);
-	long		timeout;
-
-	sm_name_waits();
-	while ((timeout = sm_remaining(deadline)) > 0)
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 sm_client_round(timeout), sm_wait_pool);
-		ResetLatch(MyLatch);
-		sm_client_look();
-		CHECK_FOR_INTERRUPTS();
-	}
-	sm_pool_report_full(engine);
 }
 
 /*
@@ -287,8 +266,9 @@ sm_pool_checkout(SmEngine *engine)
 	do
 	{
 		conn = sm_pool_begin(engine);
+		/* all that fill it are this backend's, so to wait would be of no use */
 		if (conn == NULL)
-			wait_for_place(engine);
+			sm_pool_report_full(engine, 0);
 	} while (sm_pool_poll(conn, true) == SM_CHECKOUT_RETRY);
 	return conn;
 }

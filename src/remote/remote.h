@@ -271,7 +271,6 @@ extern void sm_report_unknown(SmConn *conn, const char *sql, const char *why) pg
 extern dlist_head sm_connections;	/* of SmConn: all that may have a socket */
 extern dlist_head sm_checked_out;	/* of SmConn, of all engines */
 extern uint32 sm_wait_command;
-extern uint32 sm_wait_pool;
 extern void sm_name_waits(void);
 extern TimestampTz sm_deadline(int timeout_ms);
 extern long sm_remaining(TimestampTz deadline);

@@ -35,7 +35,6 @@ dlist_head	sm_checked_out = DLIST_STATIC_INIT(sm_checked_out);
 uint32		sm_wait_connect = 0;
 uint32		sm_wait_command = 0;
 uint32		sm_wait_cleanup = 0;
-uint32		sm_wait_pool = 0;
 
 /* Give our waits names in pg_stat_activity, where that can be done. */
 void
@@ -43,7 +42,6 @@ sm_name_waits(void)
 {
 	if (sm_wait_connect != 0)
 		return;
-	sm_wait_pool = sm_NewWaitEvent("SessmgrPool");
 	sm_wait_cleanup = sm_NewWaitEvent("SessmgrCleanup");
 	sm_wait_command = sm_NewWaitEvent("SessmgrCommand");
 	sm_wait_connect = sm_NewWaitEvent("SessmgrConnect");

@@ -269,11 +269,30 @@ check_out(SmFanOutState *state, SmBranchRun *branch)
 		branch->conn = sm_pool_begin(branch->engine);
 }
 
+/*
+ * Will another branch give a connection of the same engine back?  Nobody else
+ * can.
+ */
+static bool
+is_worth_waiting(const SmFanOutState *state, const SmBranchRun *branch)
+{
+	for (int i = 0; !state->fan_out->together && i < state->n; i++)
+	{
+		const SmBranchRun *other = &state->branches[i];
+
+		if (other->engine == branch->engine && other->session == NULL && other->conn != NULL)
+			return true;
+	}
+	return false;
+}
+
 static void
 report_full(SmFanOutState *state, SmBranchRun *branch)
 {
 	(void) state;
-	sm_pool_report_full(branch->engine);
+	sm_pool_report_full(branch->engine,
+						branch->deadline == SM_NO_DEADLINE ? 0 :
+						branch->engine->endpoint.options.pool_timeout);
 }
 
 /* WAITING: try to go on. */
@@ -300,14 +319,14 @@ try_to_begin(SmFanOutState *state, SmBranchRun *branch)
 			return;
 		}
 	}
-	if (branch->deadline == SM_NO_DEADLINE)
-		branch->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													   branch->engine->endpoint.options.pool_timeout);
-	else if (is_over(state, branch))
+	if (!is_worth_waiting(state, branch) || is_over(state, branch))
 	{
 		(void) sm_branch_attempt(state, branch, report_full);
 		end_branch(state, branch);
 	}
+	else if (branch->deadline == SM_NO_DEADLINE)
+		branch->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   branch->engine->endpoint.options.pool_timeout);
 }
 
 /* Send the statement, on branch->conn or its session's. */

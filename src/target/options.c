@@ -102,7 +102,7 @@ const SmOption sm_option_table[] = {
 	"How many connections may be open beyond pool_size at a time; -1 means any number."},
 	{"pool_timeout", SM_EVERYWHERE, in_engine(pool_timeout),
 		SM_TYPE_SECONDS, 0, MAX_TIME, 30000, NULL, false,
-	"How long to wait for a connection when the pool's limit is reached."},
+	"How long execute_all waits for a connection when the pool's limit is reached."},
 	{"pool_recycle", SM_EVERYWHERE, in_engine(pool_recycle),
 		SM_TYPE_SECONDS, -1, MAX_TIME, -1, NULL, false,
 	"Connections older than this (or up to 10 % less, at random) are not reused; -1 means they never age."},
