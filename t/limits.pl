@@ -130,7 +130,7 @@ $_->restart foreach $local, $remote;
 {
 	my $psql = new_psql();
 	my $memory = 'SELECT sum(total_bytes)::bigint FROM pg_backend_memory_contexts';
-	my $get = q{SELECT count(DISTINCT sessmgr.get_engine('host=db' || i || ' dbname=app')) FROM generate_series(%s) i};
+	my $get = q{SELECT count(*) FROM (SELECT DISTINCT sessmgr.get_engine('host=db' || i || ' dbname=app') FROM generate_series(%s) i) e};
 
 	$psql->value(sprintf($get, '1, 10'));
 	my $before = $psql->value($memory);

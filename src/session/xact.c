@@ -525,6 +525,48 @@ sm_xact_init(void)
 	CacheRegisterSyscacheCallback(NAMESPACEOID, note_schema_change, (Datum) 0);
 }
 
+/* Is anything in use, or was a session used, in this local transaction? */
+static bool
+is_any_used(void)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &sm_checked_out)
+	{
+		if (dlist_container(SmConn, node, iter.cur)->session == NULL)
+			return true;
+	}
+
+	dlist_foreach(iter, &sm_sessions)
+	{
+		const SmSession *session = dlist_container(SmSession, node, iter.cur);
+
+		if (session->used || session->running > 0)
+			return true;
+	}
+	return sm_fan_outs > 0 || sm_engine_creating();
+}
+
+/*
+ * The extension may be another one than that which was used last: then nothing of
+ * the old one's is left to the new one.  Where the old one was used in this same
+ * transaction, that waits for its end.
+ */
+static void
+see_extension(void)
+{
+	Oid			schema = get_namespace_oid("sessmgr", true);
+
+	if (OidIsValid(schema_seen) && schema != schema_seen && sm_engine_owned())
+	{
+		if (is_any_used())
+			return;
+		close_everything(false);
+	}
+	schemas_changed = false;
+	schema_seen = schema;
+}
+
 /*
  * To be called first by every SQL function that looks at or changes what is
  * kept here.
@@ -534,9 +576,9 @@ sm_enter(void)
 {
 	bool		inherited;
 
-	if (likely(sm_engine_owned() && OidIsValid(schema_seen)))
+	if (likely(sm_engine_owned() && OidIsValid(schema_seen) && !schemas_changed))
 		return;
-	schema_seen = get_namespace_oid("sessmgr", true);
+	see_extension();
 	if (sm_engine_owned())
 		return;
 	inherited = sm_engine_take_over();
