@@ -225,6 +225,7 @@ sub serve
 				$say->(message('2', ''));
 			}
 			elsif ($type eq 'E') { $run->($portal, 1); }
+			elsif ($type eq 'C') { $say->(message('3', '')); }
 			elsif ($type eq 'c') { $run->('END OF COPY', 0); $end->(); }
 			elsif ($type eq 'S') { $end->(); }
 			$say->(shift(@violated)) if @violated && $type =~ /[QS]/;
