@@ -38,7 +38,6 @@
 #include "funcapi.h"
 #include "lib/ilist.h"
 #include "lib/stringinfo.h"
-#include "libpq-fe.h"
 #include "utils/jsonb.h"
 #include "utils/relcache.h"
 #include "utils/resowner.h"
@@ -56,6 +55,7 @@
  */
 typedef struct SmConn SmConn;
 typedef struct SmEngine SmEngine;
+typedef struct SmRun SmRun;
 typedef struct SmSession SmSession;
 typedef struct SmStatementCache SmStatementCache;
 typedef struct SmStream SmStream;

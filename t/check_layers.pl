@@ -26,6 +26,7 @@ my @faults = (
 	[ 'includes', 'src/remote/remote.h', '#include "statement/statement.h"' ],
 	[ 'includes', 'sessmgr.h', '#include "core/core.h"' ],
 	[ 'private', 'src/session/session.c', '#include "remote/remote_private.h"' ],
+	[ 'private', 'src/engine/pool.c', '#include "remote/connection.h"' ],
 	[ 'private', 'sessmgr.c', '#include "engine/engine_private.h"' ],
 	[ 'libpq', 'src/session/xact.c', "static int\nsocket_of(void *pg)\n{\n\treturn PQsocket(pg);\n}" ],
 	[ 'libpq', 'src/value/value.h', "struct SmX\n{\n\tPGresult *res;\n};" ],

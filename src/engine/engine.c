@@ -138,13 +138,13 @@ abandon_inherited(void)
 			SmEngine   *engine = dlist_container(SmEngine, node, i.cur);
 
 			dlist_foreach(j, &engine->pool.idle)
-				engine->driver->abandon(dlist_container(SmConn, node, j.cur));
+				engine->driver->abandon(sm_conn_of(j.cur));
 		}
 		dlist_init(lists[n]);
 	}
 	dlist_foreach(j, &sm_checked_out)
 	{
-		SmConn	   *conn = dlist_container(SmConn, node, j.cur);
+		SmConn	   *conn = sm_conn_of(j.cur);
 
 		sm_conn_engine(conn)->driver->abandon(conn);
 	}
@@ -321,15 +321,15 @@ inherit(SmEngine *engine)
 		{
 			dlist_foreach_modify(iter2, &other->pool.idle)
 			{
-				SmConn	   *conn = dlist_container(SmConn, node, iter2.cur);
+				SmConn	   *conn = sm_conn_of(iter2.cur);
 
 				if (engine->pool.nidle >= engine->endpoint.options.pool_size)
 					break;
-				dlist_delete(&conn->node);
+				dlist_delete(&sm_checkout(conn)->node);
 				other->pool.nidle--;
 				sm_conn_set_endpoint(conn, &engine->endpoint);
-				conn->generation = engine->pool.generation;
-				dlist_push_tail(&engine->pool.idle, &conn->node);
+				sm_checkout(conn)->generation = engine->pool.generation;
+				dlist_push_tail(&engine->pool.idle, &sm_checkout(conn)->node);
 				engine->pool.nidle++;
 			}
 		}
@@ -650,11 +650,7 @@ sm_engine_forget_all(void)
 			continue;
 		}
 		dlist_foreach(iter2, &engine->pool.idle)
-		{
-			SmConn	   *conn = dlist_container(SmConn, node, iter2.cur);
-
-			conn->discard = !conn->fresh && conn->pooler != SM_BEHIND_TRANSACTION;
-		}
+			sm_conn_discard_first(sm_conn_of(iter2.cur));
 		if (latest == engine)
 			latest = NULL;
 		hash_search(registry, &engine->key, HASH_REMOVE, NULL);

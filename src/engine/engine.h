@@ -85,7 +85,7 @@ struct SmEngine
 static inline SmEngine *
 sm_conn_engine(const SmConn *conn)
 {
-	return (SmEngine *) ((char *) conn->endpoint - offsetof(SmEngine, endpoint));
+	return (SmEngine *) ((char *) sm_conn_endpoint(conn) - offsetof(SmEngine, endpoint));
 }
 
 /* pool.c */
@@ -98,7 +98,6 @@ extern SmConn *sm_pool_checkout(SmEngine *engine);
 extern bool sm_pool_reset_start(SmConn *conn);
 extern bool sm_pool_reset_poll(SmConn *conn, bool over);
 extern void sm_pool_checkin(SmConn *conn, TimestampTz deadline);
-extern void sm_conns_add(dlist_head *conns, SmConn *conn, const char *sql);
 extern TimestampTz sm_conns_clean(dlist_head *conns);
 extern void sm_conn_cleanup(SmConn *conn, const char *sql, TimestampTz deadline);
 extern int	sm_pool_dispose(SmEngine *engine);

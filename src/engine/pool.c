@@ -19,6 +19,7 @@
 
 #include "engine/engine_private.h"
 
+#include "common/pg_prng.h"
 #include "pgstat.h"
 
 TimestampTz sm_pool_due = SM_NO_DEADLINE;
@@ -34,7 +35,7 @@ sm_pool_init(SmPool *pool)
 static void
 close_idle(SmEngine *engine, SmConn *conn)
 {
-	dlist_delete(&conn->node);
+	dlist_delete(&sm_checkout(conn)->node);
 	engine->pool.nidle--;
 	engine->driver->close(conn);
 }
@@ -48,8 +49,8 @@ sm_pool_close_expired(SmEngine *engine, TimestampTz now)
 
 	while (timeout > 0 && !dlist_is_empty(idle))
 	{
-		SmConn	   *oldest = dlist_tail_element(SmConn, node, idle);
-		TimestampTz due = TimestampTzPlusMilliseconds(oldest->since, timeout);
+		SmConn	   *oldest = sm_conn_of(dlist_tail_node(idle));
+		TimestampTz due = TimestampTzPlusMilliseconds(sm_checkout(oldest)->since, timeout);
 
 		if (due > now)
 		{
@@ -71,9 +72,9 @@ discard_older(SmEngine *engine, TimestampTz connected_at)
 
 	dlist_foreach_modify(iter, &engine->pool.idle)
 	{
-		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
+		SmConn	   *conn = sm_conn_of(iter.cur);
 
-		if (conn->connected_at <= connected_at)
+		if (sm_conn_connected_at(conn) <= connected_at)
 			close_idle(engine, conn);
 	}
 }
@@ -84,19 +85,20 @@ may_be_reused(const SmConn *conn)
 	const SmEngine *engine = sm_conn_engine(conn);
 
 	return engine->state != SM_ENGINE_INVALIDATED && !engine->transient &&
-		conn->generation == engine->pool.generation &&
-		(conn->recycle_at == SM_NO_DEADLINE ||
-		 conn->recycle_at > GetCurrentTimestamp());
+		sm_checkout(conn)->generation == engine->pool.generation &&
+		(sm_checkout(conn)->recycle_at == SM_NO_DEADLINE ||
+		 sm_checkout(conn)->recycle_at > GetCurrentTimestamp());
 }
 
 static void
 check_out(SmEngine *engine, SmConn *conn, TimestampTz now)
 {
-	conn->session = NULL;
-	conn->subid = GetCurrentSubTransactionId();
-	conn->since = now;
-	conn->made = conn->pinged = conn->awaited = conn->unreceived = false;
-	dlist_push_head(&sm_checked_out, &conn->node);
+	sm_checkout(conn)->session = NULL;
+	sm_checkout(conn)->subid = GetCurrentSubTransactionId();
+	sm_checkout(conn)->since = now;
+	sm_checkout(conn)->step = SM_CHECKOUT_COMPLETE;
+	sm_checkout(conn)->awaited = sm_checkout(conn)->unreceived = false;
+	dlist_push_head(&sm_checked_out, &sm_checkout(conn)->node);
 	engine->pool.nbusy++;
 	engine->pool.checkouts++;
 }
@@ -108,9 +110,22 @@ discard(SmConn *conn, bool siblings)
 	SmEngine   *engine = sm_conn_engine(conn);
 
 	if (siblings)
-		discard_older(engine, conn->connected_at);
+		discard_older(engine, sm_conn_connected_at(conn));
 	sm_conn_set_state(conn, SM_CONN_DEAD);
 	sm_pool_checkin(conn, SM_NO_DEADLINE);
+}
+
+/* When a connection is too old to be used once more. */
+static TimestampTz
+recycle_time(TimestampTz connected_at, int recycle_ms)
+{
+	double		early;
+
+	if (recycle_ms < 0)
+		return SM_NO_DEADLINE;
+	/* up to 10 % earlier, so that a pool's connections do not end together */
+	early = 0.1 * pg_prng_double(&pg_global_prng_state);
+	return TimestampTzPlusMilliseconds(connected_at, (int64) (recycle_ms * (1.0 - early)));
 }
 
 /* An idle connection that looks alive, checked out, or NULL. */
@@ -129,12 +144,12 @@ take_idle(SmEngine *engine)
 	while (!dlist_is_empty(&pool->idle))
 	{
 		SmConn	   *conn = engine->endpoint.options.pool_use_lifo ?
-			dlist_head_element(SmConn, node, &pool->idle) :
-			dlist_tail_element(SmConn, node, &pool->idle);
+			sm_conn_of(dlist_head_node(&pool->idle)) :
+			sm_conn_of(dlist_tail_node(&pool->idle));
 		bool		reuse = may_be_reused(conn);
 		bool		alive = reuse && engine->driver->alive(conn);
 
-		dlist_delete(&conn->node);
+		dlist_delete(&sm_checkout(conn)->node);
 		pool->nidle--;
 		sm_conn_set_state(conn, SM_CONN_READY);
 		check_out(engine, conn, now);
@@ -192,16 +207,19 @@ sm_pool_begin(SmEngine *engine)
 
 	if (conn != NULL)
 	{
-		conn->pinged = engine->endpoint.options.pool_pre_ping;
-		if (conn->pinged)
+		if (engine->endpoint.options.pool_pre_ping)
+		{
+			sm_checkout(conn)->step = SM_CHECKOUT_PINGING;
 			engine->driver->ping(conn);
+		}
 	}
 	else if (may_connect(engine))
 	{
 		conn = engine->driver->connect(&engine->endpoint);
-		conn->generation = engine->pool.generation;
+		sm_checkout(conn)->generation = engine->pool.generation;
 		check_out(engine, conn, GetCurrentTimestamp());
-		conn->made = true;
+		sm_checkout(conn)->step = SM_CHECKOUT_CONNECTING;
+		sm_checkout(conn)->recycle_at = SM_NO_DEADLINE;
 	}
 	return conn;
 }
@@ -210,7 +228,7 @@ sm_pool_begin(SmEngine *engine)
 void
 sm_pool_give_up(SmConn *conn)
 {
-	if (conn->made)
+	if (sm_checkout(conn)->step == SM_CHECKOUT_CONNECTING)
 		sm_conn_engine(conn)->pool.checkouts--;
 	discard(conn, false);
 }
@@ -226,7 +244,7 @@ sm_pool_poll(SmConn *conn, bool wait)
 	SmEngine   *engine = sm_conn_engine(conn);
 	bool		established = true;
 
-	if (likely(!conn->made && !conn->pinged))
+	if (likely(sm_checkout(conn)->step == SM_CHECKOUT_COMPLETE))
 		return SM_CHECKOUT_DONE;
 	PG_TRY();
 	{
@@ -240,14 +258,19 @@ sm_pool_poll(SmConn *conn, bool wait)
 	PG_END_TRY();
 	if (!established)
 		return SM_CHECKOUT_PENDING;
-	if (conn->state == SM_CONN_DEAD)
+	if (sm_conn_state(conn) == SM_CONN_DEAD)
 	{
 		discard(conn, true);
 		return SM_CHECKOUT_RETRY;
 	}
-	if (conn->made)
+	if (sm_checkout(conn)->step == SM_CHECKOUT_CONNECTING)
+	{
 		engine->pool.connects++;
-	conn->made = conn->pinged = false;
+		sm_checkout(conn)->since = sm_conn_connected_at(conn);
+		sm_checkout(conn)->recycle_at = recycle_time(sm_conn_connected_at(conn),
+													 engine->endpoint.options.pool_recycle);
+	}
+	sm_checkout(conn)->step = SM_CHECKOUT_COMPLETE;
 	return SM_CHECKOUT_DONE;
 }
 
@@ -278,7 +301,7 @@ may_be_kept(const SmConn *conn)
 {
 	const SmEngine *engine = sm_conn_engine(conn);
 
-	return conn->state == SM_CONN_READY && !conn->listens && !conn->chain_failed && engine->endpoint.remote &&
+	return sm_conn_is_reusable(conn) && engine->endpoint.remote &&
 		engine->endpoint.options.poolclass == SM_POOL_QUEUE &&
 		engine->pool.nidle < engine->endpoint.options.pool_size && may_be_reused(conn);
 }
@@ -320,33 +343,25 @@ sm_pool_checkin(SmConn *conn, TimestampTz deadline)
 	keep = may_be_kept(conn) &&
 		engine->driver->reset(conn, engine->endpoint.options.pool_reset_on_return, deadline);
 
-	dlist_delete(&conn->node);
+	dlist_delete(&sm_checkout(conn)->node);
 	engine->pool.nbusy--;
-	conn->session = NULL;
+	sm_checkout(conn)->session = NULL;
 	if (!keep)
 	{
 		engine->driver->close(conn);
 		return;
 	}
-	conn->since = GetCurrentTimestamp();
+	sm_checkout(conn)->since = GetCurrentTimestamp();
 	sm_conn_set_state(conn, SM_CONN_IDLE);
-	dlist_push_head(&engine->pool.idle, &conn->node);
+	dlist_push_head(&engine->pool.idle, &sm_checkout(conn)->node);
 	engine->pool.nidle++;
-	sm_pool_close_expired(engine, conn->since);
+	sm_pool_close_expired(engine, sm_checkout(conn)->since);
 }
 
 /* ----------
  * Clean-up
  * ----------
  */
-
-/* A connection is to be cleaned up together with others, and to run sql then. */
-void
-sm_conns_add(dlist_head *conns, SmConn *conn, const char *sql)
-{
-	conn->cleanup_sql = sql;
-	dlist_push_tail(conns, &conn->cleanup_node);
-}
 
 /* Have their drivers clean up what was gathered (see SmDriver). */
 static void
@@ -355,13 +370,13 @@ clean_up(dlist_head *conns, TimestampTz deadline)
 	while (!dlist_is_empty(conns))
 	{
 		const SmDriver *driver =
-			sm_conn_engine(dlist_head_element(SmConn, cleanup_node, conns))->driver;
+			sm_conn_engine(sm_cleanup_conn(dlist_head_node(conns)))->driver;
 		dlist_head	same = DLIST_STATIC_INIT(same);
 		dlist_mutable_iter iter;
 
 		dlist_foreach_modify(iter, conns)
 		{
-			if (sm_conn_engine(dlist_container(SmConn, cleanup_node, iter.cur))->driver != driver)
+			if (sm_conn_engine(sm_cleanup_conn(iter.cur))->driver != driver)
 				continue;
 			dlist_delete(iter.cur);
 			dlist_push_tail(&same, iter.cur);
@@ -384,7 +399,7 @@ sm_conns_clean(dlist_head *conns)
 
 	dlist_foreach(iter, conns)
 	{
-		const SmConn *conn = dlist_container(SmConn, cleanup_node, iter.cur);
+		const SmConn *conn = sm_cleanup_conn(iter.cur);
 
 		timeout = Max(timeout, sm_conn_engine(conn)->endpoint.options.cleanup_timeout);
 	}
@@ -399,7 +414,7 @@ sm_conn_cleanup(SmConn *conn, const char *sql, TimestampTz deadline)
 {
 	dlist_head	conns = DLIST_STATIC_INIT(conns);
 
-	sm_conns_add(&conns, conn, sql);
+	sm_cleanup_add(&conns, conn, sql);
 	clean_up(&conns, deadline);
 }
 
@@ -411,7 +426,7 @@ sm_pool_dispose(SmEngine *engine)
 
 	while (!dlist_is_empty(&engine->pool.idle))
 	{
-		close_idle(engine, dlist_head_element(SmConn, node, &engine->pool.idle));
+		close_idle(engine, sm_conn_of(dlist_head_node(&engine->pool.idle)));
 		n++;
 	}
 	return n;

@@ -56,39 +56,39 @@ sm_cancel_learn_end(SmConn *conn)
 bool
 sm_cancel_start(SmConn *conn)
 {
-	Assert(conn->cancel_request == NULL);
-	conn->cancel_request = PQcancelCreate(conn->pg);
-	if (conn->cancel_request == NULL || !PQcancelStart(conn->cancel_request))
+	Assert(conn->cancel.request == NULL);
+	conn->cancel.request = PQcancelCreate(conn->pg);
+	if (conn->cancel.request == NULL || !PQcancelStart(conn->cancel.request))
 	{
 		sm_cancel_end(conn);
 		return false;
 	}
-	conn->cancel_state = SM_CANCEL_WRITING;
+	conn->cancel.state = SM_CANCEL_WRITING;
 	return true;
 }
 
 pgsocket
 sm_cancel_socket(const SmConn *conn)
 {
-	return PQcancelSocket(conn->cancel_request);
+	return PQcancelSocket(conn->cancel.request);
 }
 
 void
 sm_cancel_poll(SmConn *conn)
 {
-	switch (PQcancelPoll(conn->cancel_request))
+	switch (PQcancelPoll(conn->cancel.request))
 	{
 		case PGRES_POLLING_READING:
-			conn->cancel_state = SM_CANCEL_READING;
+			conn->cancel.state = SM_CANCEL_READING;
 			break;
 		case PGRES_POLLING_WRITING:
-			conn->cancel_state = SM_CANCEL_WRITING;
+			conn->cancel.state = SM_CANCEL_WRITING;
 			break;
 		case PGRES_POLLING_OK:
-			conn->cancel_state = SM_CANCEL_TAKEN;
+			conn->cancel.state = SM_CANCEL_TAKEN;
 			break;
 		default:
-			conn->cancel_state = SM_CANCEL_FAILED;
+			conn->cancel.state = SM_CANCEL_FAILED;
 			break;
 	}
 }
@@ -96,9 +96,9 @@ sm_cancel_poll(SmConn *conn)
 void
 sm_cancel_end(SmConn *conn)
 {
-	PQcancelFinish(conn->cancel_request);
-	conn->cancel_request = NULL;
-	conn->cancel_state = SM_CANCEL_NONE;
+	PQcancelFinish(conn->cancel.request);
+	conn->cancel.request = NULL;
+	conn->cancel.state = SM_CANCEL_NONE;
 }
 
 #else							/* !SM_ASYNC_CANCEL */
@@ -118,12 +118,12 @@ learn_from_line(SmConn *conn)
 	static const char tag[] = "\tBackendKeyData\t";
 	char	   *at;
 
-	conn->trace_line[conn->trace_used] = '\0';
-	at = strstr(conn->trace_line, tag);
+	conn->cancel.trace_line[conn->cancel.trace_used] = '\0';
+	at = strstr(conn->cancel.trace_line, tag);
 	/* the last one counts: what comes before may quote anything */
 	if (at != NULL &&
-		sscanf(at + strlen(tag), "%d %d", &conn->cancel_pid, &conn->cancel_key) != 2)
-		conn->cancel_pid = 0;
+		sscanf(at + strlen(tag), "%d %d", &conn->cancel.pid, &conn->cancel.key) != 2)
+		conn->cancel.pid = 0;
 }
 
 /* What the trace is written to.  Of a line that is too long, the rest is lost. */
@@ -137,10 +137,10 @@ take_trace(void *cookie, const char *data, size_t n)
 		if (data[i] == '\n')
 		{
 			learn_from_line(conn);
-			conn->trace_used = 0;
+			conn->cancel.trace_used = 0;
 		}
-		else if (conn->trace_used < (int) sizeof(conn->trace_line) - 1)
-			conn->trace_line[conn->trace_used++] = data[i];
+		else if (conn->cancel.trace_used < (int) sizeof(conn->cancel.trace_line) - 1)
+			conn->cancel.trace_line[conn->cancel.trace_used++] = data[i];
 	}
 	return (ssize_t) n;
 }
@@ -162,15 +162,15 @@ take_trace_int(void *cookie, const char *data, int n)
 void
 sm_cancel_learn_start(SmConn *conn)
 {
-	conn->trace_used = 0;
-	conn->trace = open_trace(conn);
-	if (conn->trace == NULL)
+	conn->cancel.trace_used = 0;
+	conn->cancel.trace = open_trace(conn);
+	if (conn->cancel.trace == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
 	/* in a buffer of the stream something would stay behind */
-	setvbuf(conn->trace, NULL, _IONBF, 0);
-	PQtrace(conn->pg, conn->trace);
+	setvbuf(conn->cancel.trace, NULL, _IONBF, 0);
+	PQtrace(conn->pg, conn->cancel.trace);
 	PQsetTraceFlags(conn->pg, PQTRACE_SUPPRESS_TIMESTAMPS);
 }
 
@@ -181,13 +181,13 @@ sm_cancel_learn_start(SmConn *conn)
 void
 sm_cancel_learn_end(SmConn *conn)
 {
-	if (conn->trace == NULL)
+	if (conn->cancel.trace == NULL)
 		return;
 	PQuntrace(conn->pg);
-	fclose(conn->trace);
-	conn->trace = NULL;
+	fclose(conn->cancel.trace);
+	conn->cancel.trace = NULL;
 	/* it has seen the password go by */
-	explicit_bzero(conn->trace_line, sizeof(conn->trace_line));
+	explicit_bzero(conn->cancel.trace_line, sizeof(conn->cancel.trace_line));
 }
 
 /*
@@ -248,20 +248,20 @@ connect_alike(PGconn *pg)
 bool
 sm_cancel_start(SmConn *conn)
 {
-	Assert(conn->cancel_state == SM_CANCEL_NONE);
-	if (conn->cancel_pid == 0)
+	Assert(conn->cancel.state == SM_CANCEL_NONE);
+	if (conn->cancel.pid == 0)
 		return false;
-	conn->cancel_socket = connect_alike(conn->pg);
-	if (conn->cancel_socket == PGINVALID_SOCKET)
+	conn->cancel.socket = connect_alike(conn->pg);
+	if (conn->cancel.socket == PGINVALID_SOCKET)
 		return false;
-	conn->cancel_state = SM_CANCEL_WRITING;
+	conn->cancel.state = SM_CANCEL_WRITING;
 	return true;
 }
 
 pgsocket
 sm_cancel_socket(const SmConn *conn)
 {
-	return conn->cancel_socket;
+	return conn->cancel.socket;
 }
 
 void
@@ -271,31 +271,31 @@ sm_cancel_poll(SmConn *conn)
 	char		byte;
 	ssize_t		n;
 
-	if (conn->cancel_state == SM_CANCEL_WRITING)
+	if (conn->cancel.state == SM_CANCEL_WRITING)
 	{
 		packet[0] = pg_hton32(sizeof(packet));
 		packet[1] = pg_hton32(CANCEL_REQUEST_CODE);
-		packet[2] = pg_hton32((uint32) conn->cancel_pid);
-		packet[3] = pg_hton32((uint32) conn->cancel_key);
-		n = send(conn->cancel_socket, packet, sizeof(packet), MSG_NOSIGNAL);
-		conn->cancel_state = (n == sizeof(packet)) ? SM_CANCEL_READING : SM_CANCEL_FAILED;
+		packet[2] = pg_hton32((uint32) conn->cancel.pid);
+		packet[3] = pg_hton32((uint32) conn->cancel.key);
+		n = send(conn->cancel.socket, packet, sizeof(packet), MSG_NOSIGNAL);
+		conn->cancel.state = (n == sizeof(packet)) ? SM_CANCEL_READING : SM_CANCEL_FAILED;
 		return;
 	}
 
 	/* the server closes the connection when the request has been carried out */
-	n = recv(conn->cancel_socket, &byte, 1, MSG_DONTWAIT);
+	n = recv(conn->cancel.socket, &byte, 1, MSG_DONTWAIT);
 	if (n == 0)
-		conn->cancel_state = SM_CANCEL_TAKEN;
+		conn->cancel.state = SM_CANCEL_TAKEN;
 	else if (n > 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
-		conn->cancel_state = SM_CANCEL_FAILED;
+		conn->cancel.state = SM_CANCEL_FAILED;
 }
 
 void
 sm_cancel_end(SmConn *conn)
 {
-	if (conn->cancel_state != SM_CANCEL_NONE)
-		close(conn->cancel_socket);
-	conn->cancel_state = SM_CANCEL_NONE;
+	if (conn->cancel.state != SM_CANCEL_NONE)
+		close(conn->cancel.socket);
+	conn->cancel.state = SM_CANCEL_NONE;
 }
 
 #endif							/* SM_ASYNC_CANCEL */

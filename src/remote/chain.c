@@ -112,8 +112,8 @@ sm_chain_check(SmConn *conn)
 void
 sm_chain_failed(SmConn *conn, const char *sqlstate)
 {
-	if (conn->backend > 0 && sqlstate != NULL &&
+	if (conn->deadlock.backend > 0 && sqlstate != NULL &&
 		(strcmp(sqlstate, "54001") == 0 || strncmp(sqlstate, "53", 2) == 0 ||
 		 strncmp(sqlstate, "08", 2) == 0))
-		conn->chain_failed = true;
+		conn->not_for_reuse = true;
 }

@@ -50,7 +50,7 @@ sm_cleanup_reserve(SmConn *conn)
 {
 	int			needed = SLOTS_EACH * (nreserved + 1);
 
-	Assert(!conn->cleanup_reserved);
+	Assert(!conn->cleanup.reserved);
 	if (needed > nslots)
 	{
 		int			n = Max(needed, Max(16, nslots * 2));
@@ -62,16 +62,16 @@ sm_cleanup_reserve(SmConn *conn)
 		nslots = n;
 	}
 	nreserved++;
-	conn->cleanup_reserved = true;
+	conn->cleanup.reserved = true;
 }
 
 /* The connection is no more. */
 void
 sm_cleanup_release(SmConn *conn)
 {
-	if (conn->cleanup_reserved)
+	if (conn->cleanup.reserved)
 		nreserved--;
-	conn->cleanup_reserved = false;
+	conn->cleanup.reserved = false;
 }
 
 /* ----------
@@ -104,22 +104,22 @@ note_result(SmConn *conn)
 	{
 		case PGRES_COMMAND_OK:
 			/* of several, the last one counts */
-			conn->answered = conn->cleanup_step != SM_CLEANUP_COMMANDING ||
-				sm_is_tag_of(PQcmdStatus(conn->result), conn->cleanup_sql);
+			conn->command.answered = conn->cleanup.step != SM_CLEANUP_COMMANDING ||
+				sm_is_tag_of(PQcmdStatus(conn->result), conn->cleanup.sql);
 			return true;
 		case PGRES_TUPLES_OK:
 		case PGRES_EMPTY_QUERY:
-			conn->answered = true;
+			conn->command.answered = true;
 			return true;
 		case PGRES_COPY_IN:
-			if (conn->ended != conn->copy_command && !conn->simple_copy)
+			if (conn->command.ended != conn->command.copy && !conn->command.simple_copy)
 			{
 				/* nobody asked for one: it may have done anything */
-				conn->cleanup_reading = SM_OUTCOME_UNKNOWN;
+				conn->cleanup.reading = SM_OUTCOME_UNKNOWN;
 				return false;
 			}
-			if ((conn->cancel_state != SM_CANCEL_NONE && !conn->simple_copy) ||
-				conn->ended + 1 < conn->commands)
+			if ((conn->cancel.state != SM_CANCEL_NONE && !conn->command.simple_copy) ||
+				conn->command.ended + 1 < conn->command.expected)
 			{
 				/*
 				 * In the extended protocol the end of the COPY brings a Sync
@@ -128,35 +128,35 @@ note_result(SmConn *conn)
 				 * tell how often the server will then say that it is ready.
 				 */
 				sm_conn_set_state(conn, SM_CONN_DEAD);
-				conn->cleanup_reading = SM_OUTCOME_NONE;
+				conn->cleanup.reading = SM_OUTCOME_NONE;
 				return false;
 			}
 			/* once: it must not begin another one */
-			conn->copy_command = -1;
-			conn->simple_copy = false;
+			conn->command.copy = -1;
+			conn->command.simple_copy = false;
 			if (PQputCopyEnd(conn->pg, "canceled") == 1)
 				return true;
-			conn->cleanup_reading = SM_OUTCOME_UNKNOWN;
+			conn->cleanup.reading = SM_OUTCOME_UNKNOWN;
 			return false;
 		case PGRES_COPY_BOTH:
-			conn->cleanup_reading = SM_OUTCOME_UNKNOWN;
+			conn->cleanup.reading = SM_OUTCOME_UNKNOWN;
 			return false;
 		case PGRES_PIPELINE_SYNC:
-			if (--conn->syncs > 0 || PQexitPipelineMode(conn->pg))
+			if (--conn->command.syncs > 0 || PQexitPipelineMode(conn->pg))
 				return true;
-			conn->cleanup_reading = SM_OUTCOME_UNKNOWN;
+			conn->cleanup.reading = SM_OUTCOME_UNKNOWN;
 			return false;
 		case PGRES_FATAL_ERROR:
 		case PGRES_BAD_RESPONSE:
 			sm_keep_fatal_message(conn, conn->result);
-			conn->answered = true;
+			conn->command.answered = true;
 			/* with a state: the server's word that nothing was done */
-			conn->cleanup_reading =
+			conn->cleanup.reading =
 				(PQresultErrorField(conn->result, PG_DIAG_SQLSTATE) != NULL &&
 				 !sm_error_is_fatal(conn->result)) ?
 				SM_OUTCOME_NONE : SM_OUTCOME_UNKNOWN;
 			/* what libpq reads after an error of its own cannot be relied on */
-			return conn->cleanup_reading == SM_OUTCOME_NONE;
+			return conn->cleanup.reading == SM_OUTCOME_NONE;
 		default:
 			return true;
 	}
@@ -215,13 +215,13 @@ read_on(SmConn *conn)
 		if (conn->result == NULL)
 		{
 			if (PQstatus(conn->pg) != CONNECTION_OK)
-				conn->cleanup_reading = SM_OUTCOME_UNKNOWN;
+				conn->cleanup.reading = SM_OUTCOME_UNKNOWN;
 			/* in a pipeline it is the end of one command of many */
 			else if (PQpipelineStatus(conn->pg) != PQ_PIPELINE_OFF)
 				continue;
 			/* it is ready for more, and has not said what became of this */
-			else if (!conn->answered)
-				conn->cleanup_reading = SM_OUTCOME_UNKNOWN;
+			else if (!conn->command.answered)
+				conn->cleanup.reading = SM_OUTCOME_UNKNOWN;
 			return true;
 		}
 		if (!note_result(conn))
@@ -229,7 +229,7 @@ read_on(SmConn *conn)
 	}
 
 	/* libpq cannot go on: memory is out, or what came makes no sense */
-	conn->cleanup_reading = SM_OUTCOME_UNKNOWN;
+	conn->cleanup.reading = SM_OUTCOME_UNKNOWN;
 	return true;
 }
 
@@ -240,7 +240,7 @@ read_on(SmConn *conn)
 static bool
 is_rollback(const SmConn *conn)
 {
-	return strcmp(conn->cleanup_sql, "ROLLBACK") == 0;
+	return strcmp(conn->cleanup.sql, "ROLLBACK") == 0;
 }
 
 static bool
@@ -252,33 +252,33 @@ in_transaction(const SmConn *conn)
 static bool
 cancelling(const SmConn *conn)
 {
-	return conn->cancel_state == SM_CANCEL_WRITING ||
-		conn->cancel_state == SM_CANCEL_READING;
+	return conn->cancel.state == SM_CANCEL_WRITING ||
+		conn->cancel.state == SM_CANCEL_READING;
 }
 
 /* The command on the wire has ended: the connection is READY now, or DEAD. */
 static void
 end_command(SmConn *conn)
 {
-	bool		good = conn->cleanup_reading != SM_OUTCOME_UNKNOWN;
+	bool		good = conn->cleanup.reading != SM_OUTCOME_UNKNOWN;
 
-	switch (conn->cleanup_step)
+	switch (conn->cleanup.step)
 	{
 		case SM_CLEANUP_STOPPING:
-			conn->cleanup_outcome = conn->cleanup_reading;
+			conn->cleanup.outcome = conn->cleanup.reading;
 			/* nobody may commit what was given up, if its transaction goes on */
-			if (conn->cleanup_reading == SM_OUTCOME_DONE && !conn->commits &&
-				!conn->cleanup_fetch && conn->cleanup_sql == NULL)
+			if (conn->cleanup.reading == SM_OUTCOME_DONE && !conn->command.commits &&
+				!conn->cleanup.fetch && conn->cleanup.sql == NULL)
 				good = false;
 			break;
 		case SM_CLEANUP_COMMANDING:
 			SM_INJECTION_POINT("settle answered");
-			conn->cleanup_ok = (conn->cleanup_reading == SM_OUTCOME_DONE);
+			conn->cleanup.ok = (conn->cleanup.reading == SM_OUTCOME_DONE);
 			if (is_rollback(conn) && in_transaction(conn))
-				good = conn->cleanup_ok = false;
+				good = conn->cleanup.ok = false;
 			break;
 		default:
-			good = (conn->cleanup_reading == SM_OUTCOME_DONE);
+			good = (conn->cleanup.reading == SM_OUTCOME_DONE);
 			break;
 	}
 	PQclear(conn->result);
@@ -299,14 +299,15 @@ send_command(SmConn *conn, const char *sql)
 		sm_conn_set_state(conn, SM_CONN_DEAD);
 		return;
 	}
-	conn->commits = false;
-	conn->unsent = false;
-	conn->failed = false;
-	conn->answered = false;
-	conn->copy_command = -1;
-	conn->simple_copy = false;
-	conn->fresh = false;
-	conn->cleanup_reading = SM_OUTCOME_DONE;
+	conn->command.commits = false;
+	conn->command.unsent = false;
+	conn->command.failed = false;
+	conn->command.answered = false;
+	conn->command.copy = -1;
+	conn->command.simple_copy = false;
+	if (conn->remote.discard == SM_DISCARD_USELESS)
+		conn->remote.discard = SM_DISCARD_USEFUL;
+	conn->cleanup.reading = SM_OUTCOME_DONE;
 	sm_conn_set_state(conn, SM_CONN_BUSY);
 }
 
@@ -314,31 +315,31 @@ send_command(SmConn *conn, const char *sql)
 static void
 next_step(SmConn *conn)
 {
-	switch (conn->cleanup_step)
+	switch (conn->cleanup.step)
 	{
 		case SM_CLEANUP_STOPPING:
 			/* a request that is still out may hit what comes next */
-			if (conn->cancel_state == SM_CANCEL_FAILED)
+			if (conn->cancel.state == SM_CANCEL_FAILED)
 				sm_conn_set_state(conn, SM_CONN_DEAD);
 			sm_cancel_end(conn);
-			conn->cleanup_step = SM_CLEANUP_COMMANDING;
-			if (conn->state == SM_CONN_READY && conn->cleanup_sql != NULL)
+			conn->cleanup.step = SM_CLEANUP_COMMANDING;
+			if (conn->state == SM_CONN_READY && conn->cleanup.sql != NULL)
 			{
 				if (is_rollback(conn) && !in_transaction(conn))
-					conn->cleanup_ok = true;
+					conn->cleanup.ok = true;
 				else
-					send_command(conn, conn->cleanup_sql);
+					send_command(conn, conn->cleanup.sql);
 				SM_INJECTION_POINT("settle sent");
 			}
 			break;
 		case SM_CLEANUP_COMMANDING:
-			conn->cleanup_step = SM_CLEANUP_DISCARDING;
-			if (conn->state == SM_CONN_READY && conn->cleanup_discard &&
+			conn->cleanup.step = SM_CLEANUP_DISCARDING;
+			if (conn->state == SM_CONN_READY && conn->cleanup.discard &&
 				!in_transaction(conn))
 				send_command(conn, "DISCARD ALL");
 			break;
 		default:
-			conn->cleanup_step = SM_CLEANUP_DONE;
+			conn->cleanup.step = SM_CLEANUP_DONE;
 			break;
 	}
 }
@@ -347,7 +348,7 @@ next_step(SmConn *conn)
 static void
 advance(SmConn *conn)
 {
-	while (conn->cleanup_step != SM_CLEANUP_DONE)
+	while (conn->cleanup.step != SM_CLEANUP_DONE)
 	{
 		if (conn->state == SM_CONN_BUSY)
 		{
@@ -365,8 +366,8 @@ advance(SmConn *conn)
 static void
 drop(SmConn *conn)
 {
-	if (conn->cleanup_step == SM_CLEANUP_STOPPING && conn->state == SM_CONN_BUSY)
-		conn->cleanup_outcome = SM_OUTCOME_UNKNOWN;
+	if (conn->cleanup.step == SM_CLEANUP_STOPPING && conn->state == SM_CONN_BUSY)
+		conn->cleanup.outcome = SM_OUTCOME_UNKNOWN;
 	sm_cancel_end(conn);
 	PQclear(conn->result);
 	conn->result = NULL;
@@ -374,13 +375,13 @@ drop(SmConn *conn)
 	conn->error = NULL;
 	sm_notices_forget(conn);
 	sm_conn_set_state(conn, SM_CONN_DEAD);
-	conn->cleanup_step = SM_CLEANUP_DONE;
+	conn->cleanup.step = SM_CLEANUP_DONE;
 }
 
 static bool
 start_cancel(SmConn *conn)
 {
-	conn->cancel_due = sm_cancel_patience(SM_NO_DEADLINE);
+	conn->cancel.due = sm_cancel_patience(SM_NO_DEADLINE);
 	return sm_cancel_start(conn);
 }
 
@@ -388,15 +389,15 @@ start_cancel(SmConn *conn)
 static bool
 may_cancel_again(const SmConn *conn)
 {
-	return conn->cleanup_step == SM_CLEANUP_STOPPING && conn->state == SM_CONN_BUSY &&
-		conn->cancel_state == SM_CANCEL_TAKEN;
+	return conn->cleanup.step == SM_CLEANUP_STOPPING && conn->state == SM_CONN_BUSY &&
+		conn->cancel.state == SM_CANCEL_TAKEN;
 }
 
 /* Ask once more, if it is time to; what cannot be cancelled is not waited for. */
 static void
 cancel_again(SmConn *conn)
 {
-	if (!may_cancel_again(conn) || sm_remaining(conn->cancel_due) != 0)
+	if (!may_cancel_again(conn) || sm_remaining(conn->cancel.due) != 0)
 		return;
 	sm_cancel_end(conn);
 	if (!start_cancel(conn))
@@ -411,9 +412,9 @@ cancel_again(SmConn *conn)
 static bool
 end_pipeline(SmConn *conn)
 {
-	if (PQpipelineStatus(conn->pg) == PQ_PIPELINE_OFF || conn->syncs > 0)
+	if (PQpipelineStatus(conn->pg) == PQ_PIPELINE_OFF || conn->command.syncs > 0)
 		return true;
-	conn->syncs = 1;
+	conn->command.syncs = 1;
 	return PQsendQueryParams(conn->pg, "ROLLBACK TO SAVEPOINT sessmgr_canceled",
 							 0, NULL, NULL, NULL, NULL, 0) &&
 		PQpipelineSync(conn->pg);
@@ -427,22 +428,22 @@ static void
 start(SmConn *conn)
 {
 	bool		cancelled = true;
-	bool		again = conn->cancel_state != SM_CANCEL_NONE;
+	bool		again = conn->cancel.state != SM_CANCEL_NONE;
 
-	conn->cleanup_step = SM_CLEANUP_STOPPING;
-	conn->cleanup_ok = false;
-	conn->cleanup_outcome = SM_OUTCOME_NONE;
+	conn->cleanup.step = SM_CLEANUP_STOPPING;
+	conn->cleanup.ok = false;
+	conn->cleanup.outcome = SM_OUTCOME_NONE;
 	/* nothing was done on one that is only being made */
 	if (conn->connected_at == 0)
 		sm_conn_set_state(conn, SM_CONN_DEAD);
-	conn->cleanup_fetch = (conn->fetching != NULL);
-	if (conn->cleanup_fetch)
+	conn->cleanup.fetch = (conn->streams.fetching != NULL);
+	if (conn->cleanup.fetch)
 	{
 		/* nobody will see the rows that are on the wire */
-		conn->fetching->state = SM_STREAM_LOST;
-		conn->fetching = NULL;
+		conn->streams.fetching->state = SM_STREAM_LOST;
+		conn->streams.fetching = NULL;
 	}
-	if (conn->state == SM_CONN_BUSY && conn->unsent)
+	if (conn->state == SM_CONN_BUSY && conn->command.unsent)
 	{
 		/* half a message: the server has not begun, and never will */
 		sm_conn_set_state(conn, SM_CONN_DEAD);
@@ -452,13 +453,13 @@ start(SmConn *conn)
 	/* what was begun by sm_cleanup_start() only goes on */
 	if (conn->state == SM_CONN_BUSY && !again)
 	{
-		conn->cleanup_reading = conn->failed ? SM_OUTCOME_NONE : SM_OUTCOME_DONE;
+		conn->cleanup.reading = conn->command.failed ? SM_OUTCOME_NONE : SM_OUTCOME_DONE;
 		if (PQtransactionStatus(conn->pg) == PQTRANS_ACTIVE &&
-			(PQresultStatus(conn->result) != PGRES_COPY_IN || conn->simple_copy))
+			(PQresultStatus(conn->result) != PGRES_COPY_IN || conn->command.simple_copy))
 			cancelled = start_cancel(conn);
 	}
 	advance(conn);
-	if (!cancelled && conn->cleanup_step == SM_CLEANUP_STOPPING)
+	if (!cancelled && conn->cleanup.step == SM_CLEANUP_STOPPING)
 		drop(conn);
 }
 
@@ -474,8 +475,8 @@ start(SmConn *conn)
 void
 sm_cleanup_start(SmConn *conn, const char *sql, bool discard)
 {
-	conn->cleanup_sql = sql;
-	conn->cleanup_discard = discard;
+	conn->cleanup.sql = sql;
+	conn->cleanup.discard = discard;
 	start(conn);
 }
 
@@ -494,14 +495,14 @@ sm_cleanup_cancel_events(const SmConn *conn)
 {
 	if (!cancelling(conn))
 		return 0;
-	return conn->cancel_state == SM_CANCEL_WRITING ? WL_SOCKET_WRITEABLE : WL_SOCKET_READABLE;
+	return conn->cancel.state == SM_CANCEL_WRITING ? WL_SOCKET_WRITEABLE : WL_SOCKET_READABLE;
 }
 
 /* When sm_cleanup_poll() is to be called at the latest. */
 TimestampTz
 sm_cleanup_due(const SmConn *conn)
 {
-	return may_cancel_again(conn) ? conn->cancel_due : SM_NO_DEADLINE;
+	return may_cancel_again(conn) ? conn->cancel.due : SM_NO_DEADLINE;
 }
 
 /*
@@ -511,20 +512,49 @@ sm_cleanup_due(const SmConn *conn)
 bool
 sm_cleanup_poll(SmConn *conn, bool cancel, bool over)
 {
-	if (conn->cleanup_step != SM_CLEANUP_DONE && cancel && cancelling(conn))
+	if (conn->cleanup.step != SM_CLEANUP_DONE && cancel && cancelling(conn))
 		sm_cancel_poll(conn);
-	if (conn->cleanup_step != SM_CLEANUP_DONE)
+	if (conn->cleanup.step != SM_CLEANUP_DONE)
 		advance(conn);
 	cancel_again(conn);
-	if (conn->cleanup_step != SM_CLEANUP_DONE && over)
+	if (conn->cleanup.step != SM_CLEANUP_DONE && over)
 		drop(conn);
-	return conn->cleanup_step == SM_CLEANUP_DONE;
+	return conn->cleanup.step == SM_CLEANUP_DONE;
 }
 
 /* ----------
  * All of them
  * ----------
  */
+
+/* The connection is to be cleaned up together with others, and to run sql then. */
+void
+sm_cleanup_add(dlist_head *conns, SmConn *conn, const char *sql)
+{
+	conn->cleanup.sql = sql;
+	dlist_push_tail(conns, &conn->cleanup.node);
+}
+
+/* The connection that a list of these refers to. */
+SmConn *
+sm_cleanup_conn(dlist_node *node)
+{
+	return dlist_container(SmConn, cleanup.node, node);
+}
+
+/* Was what was to be run done when the connection was cleaned up? */
+bool
+sm_cleanup_ok(const SmConn *conn)
+{
+	return conn->cleanup.ok;
+}
+
+/* Was it this, and not done? */
+bool
+sm_cleanup_failed(const SmConn *conn, const char *sql)
+{
+	return conn->cleanup.sql == sql && !conn->cleanup.ok;
+}
 
 /*
  * Wait until something can be done.  False: there is nothing to wait for any
@@ -540,7 +570,7 @@ wait_for_any(dlist_head *conns, TimestampTz deadline, int *nready)
 
 	dlist_foreach(iter, conns)
 	{
-		SmConn	   *conn = dlist_container(SmConn, cleanup_node, iter.cur);
+		SmConn	   *conn = dlist_container(SmConn, cleanup.node, iter.cur);
 		struct pollfd *slot = &slots[n];
 
 		n += SLOTS_EACH;
@@ -548,7 +578,7 @@ wait_for_any(dlist_head *conns, TimestampTz deadline, int *nready)
 		/* poll() leaves those out that are negative */
 		slot[SLOT_CONN].fd = slot[SLOT_CANCEL].fd = -1;
 		slot[SLOT_CONN].events = slot[SLOT_CANCEL].events = 0;
-		if (conn->cleanup_step == SM_CLEANUP_DONE)
+		if (conn->cleanup.step == SM_CLEANUP_DONE)
 			continue;
 		any = true;
 		if (conn->state == SM_CONN_BUSY)
@@ -560,7 +590,7 @@ wait_for_any(dlist_head *conns, TimestampTz deadline, int *nready)
 		{
 			slot[SLOT_CANCEL].fd = sm_cancel_socket(conn);
 			slot[SLOT_CANCEL].events =
-				conn->cancel_state == SM_CANCEL_WRITING ? POLLOUT : POLLIN;
+				conn->cancel.state == SM_CANCEL_WRITING ? POLLOUT : POLLIN;
 		}
 	}
 	if (!any || timeout == 0)
@@ -584,7 +614,7 @@ interrupted(dlist_head *conns)
 		return false;
 	dlist_foreach(iter, conns)
 	{
-		if (dlist_container(SmConn, cleanup_node, iter.cur)->cleanup_step == SM_CLEANUP_STOPPING)
+		if (dlist_container(SmConn, cleanup.node, iter.cur)->cleanup.step == SM_CLEANUP_STOPPING)
 			return false;
 	}
 	return true;
@@ -607,7 +637,7 @@ sm_remote_cleanup_all(dlist_head *conns, TimestampTz deadline)
 	int			nready;
 
 	dlist_foreach(iter, conns)
-		start(dlist_container(SmConn, cleanup_node, iter.cur));
+		start(dlist_container(SmConn, cleanup.node, iter.cur));
 
 	pgstat_report_wait_start(sm_wait_cleanup);
 	while (!interrupted(conns) && wait_for_any(conns, deadline, &nready))
@@ -618,7 +648,7 @@ sm_remote_cleanup_all(dlist_head *conns, TimestampTz deadline)
 			continue;
 		dlist_foreach(iter, conns)
 		{
-			SmConn	   *conn = dlist_container(SmConn, cleanup_node, iter.cur);
+			SmConn	   *conn = dlist_container(SmConn, cleanup.node, iter.cur);
 
 			if (slot[SLOT_CANCEL].revents != 0)
 				sm_cancel_poll(conn);
@@ -634,9 +664,9 @@ sm_remote_cleanup_all(dlist_head *conns, TimestampTz deadline)
 
 	dlist_foreach(iter, conns)
 	{
-		SmConn	   *conn = dlist_container(SmConn, cleanup_node, iter.cur);
+		SmConn	   *conn = dlist_container(SmConn, cleanup.node, iter.cur);
 
-		if (conn->cleanup_step != SM_CLEANUP_DONE)
+		if (conn->cleanup.step != SM_CLEANUP_DONE)
 			drop(conn);
 	}
 }
@@ -647,9 +677,9 @@ sm_remote_cleanup(SmConn *conn, TimestampTz deadline)
 {
 	dlist_head	conns = DLIST_STATIC_INIT(conns);
 
-	conn->cleanup_sql = NULL;
-	conn->cleanup_discard = false;
-	dlist_push_tail(&conns, &conn->cleanup_node);
+	conn->cleanup.sql = NULL;
+	conn->cleanup.discard = false;
+	dlist_push_tail(&conns, &conn->cleanup.node);
 	sm_remote_cleanup_all(&conns, deadline);
-	return conn->cleanup_outcome;
+	return conn->cleanup.outcome;
 }

@@ -11,7 +11,7 @@
  *	 throws meanwhile leaves it BUSY, and sm_remote_cleanup() settles it.
  * - conn->result is the only PGresult of a connection, and freed on every way
  *	 out.
- * - An error says truly what happened.  While conn->commits is set, a command
+ * - An error says truly what happened.  While conn->command.commits is set, a command
  *	 that may have taken effect although it is given up is reported as 08007.
  *
  *-------------------------------------------------------------------------
@@ -22,6 +22,9 @@
 
 #include "tcop/dest.h"
 #include "utils/memutils.h"
+
+/* How long reads after a deadline may take in all (ms). */
+#define MAX_LATE_MS		250
 
 /* Raise 08001, or 53200; message is libpq's, or one of ours. */
 void
@@ -59,9 +62,9 @@ outcome_words(SmOutcome outcome)
 void
 sm_remote_given_up(SmConn *conn, const char *sql, const char *reason)
 {
-	SmOutcome	outcome = conn->cleanup_outcome;
+	SmOutcome	outcome = conn->cleanup.outcome;
 
-	if (conn->commits && outcome != SM_OUTCOME_NONE)
+	if (conn->command.commits && outcome != SM_OUTCOME_NONE)
 		sm_report_unknown(conn, sql, psprintf("%s %s", reason, outcome_words(outcome)));
 }
 
@@ -139,10 +142,10 @@ is_late(SmConn *conn)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (conn->late_looks++ == 0)
-		conn->late_since = now;
-	return conn->late_looks > SM_MAX_LATE ||
-		TimestampDifferenceExceeds(conn->late_since, now, SM_MAX_LATE_MS);
+	if (conn->command.late_reads++ == 0)
+		conn->command.late_since = now;
+	return conn->command.late_reads > SM_MAX_LATE ||
+		TimestampDifferenceExceeds(conn->command.late_since, now, MAX_LATE_MS);
 }
 
 /*
@@ -221,7 +224,7 @@ sm_remote_begin(SmConn *conn, bool commits)
 	{
 		/* a clean-up just before has dropped it, perhaps for an interrupt */
 		CHECK_FOR_INTERRUPTS();
-		if (conn->fatal_message != NULL || conn->violation != NULL ||
+		if (conn->fault.fatal_message != NULL || conn->fault.violation != NULL ||
 			PQstatus(conn->pg) != CONNECTION_OK)
 			sm_report_lost(conn, NULL);
 		ereport(ERROR,
@@ -235,23 +238,24 @@ sm_remote_begin(SmConn *conn, bool commits)
 				 errmsg("a statement on \"%s\" is still being read",
 						conn->endpoint->label),
 				 errhint("Use another session, or read all rows first.")));
-	conn->commits = commits;
-	conn->fresh = false;
-	conn->completed = false;
-	conn->answered = false;
-	conn->failed = false;
-	conn->answers_left = 1;
-	conn->ended = 0;
-	conn->commands = 1;
-	conn->copy_command = -1;
-	conn->late_looks = 0;
+	conn->command.commits = commits;
+	if (conn->remote.discard == SM_DISCARD_USELESS)
+		conn->remote.discard = SM_DISCARD_USEFUL;
+	conn->command.completed = false;
+	conn->command.answered = false;
+	conn->command.failed = false;
+	conn->command.answers_left = 1;
+	conn->command.ended = 0;
+	conn->command.expected = 1;
+	conn->command.copy = -1;
+	conn->command.late_reads = 0;
 	PQclear(conn->error);
 	conn->error = NULL;
-	conn->unsent = true;
-	conn->error_elsewhere = false;
-	conn->simple_copy = false;
-	conn->bulk = false;
-	conn->subid = GetCurrentSubTransactionId();
+	conn->command.unsent = true;
+	conn->command.error_elsewhere = false;
+	conn->command.simple_copy = false;
+	conn->bulk.active = false;
+	conn->checkout.subid = GetCurrentSubTransactionId();
 	conn->statements++;
 	sm_conn_set_state(conn, SM_CONN_BUSY);
 }
@@ -287,7 +291,7 @@ sm_remote_sent(SmConn *conn, int sent, bool wait, const char *sql, TimestampTz d
 	}
 
 	/* after a failure libpq reports what it last heard when results are read */
-	conn->unsent = (left != 0);
+	conn->command.unsent = (left != 0);
 }
 
 /* Nobody here wants notifications, but libpq keeps them until they are taken. */
@@ -299,7 +303,7 @@ drop_notifications(SmConn *conn)
 	while ((notify = PQnotifies(conn->pg)) != NULL)
 	{
 		PQfreemem(notify);
-		conn->listens = true;
+		conn->not_for_reuse = true;
 	}
 }
 
@@ -311,7 +315,7 @@ end_command(SmConn *conn, bool good)
 	sm_conn_set_state(conn, good && PQstatus(conn->pg) == CONNECTION_OK ?
 					  SM_CONN_READY : SM_CONN_DEAD);
 	/* what has come after it must not be taken for the next answer */
-	if (conn->state == SM_CONN_READY && (PQisBusy(conn->pg) || conn->ending))
+	if (conn->state == SM_CONN_READY && (PQisBusy(conn->pg) || conn->fault.ending))
 		sm_conn_set_state(conn, SM_CONN_DEAD);
 }
 
@@ -324,9 +328,9 @@ end_violated(SmConn *conn, const char *how)
 {
 	/* what libpq had no memory for is missing, too */
 	if (sm_is_no_memory(PQerrorMessage(conn->pg)))
-		conn->broken = true;
-	if (!conn->broken)
-		conn->violation = how;
+		conn->fault.broken = true;
+	if (!conn->fault.broken)
+		conn->fault.violation = how;
 	PQclear(conn->result);
 	conn->result = PQmakeEmptyPGresult(conn->pg, PGRES_BAD_RESPONSE);
 	sm_conn_set_state(conn, SM_CONN_DEAD);
@@ -344,16 +348,16 @@ is_legal(SmConn *conn)
 		case PGRES_COMMAND_OK:
 		case PGRES_TUPLES_OK:
 		case PGRES_EMPTY_QUERY:
-			if (conn->answers_left-- <= 0)
+			if (conn->command.answers_left-- <= 0)
 			{
 				end_violated(conn, "It has answered twice.");
 				return false;
 			}
-			conn->answered = true;
+			conn->command.answered = true;
 			return true;
 		case PGRES_COPY_IN:
 		case PGRES_COPY_OUT:
-			if (conn->ended == conn->copy_command && !conn->answered)
+			if (conn->command.ended == conn->command.copy && !conn->command.answered)
 				return true;
 			end_violated(conn, "It began a COPY that was not asked for.");
 			return false;
@@ -363,11 +367,11 @@ is_legal(SmConn *conn)
 		case PGRES_FATAL_ERROR:
 		case PGRES_BAD_RESPONSE:
 		case PGRES_PIPELINE_ABORTED:
-			conn->answered = true;
+			conn->command.answered = true;
 			return true;
 		default:
 			/* a row of the answer */
-			if (conn->answers_left > 0)
+			if (conn->command.answers_left > 0)
 				return true;
 			end_violated(conn, "It has answered twice.");
 			return false;
@@ -381,12 +385,12 @@ is_legal(SmConn *conn)
 static bool
 next_of_pipeline(SmConn *conn)
 {
-	if (PQpipelineStatus(conn->pg) == PQ_PIPELINE_OFF || conn->syncs == 0 ||
+	if (PQpipelineStatus(conn->pg) == PQ_PIPELINE_OFF || conn->command.syncs == 0 ||
 		PQstatus(conn->pg) != CONNECTION_OK)
 		return false;
-	conn->ended++;
-	conn->answered = false;
-	conn->answers_left = 1;
+	conn->command.ended++;
+	conn->command.answered = false;
+	conn->command.answers_left = 1;
 	(void) PQsetSingleRowMode(conn->pg);
 	return true;
 }
@@ -402,8 +406,8 @@ sm_remote_is_broken(SmConn *conn)
 	if (PQresultStatus(conn->result) == PGRES_FATAL_ERROR &&
 		PQresultErrorField(conn->result, PG_DIAG_SQLSTATE) == NULL &&
 		PQstatus(conn->pg) == CONNECTION_OK)
-		conn->broken = true;
-	return conn->broken;
+		conn->fault.broken = true;
+	return conn->fault.broken;
 }
 
 /*
@@ -416,8 +420,8 @@ sm_remote_is_stuck(SmConn *conn)
 	const char *error = PQerrorMessage(conn->pg);
 
 	if (unlikely(error[0] != '\0') && sm_is_no_memory(error))
-		conn->broken = true;
-	return conn->broken;
+		conn->fault.broken = true;
+	return conn->fault.broken;
 }
 
 /*
@@ -434,7 +438,7 @@ take(SmConn *conn, bool readable)
 	/* nothing more is to be heard from who has broken the protocol */
 	if (unlikely(conn->state == SM_CONN_DEAD))
 		return true;
-	if (unlikely(conn->broken))
+	if (unlikely(conn->fault.broken))
 	{
 		end_command(conn, false);
 		return true;
@@ -457,14 +461,14 @@ take(SmConn *conn, bool readable)
 			return true;
 		}
 		/* in a pipeline libpq forgets that it had no memory for an answer */
-		if (conn->syncs > 0 && !conn->answered)
+		if (conn->command.syncs > 0 && !conn->command.answered)
 			(void) sm_remote_is_stuck(conn);
 		conn->result = PQgetResult(pg);
 		if (likely(conn->result != NULL))
 		{
 			ExecStatusType status = PQresultStatus(conn->result);
 
-			if (likely(status == PGRES_SINGLE_TUPLE && !conn->answered))
+			if (likely(status == PGRES_SINGLE_TUPLE && !conn->command.answered))
 				return true;
 			if (status != PGRES_PIPELINE_SYNC)
 			{
@@ -475,25 +479,25 @@ take(SmConn *conn, bool readable)
 			}
 			PQclear(conn->result);
 			conn->result = NULL;
-			if (--conn->syncs > 0)
+			if (--conn->command.syncs > 0)
 				continue;
-			if (conn->ended != conn->commands)
+			if (conn->command.ended != conn->command.expected)
 			{
 				end_violated(conn, "It is ready for more, and has not answered.");
 				return true;
 			}
-			conn->broken = !PQexitPipelineMode(pg) && PQstatus(pg) == CONNECTION_OK;
-			end_command(conn, !conn->broken);
+			conn->fault.broken = !PQexitPipelineMode(pg) && PQstatus(pg) == CONNECTION_OK;
+			end_command(conn, !conn->fault.broken);
 			return true;
 		}
 		if (next_of_pipeline(conn))
 		{
-			if (likely(conn->ended <= conn->commands))
+			if (likely(conn->command.ended <= conn->command.expected))
 				continue;
 			end_violated(conn, "It has answered twice.");
 			return true;
 		}
-		if (PQpipelineStatus(pg) == PQ_PIPELINE_OFF && !conn->answered &&
+		if (PQpipelineStatus(pg) == PQ_PIPELINE_OFF && !conn->command.answered &&
 			PQstatus(pg) == CONNECTION_OK)
 			end_violated(conn, "It is ready for more, and has not answered.");
 		else
@@ -507,15 +511,15 @@ take(SmConn *conn, bool readable)
  * not.  It is conn->result, owned by the connection until the next call, or
  * NULL at the end, and the connection is READY then, or DEAD.  A lost
  * connection appears as an error result, as in libpq.  Of a pipeline, the
- * results of its commands come one after the other, and conn->ended says of
+ * results of its commands come one after the other, and conn->command.ended says of
  * which they are.  Also sends what could not be sent so far, and reads what
  * the socket has.
  */
 bool
 sm_remote_take(SmConn *conn)
 {
-	if (unlikely(conn->unsent))
-		conn->unsent = (PQflush(conn->pg) != 0);
+	if (unlikely(conn->command.unsent))
+		conn->command.unsent = (PQflush(conn->pg) != 0);
 	if (take(conn, true))
 		return true;
 	return take(conn, PQconsumeInput(conn->pg));
@@ -555,7 +559,7 @@ sm_remote_keep_error(SmConn *conn, PGresult **error)
 	/* with a state: the server's word that nothing was done */
 	if (PQresultErrorField(conn->result, PG_DIAG_SQLSTATE) != NULL &&
 		!sm_error_is_fatal(conn->result))
-		conn->failed = true;
+		conn->command.failed = true;
 	sm_chain_failed(conn, PQresultErrorField(conn->result, PG_DIAG_SQLSTATE));
 	if (*error == NULL ||
 		PQresultErrorField(*error, PG_DIAG_SQLSTATE) == NULL)
@@ -587,9 +591,9 @@ sm_remote_raise(SmConn *conn, PGresult *error, const char *sql, bool is_commit)
 
 	if (ended && conn->state != SM_CONN_DEAD)
 		sm_conn_set_state(conn, SM_CONN_DEAD);
-	if (conn->commits && !conn->unsent &&
+	if (conn->command.commits && !conn->command.unsent &&
 		(code == NULL ||
-		 (ended && (conn->completed || !sm_error_promises(error, is_commit)))))
+		 (ended && (conn->command.completed || !sm_error_promises(error, is_commit)))))
 	{
 		char	   *why = sm_report_cause(conn, error);
 
@@ -639,8 +643,8 @@ sm_remote_commands_send(SmConn *conn, const List *commands, bool wait, Timestamp
 	foreach(lc, commands)
 		sent = sent && PQsendQueryParams(conn->pg, lfirst(lc), 0, NULL, NULL, NULL, NULL, 0);
 	sent = sent && PQpipelineSync(conn->pg);
-	conn->syncs = 1;
-	conn->commands = list_length(commands);
+	conn->command.syncs = 1;
+	conn->command.expected = list_length(commands);
 	sm_remote_sent(conn, sent, wait, linitial(commands), deadline);
 }
 
@@ -649,7 +653,7 @@ int
 sm_remote_send_commands(SmConn *conn, const char *sql)
 {
 	for (const char *p = sql; (p = strchr(p, ';')) != NULL; p++)
-		conn->answers_left++;
+		conn->command.answers_left++;
 	return PQsendQuery(conn->pg, sql);
 }
 
@@ -749,7 +753,7 @@ void
 sm_remote_ping(SmConn *conn, TimestampTz deadline)
 {
 	sm_remote_begin(conn, false);
-	conn->deadline = deadline;
+	conn->attempt.deadline = deadline;
 	if (!PQsendQuery(conn->pg, ""))
 		sm_conn_set_state(conn, SM_CONN_DEAD);
 }
@@ -766,8 +770,8 @@ sm_remote_ping_poll(SmConn *conn, bool wait)
 	{
 		if (i < SM_MAX_UNASKED && sm_remote_take(conn))
 			continue;
-		if (i >= SM_MAX_UNASKED || sm_remaining(conn->deadline) == 0 ||
-			(wait && !wait_ready(conn, WL_SOCKET_READABLE, "", conn->deadline)))
+		if (i >= SM_MAX_UNASKED || sm_remaining(conn->attempt.deadline) == 0 ||
+			(wait && !wait_ready(conn, WL_SOCKET_READABLE, "", conn->attempt.deadline)))
 			sm_conn_set_state(conn, SM_CONN_DEAD);
 		else if (!wait)
 			return false;

@@ -98,9 +98,9 @@ list_settings(const SmConn *conn, Setting *settings)
 	add_setting(settings, &n, "bytea_output", "hex");
 	add_setting(settings, &n, "array_nulls", "on");
 	add_setting(settings, &n, "lc_monetary", "C");
-	if (PQserverVersion(conn->pg) >= 140000 && !conn->no_client_check)
+	if (PQserverVersion(conn->pg) >= 140000 && !conn->attempt.no_client_check)
 		add_setting(settings, &n, "client_connection_check_interval", "2s");
-	if (conn->backend > 0)
+	if (conn->deadlock.backend > 0)
 		add_setting(settings, &n, SM_CHAIN_SETTING, psprintf("%d", sm_chain_next()));
 	return n;
 }
@@ -119,7 +119,7 @@ sm_remote_setup_commands(const SmConn *conn)
 	for (int i = 0; i < n; i++)
 		commands = lappend(commands,
 						   psprintf("SET %s%s = '%s'",
-									conn->pooler == SM_BEHIND_TRANSACTION ? "LOCAL " : "",
+									conn->remote.pooler == SM_BEHIND_TRANSACTION ? "LOCAL " : "",
 									settings[i].name, settings[i].value));
 	return commands;
 }
@@ -136,7 +136,7 @@ sm_remote_name(char *buf, const SmConn *conn, const char *kind, uint64 n)
 		snprintf(buf, SM_NAME_SIZE, "sessmgr_%s" UINT64_FORMAT, kind, n);
 	else
 		snprintf(buf, SM_NAME_SIZE, "sessmgr_%s%08x%08x_" UINT64_FORMAT, kind,
-				 (uint32) (conn->tag >> 32), (uint32) conn->tag, n);
+				 (uint32) (conn->remote.tag >> 32), (uint32) conn->remote.tag, n);
 	return buf;
 }
 
@@ -147,12 +147,12 @@ sm_remote_name(char *buf, const SmConn *conn, const char *kind, uint64 n)
 void
 sm_remote_is_set_up(SmConn *conn, const SmSessionOptions *defaults)
 {
-	conn->set_up = true;
-	conn->set_up_late = PQtransactionStatus(conn->pg) != PQTRANS_IDLE;
+	conn->remote.set_up = PQtransactionStatus(conn->pg) == PQTRANS_IDLE ?
+		SM_SET_UP_DONE : SM_SET_UP_IN_TRANSACTION;
 	if (defaults == NULL)
 		return;
-	conn->defaults = *defaults;
-	conn->defaults_unknown = false;
+	conn->remote.defaults = *defaults;
+	conn->remote.defaults_unknown = false;
 }
 
 /*
@@ -162,9 +162,9 @@ sm_remote_is_set_up(SmConn *conn, const SmSessionOptions *defaults)
 void
 sm_remote_is_discarded(SmConn *conn, const SmSessionOptions *defaults)
 {
-	conn->discard = false;
+	conn->remote.discard = SM_DISCARD_USEFUL;
 	sm_remote_is_set_up(conn, defaults);
-	conn->set_up_lent = conn->set_up_late;
+	conn->remote.set_up_until_rollback = conn->remote.set_up == SM_SET_UP_IN_TRANSACTION;
 }
 
 /* Has a statement changed what was set up? */
@@ -174,21 +174,9 @@ sm_remote_drifted(const SmConn *conn)
 	const char *datestyle = PQparameterStatus(conn->pg, "DateStyle");
 	const char *interval = PQparameterStatus(conn->pg, "IntervalStyle");
 
-	return PQclientEncoding(conn->pg) != conn->encoding ||
+	return PQclientEncoding(conn->pg) != conn->remote.encoding ||
 		(datestyle != NULL && strncmp(datestyle, "ISO", 3) != 0) ||
 		(interval != NULL && strcmp(interval, "postgres") != 0);
-}
-
-static TimestampTz
-recycle_time(TimestampTz now, int recycle_ms)
-{
-	double		early;
-
-	if (recycle_ms < 0)
-		return SM_NO_DEADLINE;
-	/* up to 10 % earlier, so that a pool's connections do not end together */
-	early = 0.1 * pg_prng_double(&pg_global_prng_state);
-	return TimestampTzPlusMilliseconds(now, (int64) (recycle_ms * (1.0 - early)));
 }
 
 /* ----------
@@ -210,7 +198,7 @@ hear(SmConn *conn)
 
 	if (ioctl(PQsocket(conn->pg), FIONREAD, &n) != 0)
 		return -1;
-	conn->bytes_received += n;
+	conn->attempt.bytes_received += n;
 	return n;
 }
 
@@ -225,10 +213,10 @@ end_attempt(SmConn *conn)
 	sm_cancel_end(conn);
 	sm_cancel_learn_end(conn);
 	sm_notices_forget(conn);
-	free(conn->fatal_message);
-	conn->fatal_message = NULL;
-	conn->violation = NULL;
-	conn->ending = false;
+	free(conn->fault.fatal_message);
+	conn->fault.fatal_message = NULL;
+	conn->fault.violation = NULL;
+	conn->fault.ending = false;
 	if (conn->waitset != NULL)
 		FreeWaitEventSet(conn->waitset);
 	conn->waitset = NULL;
@@ -286,15 +274,15 @@ begin_attempt(SmConn *conn, const SmTarget *target)
 	const char *message;
 
 	sm_conn_set_state(conn, SM_CONN_CONNECTING);
-	conn->deadline = sm_deadline(conn->endpoint->options.connect_timeout);
-	conn->bytes_received = 0;
-	conn->no_client_check = conn->ending = conn->listens = false;
-	conn->maps_statements = conn->probing = false;
-	conn->pooler = SM_BEHIND_NONE;
-	conn->syncs = 0;
-	conn->cancel_pid = 0;
-	conn->backend = 0;
-	conn->polling = PGRES_POLLING_WRITING;
+	conn->attempt.deadline = sm_deadline(conn->endpoint->options.connect_timeout);
+	conn->attempt.bytes_received = 0;
+	conn->attempt.no_client_check = conn->fault.ending = conn->not_for_reuse = false;
+	conn->remote.maps_statements = conn->attempt.probing = false;
+	conn->remote.pooler = SM_BEHIND_NONE;
+	conn->command.syncs = 0;
+	conn->cancel.pid = 0;
+	conn->deadlock.backend = 0;
+	conn->attempt.polling = PGRES_POLLING_WRITING;
 	conn->pg = sm_libpq_start(target->keywords, target->values);
 	if (conn->pg == NULL)
 		ereport(ERROR,
@@ -312,7 +300,7 @@ begin_attempt(SmConn *conn, const SmTarget *target)
 	message = PQerrorMessage(conn->pg);
 	conn->endpoint->unavailable |=
 		strstr(message, address ? address : host ? host : ".s.PGSQL.") != NULL;
-	sm_hosts_note_failure(conn->hosts, message);
+	sm_hosts_note_failure(conn->attempt.hosts, message);
 	end_attempt(conn);
 	return false;
 }
@@ -321,9 +309,9 @@ begin_attempt(SmConn *conn, const SmTarget *target)
 static void
 report_failure(SmConn *conn)
 {
-	if (conn->timed_out)
+	if (conn->attempt.timed_out)
 		conn->endpoint->unavailable = false;
-	sm_report_connect_failure(conn, sm_hosts_failures(conn->hosts));
+	sm_report_connect_failure(conn, sm_hosts_failures(conn->attempt.hosts));
 }
 
 /* Begin the next attempt; 08001 if there is none left. */
@@ -332,7 +320,7 @@ next_attempt(SmConn *conn)
 {
 	const SmTarget *target;
 
-	while ((target = sm_hosts_next(conn->hosts)) != NULL)
+	while ((target = sm_hosts_next(conn->attempt.hosts)) != NULL)
 	{
 		if (begin_attempt(conn, target))
 			return;
@@ -347,7 +335,7 @@ next_attempt(SmConn *conn)
 static void
 fail_attempt(SmConn *conn, const char *reason, bool others)
 {
-	sm_hosts_note_failure(conn->hosts, reason);
+	sm_hosts_note_failure(conn->attempt.hosts, reason);
 	end_attempt(conn);
 	if (!others)
 		report_failure(conn);
@@ -357,10 +345,10 @@ fail_attempt(SmConn *conn, const char *reason, bool others)
 static void
 fail_late(SmConn *conn)
 {
-	conn->timed_out = true;
+	conn->attempt.timed_out = true;
 	fail_attempt(conn,
 				 psprintf("%sNo answer within connect_timeout (%d ms).",
-						  sm_hosts_label(conn->hosts),
+						  sm_hosts_label(conn->attempt.hosts),
 						  conn->endpoint->options.connect_timeout),
 				 true);
 }
@@ -379,7 +367,7 @@ fail_poll(SmConn *conn, ConnStatusType status, int available)
 		others = true;
 	conn->endpoint->unavailable |= others;
 	fail_attempt(conn, reason,
-				 others || (sqlstate[0] == '\0' && sm_hosts_choosy(conn->hosts)));
+				 others || (sqlstate[0] == '\0' && sm_hosts_choosy(conn->attempt.hosts)));
 }
 
 /*
@@ -394,7 +382,7 @@ fail_set_up(SmConn *conn, PGresult *error)
 	reason = sm_report_cause(conn, error);
 	PQclear(error);
 	conn->endpoint->unavailable = true;
-	fail_attempt(conn, psprintf("%s%s", sm_hosts_label(conn->hosts), reason), true);
+	fail_attempt(conn, psprintf("%s%s", sm_hosts_label(conn->attempt.hosts), reason), true);
 }
 
 /* ----------
@@ -404,7 +392,7 @@ fail_set_up(SmConn *conn, PGresult *error)
 static void
 check_password_used(const SmConn *conn)
 {
-	if (conn->password_must_be_used && !PQconnectionUsedPassword(conn->pg))
+	if (conn->attempt.password_must_be_used && !PQconnectionUsedPassword(conn->pg))
 		ereport(ERROR,
 				(errcode(ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED),
 				 errmsg("password is required to connect to \"%s\"",
@@ -473,7 +461,7 @@ static bool
 send_probe(SmConn *conn)
 {
 	char		name[SM_NAME_SIZE];
-	const char *value = sm_remote_name(name, conn, "", ++conn->named);
+	const char *value = sm_remote_name(name, conn, "", ++conn->remote.statements);
 
 	return PQsendPrepare(conn->pg, name, "SELECT 1", 0, NULL) &&
 		PQsendQueryParams(conn->pg,
@@ -491,17 +479,17 @@ send_setup(SmConn *conn)
 	bool		sent;
 
 	sm_remote_begin(conn, false);
-	conn->pooler = conn->endpoint->options.pooler == SM_POOLER_TRANSACTION ?
+	conn->remote.pooler = conn->endpoint->options.pooler == SM_POOLER_TRANSACTION ?
 		SM_BEHIND_TRANSACTION : SM_BEHIND_NONE;
-	conn->probing = wants_probe(conn);
-	if (conn->probing)
+	conn->attempt.probing = wants_probe(conn);
+	if (conn->attempt.probing)
 	{
-		conn->maps_statements = true;	/* unless it is found there */
+		conn->remote.maps_statements = true;	/* unless it is found there */
 		sent = PQenterPipelineMode(conn->pg) &&
 			PQsendQueryParams(conn->pg, sql, 0, NULL, NULL, NULL, NULL, 0) &&
 			send_probe(conn) && PQpipelineSync(conn->pg);
-		conn->syncs = 1;
-		conn->commands = PROBE_CLOSE + 1;
+		conn->command.syncs = 1;
+		conn->command.expected = PROBE_CLOSE + 1;
 	}
 	else
 		sent = PQsendQuery(conn->pg, sql);
@@ -510,7 +498,7 @@ send_setup(SmConn *conn)
 		fail_set_up(conn, NULL);
 		return false;
 	}
-	sm_remote_sent(conn, sent, false, sql, conn->deadline);
+	sm_remote_sent(conn, sent, false, sql, conn->attempt.deadline);
 	return true;
 }
 
@@ -525,19 +513,19 @@ take_setup(SmConn *conn)
 	if (!rows && PQresultStatus(res) != PGRES_COMMAND_OK)
 	{
 		/* where it has another name, there is nothing to close under ours */
-		if (conn->ended == PROBE_SET_UP || conn->pooler != SM_BEHIND_TRANSACTION)
+		if (conn->command.ended == PROBE_SET_UP || conn->remote.pooler != SM_BEHIND_TRANSACTION)
 			sm_remote_keep_error(conn, &conn->error);
-		else if (conn->ended != PROBE_CLOSE)
-			conn->maps_statements = false;
+		else if (conn->command.ended != PROBE_CLOSE)
+			conn->remote.maps_statements = false;
 	}
-	else if (rows && PQntuples(res) > 0 && conn->ended == PROBE_LOOK)
-		conn->maps_statements = false;
-	else if (conn->ended == PROBE_SET_UP &&
+	else if (rows && PQntuples(res) > 0 && conn->command.ended == PROBE_LOOK)
+		conn->remote.maps_statements = false;
+	else if (conn->command.ended == PROBE_SET_UP &&
 			 (!rows || PQntuples(res) != 1 || PQnfields(res) < 1 || PQgetisnull(res, 0, 0)))
 		sm_report_connect_failure(conn, "Its answer is none to what it was asked.");
-	else if (conn->ended == PROBE_SET_UP &&
+	else if (conn->command.ended == PROBE_SET_UP &&
 			 strtol(PQgetvalue(res, 0, 0), NULL, 10) != PQbackendPID(conn->pg))
-		conn->pooler = conn->endpoint->options.pooler == SM_POOLER_SESSION ?
+		conn->remote.pooler = conn->endpoint->options.pooler == SM_POOLER_SESSION ?
 			SM_BEHIND_SESSION : SM_BEHIND_TRANSACTION;
 }
 
@@ -547,13 +535,13 @@ poll_connection(SmConn *conn, int available)
 {
 	ConnStatusType status = PQstatus(conn->pg);
 
-	conn->polling = sm_libpq_poll(conn->pg);
-	if (conn->polling == PGRES_POLLING_FAILED)
+	conn->attempt.polling = sm_libpq_poll(conn->pg);
+	if (conn->attempt.polling == PGRES_POLLING_FAILED)
 	{
 		fail_poll(conn, status, available);
 		return false;
 	}
-	if (conn->polling != PGRES_POLLING_OK)
+	if (conn->attempt.polling != PGRES_POLLING_OK)
 		return false;
 	(void) PQsetErrorVerbosity(conn->pg, PQERRORS_DEFAULT);
 	sm_cancel_learn_end(conn);
@@ -590,10 +578,10 @@ read_setup(SmConn *conn)
 	}
 	if (error == NULL)
 		return true;
-	if (!conn->no_client_check)
+	if (!conn->attempt.no_client_check)
 	{
 		PQclear(error);
-		conn->no_client_check = true;
+		conn->attempt.no_client_check = true;
 		(void) send_setup(conn);
 		return false;
 	}
@@ -606,19 +594,19 @@ learn_parameters(SmConn *conn)
 	const char *encoding = PQparameterStatus(conn->pg, "server_encoding");
 	const char *datetimes = PQparameterStatus(conn->pg, "integer_datetimes");
 
-	conn->encoding = PQclientEncoding(conn->pg);
-	if (conn->pooler == SM_BEHIND_TRANSACTION)
+	conn->remote.encoding = PQclientEncoding(conn->pg);
+	if (conn->remote.pooler == SM_BEHIND_TRANSACTION)
 	{
 		/* but for what was set for the moment */
-		conn->encoding = GetDatabaseEncoding();
-		conn->set_up = false;
+		conn->remote.encoding = GetDatabaseEncoding();
+		conn->remote.set_up = SM_SET_UP_NEEDED;
 	}
 	else
-		conn->maps_statements = false;
-	conn->peer.integer_datetimes = (datetimes == NULL || strcmp(datetimes, "on") == 0);
-	conn->peer.same_major = PQserverVersion(conn->pg) / 10000 == SM_OUR_MAJOR_VERSION;
+		conn->remote.maps_statements = false;
+	conn->remote.peer.integer_datetimes = (datetimes == NULL || strcmp(datetimes, "on") == 0);
+	conn->remote.peer.same_major = PQserverVersion(conn->pg) / 10000 == SM_OUR_MAJOR_VERSION;
 	/* a server that does not check encodings may send anything */
-	conn->peer.verify = GetDatabaseEncoding() != PG_SQL_ASCII &&
+	conn->remote.peer.verify = GetDatabaseEncoding() != PG_SQL_ASCII &&
 		(encoding == NULL || strcmp(encoding, "SQL_ASCII") == 0);
 }
 
@@ -628,10 +616,10 @@ connect_step(SmConn *conn)
 {
 	int			available = hear(conn);
 
-	if (conn->bytes_received > MAX_BYTES_RECEIVED)
+	if (conn->attempt.bytes_received > MAX_BYTES_RECEIVED)
 	{
 		fail_attempt(conn, psprintf("%sIt says more than belongs to the beginning of a connection.",
-									sm_hosts_label(conn->hosts)), true);
+									sm_hosts_label(conn->attempt.hosts)), true);
 		return false;
 	}
 	if (conn->state == SM_CONN_CONNECTING)
@@ -643,31 +631,13 @@ connect_step(SmConn *conn)
 	}
 	if (!read_setup(conn))
 		return false;
-	sm_hosts_free(conn->hosts);
-	conn->hosts = NULL;
+	sm_hosts_free(conn->attempt.hosts);
+	conn->attempt.hosts = NULL;
 	sm_remote_is_set_up(conn, NULL);
 	sm_notices_report(conn);
 	learn_parameters(conn);
-	conn->connected_at = conn->since = GetCurrentTimestamp();
-	conn->recycle_at = recycle_time(conn->connected_at, conn->endpoint->options.pool_recycle);
+	conn->connected_at = GetCurrentTimestamp();
 	return true;
-}
-
-/* Its socket, or PGINVALID_SOCKET. */
-pgsocket
-sm_remote_socket(const SmConn *conn)
-{
-	return PQsocket(conn->pg);
-}
-
-/* What a connection that is CONNECTING or BUSY waits for on its socket. */
-uint32
-sm_remote_events(const SmConn *conn)
-{
-	if (conn->state == SM_CONN_CONNECTING)
-		return conn->polling == PGRES_POLLING_READING ?
-			WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE;
-	return conn->unsent ? WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE : WL_SOCKET_READABLE;
 }
 
 /* Wait until the next step can be done; false: the deadline came. */
@@ -678,8 +648,8 @@ wait_for_step(SmConn *conn)
 	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (int) sm_remote_events(conn);
 
 	if (conn->state != SM_CONN_CONNECTING)
-		return sm_remote_wait_ready(conn, sm_remote_events(conn), NULL, conn->deadline);
-	while ((timeout = sm_remaining(conn->deadline)) != 0)
+		return sm_remote_wait_ready(conn, sm_remote_events(conn), NULL, conn->attempt.deadline);
+	while ((timeout = sm_remaining(conn->attempt.deadline)) != 0)
 	{
 		long		round = sm_client_round(timeout);
 		int			occurred;
@@ -710,7 +680,7 @@ is_late(const SmConn *conn)
 		(events & WL_SOCKET_WRITEABLE ? POLLOUT : 0)
 	};
 
-	return sm_remaining(conn->deadline) == 0 && poll(&slot, 1, 0) == 0;
+	return sm_remaining(conn->attempt.deadline) == 0 && poll(&slot, 1, 0) == 0;
 }
 
 /*
@@ -730,10 +700,9 @@ sm_remote_connect(SmEndpoint *endpoint, const SmTarget *target)
 	dlist_push_tail(&sm_connections, &conn->open_node);
 	sm_conn_set_endpoint(conn, endpoint);
 	conn->state = SM_CONN_CONNECTING;
-	conn->subid = GetCurrentSubTransactionId();
-	conn->password_must_be_used = sm_password_must_be_used(target);
-	if (!pg_strong_random(&conn->tag, sizeof(conn->tag)))
-		conn->tag = pg_prng_uint64(&pg_global_prng_state);
+	conn->attempt.password_must_be_used = sm_password_must_be_used(target);
+	if (!pg_strong_random(&conn->remote.tag, sizeof(conn->remote.tag)))
+		conn->remote.tag = pg_prng_uint64(&pg_global_prng_state);
 	endpoint->unavailable = false;
 	PG_TRY();
 	{
@@ -742,7 +711,7 @@ sm_remote_connect(SmEndpoint *endpoint, const SmTarget *target)
 		if (!sm_descriptors_left(2))
 			report_no_descriptor(conn);
 		conn->fd_acquired = AcquireExternalFD();
-		conn->hosts = sm_hosts_make(target);
+		conn->attempt.hosts = sm_hosts_make(target);
 		next_attempt(conn);
 	}
 	PG_CATCH();
@@ -756,7 +725,7 @@ sm_remote_connect(SmEndpoint *endpoint, const SmTarget *target)
 
 /*
  * Go on with it: with wait to its end, else one step, when its socket is ready
- * for sm_remote_events() or conn->deadline has come; both may be others after
+ * for sm_remote_events() or conn->attempt.deadline has come; both may be others after
  * it.  True: it is READY.  Throws 08001 when it cannot be made, 2F003 when it
  * may not.
  */
@@ -775,18 +744,6 @@ sm_remote_connect_poll(SmConn *conn, bool wait)
 	return ready;
 }
 
-/* The connection is for this engine's target from now on. */
-void
-sm_conn_set_endpoint(SmConn *conn, SmEndpoint *endpoint)
-{
-	if (conn->endpoint != NULL)
-		conn->endpoint->connections--;
-	conn->endpoint = endpoint;
-	conn->peer.endpoint = endpoint;
-	if (endpoint != NULL)
-		endpoint->connections++;
-}
-
 /* Release everything a connection holds.  Never throws. */
 void
 sm_remote_close(SmConn *conn)
@@ -794,11 +751,11 @@ sm_remote_close(SmConn *conn)
 	dlist_delete(&conn->open_node);
 	sm_cleanup_release(conn);
 	end_attempt(conn);
-	sm_hosts_free(conn->hosts);
+	sm_hosts_free(conn->attempt.hosts);
 	if (conn->fd_acquired)
 		ReleaseExternalFD();
-	if (conn->identity != NULL)
-		pfree(conn->identity);
+	if (conn->checkout.identity != NULL)
+		pfree(conn->checkout.identity);
 	sm_conn_set_endpoint(conn, NULL);
 	pfree(conn);
 }
@@ -835,7 +792,7 @@ sm_remote_alive(SmConn *conn)
 			continue;
 		/* it may take the server a moment from its last word to the end */
 		if (n < 0)
-			return (errno == EAGAIN || errno == EWOULDBLOCK) && !conn->ending;
+			return (errno == EAGAIN || errno == EWOULDBLOCK) && !conn->fault.ending;
 		/* at its end, libpq is to know of it, too */
 		if (!PQconsumeInput(conn->pg) || n == 0)
 			return false;

@@ -178,7 +178,7 @@ backend_of(const SmConn *conn)
 	Endpoint	local;
 	Endpoint	peer;
 
-	if (!IsUnderPostmaster || pid <= 0 || conn->pooler != SM_BEHIND_NONE ||
+	if (!IsUnderPostmaster || pid <= 0 || conn->remote.pooler != SM_BEHIND_NONE ||
 		getsockname(sock, (struct sockaddr *) &here, &here_len) != 0 ||
 		getpeername(sock, (struct sockaddr *) &there, &there_len) != 0)
 		return -1;
@@ -194,8 +194,8 @@ backend_of(const SmConn *conn)
 static void
 identify(SmConn *conn)
 {
-	if (conn->backend == 0)
-		conn->backend = backend_of(conn);
+	if (conn->deadlock.backend == 0)
+		conn->deadlock.backend = backend_of(conn);
 }
 
 /* Does the connection lead to a backend of this cluster, with nobody between? */
@@ -203,7 +203,7 @@ bool
 sm_is_of_this_cluster(SmConn *conn)
 {
 	identify(conn);
-	return conn->backend > 0;
+	return conn->deadlock.backend > 0;
 }
 
 /* ----------
@@ -249,14 +249,14 @@ stands_still(SmConn *conn)
 		(status == PQTRANS_IDLE && sm_remote_alive(conn));
 	const PGPROC *proc;
 
-	if (!between && !conn->unreceived && dlist_is_empty(&conn->streams))
+	if (!between && !conn->checkout.unreceived && dlist_is_empty(&conn->streams.open))
 		return false;
 	identify(conn);
-	if (conn->backend <= 0)
+	if (conn->deadlock.backend <= 0)
 		return false;
 	if (between)
 		return true;
-	proc = BackendPidGetProc(conn->backend);
+	proc = BackendPidGetProc(conn->deadlock.backend);
 	return proc != NULL && (proc->wait_event_info == WAIT_EVENT_CLIENT_READ ||
 							proc->wait_event_info == WAIT_EVENT_CLIENT_WRITE);
 }
@@ -289,12 +289,12 @@ publish_one(SmConn *conn, const SmConn *waited, SmWatch *watch)
 	if (!is_connected(conn))
 		return;
 	identify(conn);
-	if (conn->backend <= 0)
+	if (conn->deadlock.backend <= 0)
 		return;
-	if (conn == waited || conn->awaited)
-		publish_edge(EDGE_WAITS, conn->backend, &watch->waits);
+	if (conn == waited || conn->checkout.awaited)
+		publish_edge(EDGE_WAITS, conn->deadlock.backend, &watch->waits);
 	if (conn != waited && stands_still(conn))
-		publish_edge(EDGE_OWNED, conn->backend, &watch->owned);
+		publish_edge(EDGE_OWNED, conn->deadlock.backend, &watch->owned);
 }
 
 /*
@@ -519,7 +519,7 @@ describe_all(const List *path)
 long
 sm_deadlock_round(const SmConn *conn, const SmWatch *watch, long timeout)
 {
-	if (conn->pooler != SM_BEHIND_NONE || conn->connected_at == 0)
+	if (conn->remote.pooler != SM_BEHIND_NONE || conn->connected_at == 0)
 		return timeout;
 	return sm_deadlock_wait(watch, timeout);
 }
@@ -569,11 +569,11 @@ find_deadlock(SmConn *conn, SmWatch *watch, bool tell)
 
 	/* it may wait for a connection of its own, and has published that by then */
 	read_edges(&edges);
-	if (successors(conn->backend, &edges) == NIL)
+	if (successors(conn->deadlock.backend, &edges) == NIL)
 		return NULL;
 	publish(tell ? conn : NULL, watch);
 	read_edges(&edges);
-	path = find_path(conn->backend, &edges);
+	path = find_path(conn->deadlock.backend, &edges);
 	if (path == NIL || !take_lock(LOCK_VERDICT, 0))
 		return NULL;
 	if (still_true(path))
@@ -626,7 +626,7 @@ sm_deadlock_find(SmConn *conn, SmWatch *watch, bool tell)
 	cxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr deadlock",
 								ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(cxt);
-	detail = conn->backend > 0 ? find_deadlock(conn, watch, tell) : find_elsewhere(conn, watch);
+	detail = conn->deadlock.backend > 0 ? find_deadlock(conn, watch, tell) : find_elsewhere(conn, watch);
 	MemoryContextSwitchTo(old);
 	if (detail != NULL)
 		detail = pstrdup(detail);
@@ -637,13 +637,13 @@ sm_deadlock_find(SmConn *conn, SmWatch *watch, bool tell)
 void
 sm_deadlock_report(SmConn *conn, const char *detail, const char *sql)
 {
-	if (conn->backend > 0)
+	if (conn->deadlock.backend > 0)
 		pgstat_report_deadlock();
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
 			 errmsg(message, conn->endpoint->label),
 			 errdetail_internal("%s", detail),
-			 conn->backend > 0 ?
+			 conn->deadlock.backend > 0 ?
 			 errhint("A connection to this same cluster must not wait for what the local transaction has locked.") :
 			 errhint("Do both in one session, or end the other one's transaction before."),
 			 sm_report_context(conn->endpoint, sql)));
@@ -667,9 +667,9 @@ sm_deadlock_check(SmConn *conn, SmWatch *watch, const char *sql)
 		sm_deadlock_report(conn, detail, sql);
 	dlist_foreach(iter, &sm_checked_out)
 	{
-		SmConn	   *other = dlist_container(SmConn, node, iter.cur);
+		SmConn	   *other = dlist_container(SmConn, checkout.node, iter.cur);
 
-		if (!other->awaited || other == conn || other->state != SM_CONN_BUSY)
+		if (!other->checkout.awaited || other == conn || other->state != SM_CONN_BUSY)
 			continue;
 		detail = sm_deadlock_find(other, watch, true);
 		if (detail != NULL)

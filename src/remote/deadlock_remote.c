@@ -103,8 +103,8 @@ same_peer(const SmConn *conn, const struct sockaddr_storage *peer)
 static bool
 is_known(const SmConn *conn)
 {
-	return conn->pg != NULL && conn->connected_at != 0 && conn->backend < 0 &&
-		conn->pooler == SM_BEHIND_NONE && PQbackendPID(conn->pg) > 0 &&
+	return conn->pg != NULL && conn->connected_at != 0 && conn->deadlock.backend < 0 &&
+		conn->remote.pooler == SM_BEHIND_NONE && PQbackendPID(conn->pg) > 0 &&
 		conn->state != SM_CONN_DEAD;
 }
 
@@ -122,7 +122,7 @@ stands_still(SmConn *conn, bool *reading)
 		return true;
 	if (status == PQTRANS_IDLE)
 		return sm_remote_alive(conn);
-	*reading = conn->unreceived || !dlist_is_empty(&conn->streams);
+	*reading = conn->checkout.unreceived || !dlist_is_empty(&conn->streams.open);
 	return *reading;
 }
 
@@ -246,7 +246,7 @@ connect_like(Asker *asker, const SmConn *conn)
 	}
 	PQsetNoticeReceiver(asker->pg, ignore_notice, NULL);
 	asker->endpoint = conn->endpoint;
-	asker->password_must_be_used = conn->password_must_be_used;
+	asker->password_must_be_used = conn->attempt.password_must_be_used;
 	asker->step = ASK_CONNECTING;
 	asker->polling = PGRES_POLLING_WRITING;
 	asker->deadline = sm_deadline(ASK_FOR_MS);
@@ -451,7 +451,7 @@ static char *
 in_words(const SmConn *conn)
 {
 	return psprintf(_("Process %d there waits, directly or through others, for process %d, which is that of another connection of this backend, and waits for its next statement."),
-					PQbackendPID(conn->pg), conn->blocker);
+					PQbackendPID(conn->pg), conn->deadlock.blocker);
 }
 
 /*
@@ -469,13 +469,13 @@ sm_deadlock_ask(SmConn *conn, bool *pending)
 
 	if (!is_known(conn))
 		return NULL;
-	if (conn->asked_for != conn->statements)
+	if (conn->deadlock.asked_for != conn->statements)
 	{
 		/* what was said of an earlier statement is not true of this one */
-		conn->asked_for = conn->statements;
-		conn->asked_at = 0;
-		conn->blocker = 0;
-		conn->blocked = false;
+		conn->deadlock.asked_for = conn->statements;
+		conn->deadlock.asked_at = 0;
+		conn->deadlock.blocker = 0;
+		conn->deadlock.blocked = false;
 	}
 	list = candidates(conn);
 	if (list == NIL)
@@ -495,22 +495,22 @@ sm_deadlock_ask(SmConn *conn, bool *pending)
 		bool		verifying = false;
 		SmConn	   *blocker = find_blocker(answer, list, &verifying);
 		int			found = blocker != NULL ? PQbackendPID(blocker->pg) : 0;
-		bool		again = found != 0 && found != conn->blocker;
+		bool		again = found != 0 && found != conn->deadlock.blocker;
 
 		PQclear(answer);
-		conn->blocked = found != 0 && !again;
-		conn->blocker = found;
-		conn->asked_at = now;
-		if (conn->blocked)
+		conn->deadlock.blocked = found != 0 && !again;
+		conn->deadlock.blocker = found;
+		conn->deadlock.asked_at = now;
+		if (conn->deadlock.blocked)
 			return in_words(conn);
 		*pending |= verifying;
 		if (!again && !verifying)
 			return NULL;
 	}
-	else if (conn->blocked &&
-			 !TimestampDifferenceExceeds(conn->asked_at, now, TRUE_FOR_MS))
+	else if (conn->deadlock.blocked &&
+			 !TimestampDifferenceExceeds(conn->deadlock.asked_at, now, TRUE_FOR_MS))
 		return in_words(conn);
-	else if (!TimestampDifferenceExceeds(conn->asked_at, now, ASK_EVERY_MS))
+	else if (!TimestampDifferenceExceeds(conn->deadlock.asked_at, now, ASK_EVERY_MS))
 		return NULL;
 	if (ready_for(&waiters, conn, pending))
 	{
@@ -519,7 +519,7 @@ sm_deadlock_ask(SmConn *conn, bool *pending)
 		*pending |= waiters.pg != NULL;
 	}
 	else if (waiters.pg == NULL)
-		conn->asked_at = now;
+		conn->deadlock.asked_at = now;
 	return NULL;
 }
 

@@ -8,7 +8,7 @@
 #ifndef SESSMGR_REMOTE_PRIVATE_H
 #define SESSMGR_REMOTE_PRIVATE_H
 
-#include "remote/remote.h"
+#include "remote/connection.h"
 
 #define SM_CHAIN_SETTING	"sessmgr.loopback_depth"
 
@@ -30,7 +30,11 @@ extern void sm_notices_forget(SmConn *conn);
 extern void sm_report_result(SmConn *conn, PGresult *res, const char *sql,
 							 const char *hint) pg_attribute_noreturn();
 
+/* connection.c */
+extern dlist_head sm_connections;	/* of SmConn: all that may have a socket */
+
 /* wait.c */
+extern void sm_name_waits(void);
 extern uint32 sm_wait_connect;
 extern uint32 sm_wait_cleanup;
 extern bool sm_looks_for_client(void);

@@ -218,11 +218,11 @@ sm_keep_fatal_message(SmConn *conn, const PGresult *res)
 
 	if (!fatal && !is_of_session(code))
 		return;
-	conn->ending |= fatal;
-	free(conn->fatal_message);
-	conn->fatal_message = malloc(MAX_FATAL_MESSAGE);
-	if (conn->fatal_message != NULL)
-		snprintf(conn->fatal_message, MAX_FATAL_MESSAGE, "%s %s: %s", severity_of(res),
+	conn->fault.ending |= fatal;
+	free(conn->fault.fatal_message);
+	conn->fault.fatal_message = malloc(MAX_FATAL_MESSAGE);
+	if (conn->fault.fatal_message != NULL)
+		snprintf(conn->fault.fatal_message, MAX_FATAL_MESSAGE, "%s %s: %s", severity_of(res),
 				 code ? code : "", message ? message : "");
 }
 
@@ -233,10 +233,10 @@ sm_keep_fatal_message(SmConn *conn, const PGresult *res)
 char *
 sm_take_fatal_message(SmConn *conn)
 {
-	char	   *words = conn->fatal_message;
-	const char *message = conn->violation;
+	char	   *words = conn->fault.fatal_message;
+	const char *message = conn->fault.violation;
 
-	conn->fatal_message = NULL;
+	conn->fault.fatal_message = NULL;
 	if (words != NULL)
 		return words;
 	if (message == NULL && conn->pg != NULL && PQstatus(conn->pg) != CONNECTION_OK)
@@ -274,17 +274,24 @@ sm_report_cause(const SmConn *conn, const PGresult *res)
 	const char *code = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 	const char *message;
 
-	if (code != NULL && (conn->fatal_message == NULL || !sm_error_is_fatal(res)))
+	if (code != NULL && (conn->fault.fatal_message == NULL || !sm_error_is_fatal(res)))
 		return psprintf("%s %s: %s", severity_of(res), code,
 						clean_copy(PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY)));
-	if (conn->fatal_message != NULL)
-		return clean_copy(conn->fatal_message);
-	if (conn->violation != NULL)
-		return pstrdup(conn->violation);
+	if (conn->fault.fatal_message != NULL)
+		return clean_copy(conn->fault.fatal_message);
+	if (conn->fault.violation != NULL)
+		return pstrdup(conn->fault.violation);
 	message = PQresultErrorMessage(res);
 	if (message[0] == '\0')
 		message = PQerrorMessage(conn->pg);
 	return PQstatus(conn->pg) != CONNECTION_OK ? loss_text(message) : clean_copy(message);
+}
+
+/* Why a connection was lost, where no command's error is at hand. */
+char *
+sm_report_loss(const SmConn *conn)
+{
+	return sm_report_cause(conn, NULL);
 }
 
 static int
@@ -305,7 +312,7 @@ number_of(const char *field)
 int
 sm_error_position(const SmConn *conn, const PGresult *res)
 {
-	return conn->error_elsewhere ? 0 :
+	return conn->command.error_elsewhere ? 0 :
 		number_of(PQresultErrorField(res, PG_DIAG_STATEMENT_POSITION));
 }
 
@@ -362,11 +369,11 @@ sm_report_result(SmConn *conn, PGresult *res, const char *sql, const char *hint)
 		err.message = psprintf(sm_error_is_fatal(res) ? "connection to \"%s\" was lost" :
 							   "\"%s\" reports the end of a session", conn->endpoint->label);
 	}
-	if (conn->error_row > 0)
+	if (conn->command.error_row > 0)
 		err.detail = psprintf("%s%srow " UINT64_FORMAT " of the parameter query",
 							  err.detail ? err.detail : "", err.detail ? "\n" : "",
-							  conn->error_row);
-	conn->error_row = 0;
+							  conn->command.error_row);
+	conn->command.error_row = 0;
 	err.hint = clean_copy(PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
 	if (err.hint == NULL && hint != NULL)
 		err.hint = pstrdup(hint);
@@ -377,7 +384,7 @@ sm_report_result(SmConn *conn, PGresult *res, const char *sql, const char *hint)
 	err.datatype = clean_copy(PQresultErrorField(res, PG_DIAG_DATATYPE_NAME));
 	err.constraint = clean_copy(PQresultErrorField(res, PG_DIAG_CONSTRAINT_NAME));
 	take_position(&err, conn, res, sql);
-	conn->error_elsewhere = false;
+	conn->command.error_elsewhere = false;
 
 	if (conn->result == res)
 		conn->result = NULL;
@@ -421,7 +428,7 @@ sm_report_lost(SmConn *conn, const char *sql)
 	char	   *why = sm_report_cause(conn, NULL);
 
 	ereport(ERROR,
-			(errcode(conn->broken || sm_is_no_memory(why) ? ERRCODE_OUT_OF_MEMORY : ERRCODE_CONNECTION_FAILURE),
+			(errcode(conn->fault.broken || sm_is_no_memory(why) ? ERRCODE_OUT_OF_MEMORY : ERRCODE_CONNECTION_FAILURE),
 			 errmsg("connection to \"%s\" was lost", conn->endpoint->label),
 			 errdetail_internal("%s", why),
 			 remote_context(conn, sql, NULL)));
@@ -439,8 +446,8 @@ sm_report_violation(SmConn *conn, const char *sql)
 
 	sm_conn_set_state(conn, SM_CONN_DEAD);
 	/* without memory there may be no words either */
-	if (conn->violation == NULL &&
-		(sm_is_no_memory(words) || (conn->broken && words[0] == '\0')))
+	if (conn->fault.violation == NULL &&
+		(sm_is_no_memory(words) || (conn->fault.broken && words[0] == '\0')))
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory"),
@@ -461,7 +468,7 @@ sm_report_violation(SmConn *conn, const char *sql)
 void
 sm_report_nonsense(SmConn *conn, const char *sql)
 {
-	conn->violation = "Its answer is none to what it was asked.";
+	conn->fault.violation = "Its answer is none to what it was asked.";
 	sm_report_violation(conn, sql);
 }
 
@@ -671,11 +678,11 @@ copy_field(SmConn *conn, const PGresult *res, int field, bool *ok)
 	if (value == NULL)
 		return NULL;
 	len = strlen(value) + 1;
-	copy = conn->notice_bytes + len <= MAX_NOTICE_BYTES ? strdup(value) : NULL;
+	copy = conn->notices.bytes + len <= MAX_NOTICE_BYTES ? strdup(value) : NULL;
 	if (copy == NULL)
 		*ok = false;
 	else
-		conn->notice_bytes += len;
+		conn->notices.bytes += len;
 	return copy;
 }
 
@@ -700,14 +707,14 @@ sm_notice_receiver(void *arg, const PGresult *res)
 	if (code == NULL && conn->state != SM_CONN_CONNECTING && message != NULL &&
 		strstr(message, "0x") != NULL)
 	{
-		conn->ending = true;
-		conn->violation = "It has answered what it was not asked.";
+		conn->fault.ending = true;
+		conn->fault.violation = "It has answered what it was not asked.";
 		return;
 	}
-	if (conn->nnotices >= MAX_NOTICES ||
+	if (conn->notices.count >= MAX_NOTICES ||
 		(notice = calloc(1, sizeof(SmNotice))) == NULL)
 	{
-		conn->dropped_notices++;
+		conn->notices.dropped++;
 		return;
 	}
 	notice->elevel = notice_level(severity_of(res));
@@ -719,12 +726,12 @@ sm_notice_receiver(void *arg, const PGresult *res)
 	if (!ok || notice->message == NULL)
 	{
 		free_notice(notice);
-		conn->dropped_notices++;
+		conn->notices.dropped++;
 		return;
 	}
-	notice->next = conn->notices;
-	conn->notices = notice;
-	conn->nnotices++;
+	notice->next = conn->notices.queue;
+	conn->notices.queue = notice;
+	conn->notices.count++;
 }
 
 /* Take the queue, oldest first. */
@@ -733,16 +740,16 @@ take_notices(SmConn *conn)
 {
 	SmNotice   *list = NULL;
 
-	while (conn->notices != NULL)
+	while (conn->notices.queue != NULL)
 	{
-		SmNotice   *notice = conn->notices;
+		SmNotice   *notice = conn->notices.queue;
 
-		conn->notices = notice->next;
+		conn->notices.queue = notice->next;
 		notice->next = list;
 		list = notice;
 	}
-	conn->nnotices = 0;
-	conn->notice_bytes = 0;
+	conn->notices.count = 0;
+	conn->notices.bytes = 0;
 	return list;
 }
 
@@ -823,13 +830,13 @@ void
 sm_notices_report(SmConn *conn)
 {
 	SmNotice   *list;
-	SmLostNotices lost = {conn, conn->dropped_notices};
+	SmLostNotices lost = {conn, conn->notices.dropped};
 
-	if (likely(conn->notices == NULL && lost.n == 0))
+	if (likely(conn->notices.queue == NULL && lost.n == 0))
 		return;
 
 	list = take_notices(conn);
-	conn->dropped_notices = 0;
+	conn->notices.dropped = 0;
 	for (const SmNotice *notice = list; notice != NULL; notice = notice->next)
 	{
 		SmShownNotice shown = {conn, notice};
@@ -847,5 +854,5 @@ void
 sm_notices_forget(SmConn *conn)
 {
 	free_notices(take_notices(conn));
-	conn->dropped_notices = 0;
+	conn->notices.dropped = 0;
 }

@@ -2,7 +2,7 @@
  *
  * wait.c
  *		What all waits have in common: names, deadlines, the look whether the
- *		client is still there, a connection's state.
+ *		client is still there.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,12 +25,6 @@
 
 /* positions in a connection's wait set */
 #define WAIT_SOCKET		0
-
-/* kept by connect.c */
-dlist_head	sm_connections = DLIST_STATIC_INIT(sm_connections);
-
-/* kept by pool.c, but those below it look at it, too */
-dlist_head	sm_checked_out = DLIST_STATIC_INIT(sm_checked_out);
 
 uint32		sm_wait_connect = 0;
 uint32		sm_wait_command = 0;
@@ -143,27 +137,6 @@ sm_descriptors_left(int n)
 	while (counted-- > 0)
 		ReleaseExternalFD();
 	return enough;
-}
-
-void
-sm_conn_set_state(SmConn *conn, SmConnState state)
-{
-	switch (state)
-	{
-		case SM_CONN_CONNECTING:
-			Assert(conn->connected_at == 0);
-			break;
-		case SM_CONN_READY:
-			Assert(conn->state != SM_CONN_DEAD);
-			break;
-		case SM_CONN_IDLE:
-		case SM_CONN_BUSY:
-			Assert(conn->state == SM_CONN_READY);
-			break;
-		case SM_CONN_DEAD:
-			break;
-	}
-	conn->state = state;
 }
 
 /* What the connection's wait set is to wait for on the socket. */

@@ -144,13 +144,13 @@ sm_remote_cancel(SmConn *conn, TimestampTz deadline)
 	if (!sm_cancel_start(conn))
 		return false;
 	pgstat_report_wait_start(sm_wait_cleanup);
-	while ((conn->cancel_state == SM_CANCEL_WRITING ||
-			conn->cancel_state == SM_CANCEL_READING) &&
+	while ((conn->cancel.state == SM_CANCEL_WRITING ||
+			conn->cancel.state == SM_CANCEL_READING) &&
 		   (timeout = sm_remaining(deadline)) != 0)
 	{
 		struct pollfd slot = {
 			.fd = sm_cancel_socket(conn),
-			.events = conn->cancel_state == SM_CANCEL_WRITING ? POLLOUT : POLLIN
+			.events = conn->cancel.state == SM_CANCEL_WRITING ? POLLOUT : POLLIN
 		};
 
 		/* as in cleanup.c, without a wait set */
@@ -158,7 +158,7 @@ sm_remote_cancel(SmConn *conn, TimestampTz deadline)
 			sm_cancel_poll(conn);
 	}
 	pgstat_report_wait_end();
-	taken = conn->cancel_state == SM_CANCEL_TAKEN;
+	taken = conn->cancel.state == SM_CANCEL_TAKEN;
 	sm_cancel_end(conn);
 	return taken;
 }

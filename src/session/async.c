@@ -42,11 +42,11 @@ send_it(SmSession *session, SmSent *sent)
 		sm_xact_statement_enter(session, &sent->xstmt, NULL);
 		conn = session->conn;
 	}
-	session->engine->driver->start(&sent->run, conn, statement, NULL, true);
-	sent->run.wait = false;
+	session->engine->driver->start(sent->run, conn, statement, NULL, true);
+	sm_run_leave(sent->run);
 	if (sent->own_transaction)
 	{
-		conn->session = session;
+		sm_checkout(conn)->session = session;
 		session->conn = conn;
 	}
 }
@@ -69,6 +69,7 @@ send_in(SmSession *session, uint64 sender, const char *sql, const SmParams *para
 	old = MemoryContextSwitchTo(cxt);
 	sent = palloc0(sizeof(SmSent));
 	sent->cxt = cxt;
+	sent->run = sm_run_make();
 	sent->sender = sender;
 	sent->own_transaction = sm_session_begins_none(session);
 	session->running++;
@@ -116,7 +117,7 @@ busy(SmSession *session)
 {
 	SmSent	   *sent = session->sent;
 
-	return sent != NULL && !sm_run_peek(&sent->run) && sm_remaining(sent->run.deadline) != 0;
+	return sent != NULL && !sm_run_peek(sent->run) && sm_remaining(sm_run_deadline(sent->run)) != 0;
 }
 
 bool
@@ -189,7 +190,7 @@ wait_for_any(SmSession **sessions, int n, TimestampTz deadline, SmWaits *waits,
 
 			if (session->sent == NULL)
 				continue;
-			until = Min(until, session->sent->run.deadline);
+			until = Min(until, sm_run_deadline(session->sent->run));
 			sm_waits_add(waits, i, sm_remote_socket(session->conn), sm_remote_events(session->conn));
 		}
 		timeout = sm_remaining(until);
@@ -310,12 +311,10 @@ static uint64
 receive_it(SmSession *session, SmSink *sink, SmStatementKind *kind, bool *rows)
 {
 	SmSent	   *sent = session->sent;
-	SmRun	   *run = &sent->run;
+	SmRun	   *run = sent->run;
 	uint64		count;
 
-	run->sink = sink;
-	run->declared = true;
-	run->wait = true;
+	sm_run_attach(run, sink);
 	(void) sm_run_advance(run);
 	count = sm_run_finish(run, kind);
 	if (*kind == SM_KIND_STALE)
@@ -329,7 +328,7 @@ receive_it(SmSession *session, SmSink *sink, SmStatementKind *kind, bool *rows)
 		(void) sm_run_advance(run);
 		count = sm_run_finish(run, kind);
 	}
-	*rows = run->reading;
+	*rows = sm_run_had_rows(run);
 	return count;
 }
 
@@ -363,7 +362,7 @@ receive_in(SmSession *session, SmSink *sink, bool *rows)
 	own_transaction = session->sent->own_transaction;
 	session->used = true;
 	/* whatever is given up from here on belongs to this subtransaction */
-	conn->subid = GetCurrentSubTransactionId();
+	sm_checkout(conn)->subid = GetCurrentSubTransactionId();
 	session->running++;
 	PG_TRY();
 	{
@@ -381,7 +380,7 @@ receive_in(SmSession *session, SmSink *sink, bool *rows)
 	if (own_transaction)
 	{
 		session->conn = NULL;
-		conn->session = NULL;
+		sm_checkout(conn)->session = NULL;
 		sm_own_transaction_ended(conn, kind);
 	}
 	else
@@ -452,20 +451,20 @@ sm_session_cancel(SmSession *session)
 		return false;
 	check_sent(session);
 	session->used = true;
-	if (sm_run_peek(&sent->run) &&
-		(conn->state != SM_CONN_BUSY || !sm_run_has_rows(&sent->run)))
+	if (sm_run_peek(sent->run) &&
+		(sm_conn_state(conn) != SM_CONN_BUSY || !sm_run_has_rows(sent->run)))
 		return false;
 
 	deadline = sm_deadline(session->engine->endpoint.options.cleanup_timeout);
 	/* its own timeout must not come before the answer */
-	sent->run.deadline = Max(sent->run.deadline, deadline);
+	sm_run_extend(sent->run, deadline);
 	do
 	{
 		asked = sm_remote_cancel(conn, deadline);
 		answered = asked &&
 			sm_sessions_wait_any(&session, 1, sm_cancel_patience(deadline)) != NULL;
 	} while (asked && !answered && sm_remaining(deadline) != 0);
-	if (!answered || !sm_run_peek(&sent->run))
+	if (!answered || !sm_run_peek(sent->run))
 		report_no_answer(session);
-	return sm_run_has_rows(&sent->run) || sm_run_is_canceled(&sent->run);
+	return sm_run_has_rows(sent->run) || sm_run_is_canceled(sent->run);
 }

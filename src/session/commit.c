@@ -53,11 +53,11 @@ check_ready(SmSession *session)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("a statement that is part of this transaction was sent to \"%s\" and is not received yet",
 						session->engine->endpoint.label)));
-	if (session->state == SM_SESSION_ACTIVE && session->conn->state != SM_CONN_DEAD)
+	if (session->state == SM_SESSION_ACTIVE && sm_conn_state(session->conn) != SM_CONN_DEAD)
 		sm_streams_buffer(session->conn,
 						  sm_deadline(session->engine->endpoint.options.commit_timeout));
 	/* on a dead connection COMMIT would leave an unknown outcome behind */
-	if (session->state == SM_SESSION_ACTIVE && session->conn->state == SM_CONN_READY &&
+	if (session->state == SM_SESSION_ACTIVE && sm_conn_state(session->conn) == SM_CONN_READY &&
 		!driver->alive(session->conn))
 		sm_conn_set_state(session->conn, SM_CONN_DEAD);
 	sm_session_note_loss(session);
@@ -151,15 +151,15 @@ stop_others(Ending *endings, int n)
 	{
 		SmConn	   *conn = endings[i].session->conn;
 
-		endings[i].stopped = conn->state == SM_CONN_BUSY;
+		endings[i].stopped = sm_conn_state(conn) == SM_CONN_BUSY;
 		if (endings[i].stopped)
-			sm_conns_add(&conns, conn, NULL);
+			sm_cleanup_add(&conns, conn, NULL);
 	}
 	(void) sm_conns_clean(&conns);
 	for (int i = 0; i < n; i++)
 	{
 		if (endings[i].stopped)
-			endings[i].outcome = endings[i].session->conn->cleanup_outcome;
+			endings[i].outcome = sm_conn_outcome(endings[i].session->conn);
 	}
 }
 
@@ -177,7 +177,7 @@ run_all(Ending *endings, int n)
 	while (sent < n && failed == NULL)
 	{
 		/* a deadlock is to be found on any of them, whichever we wait for */
-		endings[sent].session->conn->awaited = true;
+		sm_checkout(endings[sent].session->conn)->awaited = true;
 		if (!attempt(&endings[sent++], send_step, deadline))
 			failed = &endings[sent - 1];
 		SM_INJECTION_POINT("command sent");
@@ -192,7 +192,7 @@ run_all(Ending *endings, int n)
 		SM_INJECTION_POINT("command finished");
 	}
 	for (int i = 0; i < sent; i++)
-		endings[i].session->conn->awaited = false;
+		sm_checkout(endings[i].session->conn)->awaited = false;
 	if (failed == NULL)
 		return NULL;
 	if (failed->error->sqlerrcode == ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN)
@@ -337,7 +337,7 @@ sm_sessions_commit(SmSession **sessions, int n)
 		return;
 	commit_endings(endings, n, false);
 	for (int i = 0; i < n; i++)
-		sm_conns_add(&conns, sessions[i]->conn, NULL);
+		sm_cleanup_add(&conns, sessions[i]->conn, NULL);
 	deadline = sm_conns_clean(&conns);
 	for (int i = 0; i < n; i++)
 		sm_session_forget_transaction(sessions[i], deadline);
@@ -431,7 +431,7 @@ sm_bound_abort_command(SmSession *session)
 void
 sm_bound_aborted(const SmSession *session)
 {
-	if (session->state == SM_SESSION_PREPARED && !session->conn->cleanup_ok)
+	if (session->state == SM_SESSION_PREPARED && !sm_cleanup_ok(session->conn))
 		(void) sm_ereport_nothrow(warn_in_doubt, session);
 }
 
@@ -466,7 +466,7 @@ sm_bound_after_commit(void)
 					 session->gid);
 		else
 			strcpy(session->command, "ROLLBACK");
-		sm_conns_add(&conns, session->conn, session->command);
+		sm_cleanup_add(&conns, session->conn, session->command);
 	}
 	SM_INJECTION_POINT("committed");
 	deadline = sm_conns_clean(&conns);
@@ -477,7 +477,7 @@ sm_bound_after_commit(void)
 
 		if (!sm_session_bound(session) || session->conn == NULL)
 			continue;
-		if (session->state == SM_SESSION_PREPARED && session->conn->cleanup_ok)
+		if (session->state == SM_SESSION_PREPARED && sm_cleanup_ok(session->conn))
 			sm_twophase_resolved(session->gid);
 		else if (session->state == SM_SESSION_PREPARED)
 			(void) sm_ereport_nothrow(warn_in_doubt, session);

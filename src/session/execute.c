@@ -46,7 +46,7 @@ start_stream(SmEngine *engine, const SmSessionOptions *options, const char *sql,
 	SmStatementKind kind;
 
 	begin.read_only = SM_ON;
-	sink->stream->own_transaction = true;
+	sm_stream_give_transaction(sink->stream);
 	(void) engine->driver->execute(sm_pool_checkout(engine), &statement, sink, &kind);
 }
 
@@ -126,19 +126,18 @@ bool
 sm_effects_learn(SmConn *conn, SmOutcome *outcome)
 {
 	const SmEngine *engine = sm_conn_engine(conn);
-	bool		commits = conn->commits;
+	bool		commits = sm_conn_commits(conn);
 
 	if (!engine->endpoint.remote)
 		return false;
-	if (conn->state == SM_CONN_BUSY)
+	if (sm_conn_state(conn) == SM_CONN_BUSY)
 	{
 		sm_conn_cleanup(conn, NULL, sm_deadline(engine->endpoint.options.cleanup_timeout));
-		*outcome = conn->cleanup_outcome;
+		*outcome = sm_conn_outcome(conn);
 		return commits;
 	}
 	*outcome = SM_OUTCOME_DONE;
-	return commits && conn->state == SM_CONN_READY && conn->completed && !conn->failed &&
-		geterrcode() != ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN;
+	return sm_conn_has_committed(conn) && geterrcode() != ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN;
 }
 
 /* A statement that is its own transaction, on a connection just for it. */
@@ -241,10 +240,10 @@ sm_xact_statement_failed(SmSession *session, const SmXactStatement *xstmt)
 	if (session->state != SM_SESSION_ACTIVE)
 		return;
 	if (xstmt->begins &&
-		(unsent || (conn->state == SM_CONN_READY &&
+		(unsent || (sm_conn_state(conn) == SM_CONN_READY &&
 					session->engine->driver->status(conn) == SM_TRANSACTION_NONE)))
 	{
-		conn->session = NULL;
+		sm_checkout(conn)->session = NULL;
 		session->conn = NULL;
 		sm_session_forget_transaction(session, SM_FROM_NOW);
 		/* it was sent at a level above, which must not go on without it */
@@ -374,8 +373,8 @@ sm_engine_execute(SmEngine *engine, const char *sql, const SmParams *params, SmS
 static bool
 is_ours(SmConn *conn)
 {
-	return conn->bulk && !conn->failed && conn->state != SM_CONN_DEAD &&
-		(conn->state == SM_CONN_BUSY ||
+	return sm_conn_in_bulk(conn) &&
+		(sm_conn_state(conn) == SM_CONN_BUSY ||
 		 (geterrcode() != ERRCODE_QUERY_CANCELED &&
 		  geterrcode() != ERRCODE_T_R_DEADLOCK_DETECTED));
 }
@@ -413,7 +412,7 @@ work_in_own_transaction(SmEngine *engine, const SmSessionOptions *options, SmWor
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("connection to \"%s\" was lost", engine->endpoint.label),
-				 errdetail_internal("%s COMMIT was not sent.", sm_report_cause(conn, NULL))));
+				 errdetail_internal("%s COMMIT was not sent.", sm_report_loss(conn))));
 	}
 	driver->command(conn, "COMMIT", SM_COMMAND_COMMIT);
 	sm_pool_checkin(conn, SM_FROM_NOW);

@@ -141,7 +141,7 @@ report_deadlock(SmFanOutState *state, SmBranchRun *branch)
 static bool
 is_awaited(const SmBranchRun *branch)
 {
-	return branch->step == SM_BRANCH_RUNNING && branch->conn->state == SM_CONN_BUSY;
+	return branch->step == SM_BRANCH_RUNNING && sm_conn_state(branch->conn) == SM_CONN_BUSY;
 }
 
 /* Is there one that will never end by itself? */
@@ -153,7 +153,7 @@ check_for_deadlock(SmFanOutState *state)
 	for (int i = 0; i < state->n; i++)
 	{
 		if (is_awaited(&state->branches[i]))
-			state->branches[i].conn->awaited = true;
+			sm_checkout(state->branches[i].conn)->awaited = true;
 	}
 	for (int i = 0; i < state->n; i++)
 	{
@@ -168,7 +168,7 @@ check_for_deadlock(SmFanOutState *state)
 	for (int i = 0; i < state->n; i++)
 	{
 		if (state->branches[i].conn != NULL)
-			state->branches[i].conn->awaited = false;
+			sm_checkout(state->branches[i].conn)->awaited = false;
 	}
 }
 
@@ -225,7 +225,7 @@ static bool
 is_under_way(const SmBranchRun *branch)
 {
 	return branch->step == SM_BRANCH_HERE || branch->step == SM_BRANCH_ENDED ||
-		(branch->step == SM_BRANCH_RUNNING && branch->run.step == SM_RUN_RUNNING && !branch->conn->unsent);
+		(branch->step == SM_BRANCH_RUNNING && sm_run_is_sent(branch->run));
 }
 
 /* Run the next one that is HERE, if all others are under way; false: there is none. */
@@ -286,8 +286,8 @@ stop_all(SmFanOutState *state)
 
 		if (branch->step == SM_BRANCH_RETURNING)
 			(void) sm_pool_reset_poll(branch->conn, true);
-		else if (branch->lasts && branch->conn != NULL && branch->conn->state == SM_CONN_BUSY)
-			sm_conns_add(&conns, branch->conn, NULL);
+		else if (branch->lasts && branch->conn != NULL && sm_conn_state(branch->conn) == SM_CONN_BUSY)
+			sm_cleanup_add(&conns, branch->conn, NULL);
 	}
 	(void) sm_conns_clean(&conns);
 }
@@ -304,9 +304,9 @@ what_lasts(const SmBranchRun *branch)
 	if (branch->step == SM_BRANCH_ENDED || branch->step == SM_BRANCH_RETURNING)
 		return error == NULL ? "done" :
 			error->sqlerrcode == ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN ? "may be done" : NULL;
-	if (conn == NULL || !conn->commits || conn->cleanup_outcome == SM_OUTCOME_NONE)
+	if (conn == NULL || !sm_conn_commits(conn) || sm_conn_outcome(conn) == SM_OUTCOME_NONE)
 		return NULL;
-	return conn->cleanup_outcome == SM_OUTCOME_DONE ? "done" : "may be done";
+	return sm_conn_outcome(conn) == SM_OUTCOME_DONE ? "done" : "may be done";
 }
 
 /* The call as a whole ends with this error: tell the truth of each branch. */
@@ -373,6 +373,7 @@ sm_fan_out_run(SmFanOut *fan_out)
 		state->branches[i].fan_out = fan_out;
 		state->branches[i].result = &fan_out->branches[i];
 		state->branches[i].step = SM_BRANCH_ENDED;
+		state->branches[i].run = sm_run_make();
 		state->branches[i].deadline = SM_NO_DEADLINE;
 	}
 	sm_fan_outs++;

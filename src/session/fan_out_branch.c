@@ -312,10 +312,10 @@ try_to_begin(SmFanOutState *state, SmBranchRun *branch)
 		}
 		if (branch->conn != NULL || !needs_conn)
 		{
-			enter_step(state, branch, SM_BRANCH_CONNECTING, branch->conn ? branch->conn->deadline : 0);
+			enter_step(state, branch, SM_BRANCH_CONNECTING, branch->conn ? sm_conn_deadline(branch->conn) : 0);
 			/* what is being made waits for its socket first */
-			branch->ready = branch->conn == NULL || (branch->conn->state != SM_CONN_CONNECTING &&
-													 branch->conn->state != SM_CONN_BUSY);
+			branch->ready = branch->conn == NULL || (sm_conn_state(branch->conn) != SM_CONN_CONNECTING &&
+													 sm_conn_state(branch->conn) != SM_CONN_BUSY);
 			return;
 		}
 	}
@@ -351,7 +351,7 @@ start(SmFanOutState *state, SmBranchRun *branch)
 		statement->autocommit = true;
 		statement->defaults = &branch->engine->endpoint.session;
 	}
-	branch->engine->driver->start(&branch->run, branch->conn, statement, branch->result->sink, false);
+	branch->engine->driver->start(branch->run, branch->conn, statement, branch->result->sink, false);
 }
 
 /* The statement of a branch has failed: its session is not running it any more. */
@@ -371,7 +371,7 @@ start_inside(SmFanOutState *state, SmBranchRun *branch)
 {
 	/* if this throws, the end of the subtransaction takes it back */
 	if (branch->conn != NULL)
-		branch->conn->subid = GetCurrentSubTransactionId();
+		sm_checkout(branch->conn)->subid = GetCurrentSubTransactionId();
 	PG_TRY();
 	{
 		start(state, branch);
@@ -397,7 +397,7 @@ connect_step(SmFanOutState *state, SmBranchRun *branch)
 	{
 		case SM_CHECKOUT_PENDING:
 			branch->conn = conn;
-			branch->deadline = conn->deadline;
+			branch->deadline = sm_conn_deadline(conn);
 			branch->ready = false;
 			sm_waits_renew(&state->waits);
 			break;
@@ -433,7 +433,7 @@ establish(SmFanOutState *state, SmBranchRun *branch)
 		end_branch(state, branch);
 		return;
 	}
-	enter_step(state, branch, SM_BRANCH_RUNNING, branch->run.deadline);
+	enter_step(state, branch, SM_BRANCH_RUNNING, sm_run_deadline(branch->run));
 }
 
 /* ----------
@@ -445,7 +445,7 @@ advance(SmFanOutState *state, SmBranchRun *branch)
 {
 	(void) state;
 	/* not ready: come again */
-	branch->ready = sm_run_advance(&branch->run);
+	branch->ready = sm_run_advance(branch->run);
 }
 
 /* Its end has been read: the count, or the error. */
@@ -456,11 +456,11 @@ finish(SmFanOutState *state, SmBranchRun *branch)
 	SmConn	   *conn = branch->conn;
 
 	(void) state;
-	branch->result->count = sm_run_finish(&branch->run, &kind);
+	branch->result->count = sm_run_finish(branch->run, &kind);
 	if (kind == SM_KIND_STALE)
 	{
 		sm_xact_statement_again(branch->session, &branch->xstmt);
-		branch->engine->driver->start(&branch->run, conn, &branch->xstmt.statement,
+		branch->engine->driver->start(branch->run, conn, &branch->xstmt.statement,
 									  branch->result->sink, false);
 		branch->ready = false;
 		return;
@@ -521,14 +521,14 @@ sm_branch_stop(SmFanOutState *state, SmBranchRun *branch, ErrorData *reason)
 static void
 branch_failed(SmFanOutState *state, SmBranchRun *branch)
 {
-	if (branch->conn != NULL && branch->conn->state == SM_CONN_BUSY)
+	if (branch->conn != NULL && sm_conn_state(branch->conn) == SM_CONN_BUSY)
 	{
 		sm_branch_stop(state, branch, branch->result->error);
 		return;
 	}
 	sm_branch_unstart(branch);
 	/* no end of the local transaction follows that would give it back */
-	if (branch->conn != NULL && branch->conn->session == NULL)
+	if (branch->conn != NULL && sm_checkout(branch->conn)->session == NULL)
 	{
 		give_back(state, branch);
 		return;
@@ -561,8 +561,8 @@ run(SmFanOutState *state, SmBranchRun *branch)
 			give_back(state, branch);
 			return;
 		}
-		branch->deadline = branch->run.deadline;
-		branch->more = branch->run.more;
+		branch->deadline = sm_run_deadline(branch->run);
+		branch->more = sm_run_has_more(branch->run);
 	}
 	/* what has come in time is read, but not for ever if more keeps coming */
 	if (!is_over(state, branch) || (branch->more && branch->late++ < SM_MAX_LATE))

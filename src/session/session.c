@@ -213,7 +213,7 @@ warn_sent(const void *arg, bool named)
 			 errmsg("a statement that was sent to \"%s\" and not received could not be cancelled",
 					session->engine->endpoint.label) :
 			 errmsg("a statement that was sent and not received could not be cancelled"),
-			 session->conn->cleanup_outcome == SM_OUTCOME_DONE ?
+			 sm_conn_outcome(session->conn) == SM_OUTCOME_DONE ?
 			 errdetail("It has been done.") :
 			 errdetail("The target did not answer in time: it may have been done."),
 			 named ? sm_report_context(&session->engine->endpoint, session->sent->xstmt.statement.sql) : 0));
@@ -225,7 +225,7 @@ sm_session_set_sent(SmSession *session, SmSent *sent)
 {
 	session->sent = sent;
 	if (session->conn != NULL)
-		session->conn->unreceived = (sent != NULL);
+		sm_checkout(session->conn)->unreceived = (sent != NULL);
 }
 
 /*
@@ -239,7 +239,7 @@ sm_session_forget_sent(SmSession *session)
 
 	if (likely(sent == NULL))
 		return;
-	if (sent->own_transaction && session->conn != NULL && session->conn->cleanup_outcome != SM_OUTCOME_NONE)
+	if (sent->own_transaction && session->conn != NULL && sm_conn_outcome(session->conn) != SM_OUTCOME_NONE)
 		(void) sm_ereport_nothrow(warn_sent, session);
 	sm_session_set_sent(session, NULL);
 	MemoryContextDelete(sent->cxt);
@@ -281,11 +281,11 @@ sm_session_note_loss(SmSession *session)
 	SmConn	   *conn = session->conn;
 
 	if (session->state == SM_SESSION_ACTIVE &&
-		(conn->state == SM_CONN_DEAD ||
-		 (conn->state == SM_CONN_READY &&
+		(sm_conn_state(conn) == SM_CONN_DEAD ||
+		 (sm_conn_state(conn) == SM_CONN_READY &&
 		  session->engine->driver->status(conn) == SM_TRANSACTION_NONE)))
 	{
-		char	   *loss = conn->state == SM_CONN_DEAD ? sm_take_fatal_message(conn) : NULL;
+		char	   *loss = sm_conn_state(conn) == SM_CONN_DEAD ? sm_take_fatal_message(conn) : NULL;
 		bool		older = session->older;
 		bool		torn = session->torn;
 
@@ -459,7 +459,7 @@ sm_session_beginning(SmSession *session, const SmConn *conn, SmSessionOptions *o
 void
 sm_session_activate(SmSession *session, SmConn *conn)
 {
-	conn->session = session;
+	sm_checkout(conn)->session = session;
 	session->conn = conn;
 	session->state = SM_SESSION_ACTIVE;
 }
@@ -515,7 +515,7 @@ send_commit(SmSession *session)
 	}
 	PG_CATCH();
 	{
-		if (session->conn->state != SM_CONN_BUSY)
+		if (sm_conn_state(session->conn) != SM_CONN_BUSY)
 			sm_session_forget_transaction(session, SM_FROM_NOW);
 		PG_RE_THROW();
 	}
@@ -529,10 +529,10 @@ sm_session_commit(SmSession *session)
 	check_not_running(session);
 	check_unbound(session);
 	check_not_sent(session);
-	if (session->state == SM_SESSION_ACTIVE && session->conn->state != SM_CONN_DEAD)
+	if (session->state == SM_SESSION_ACTIVE && sm_conn_state(session->conn) != SM_CONN_DEAD)
 		sm_streams_buffer(session->conn, SM_NO_DEADLINE);
 	/* on a dead connection COMMIT would leave an unknown outcome behind */
-	if (session->state == SM_SESSION_ACTIVE && session->conn->state == SM_CONN_READY &&
+	if (session->state == SM_SESSION_ACTIVE && sm_conn_state(session->conn) == SM_CONN_READY &&
 		!session->engine->driver->alive(session->conn))
 		sm_conn_set_state(session->conn, SM_CONN_DEAD);
 	sm_session_note_loss(session);

@@ -39,7 +39,7 @@ typedef struct SmSent
 	bool		own_transaction;	/* commits by itself, on a connection just
 									 * for it */
 	SmXactStatement xstmt;
-	SmRun		run;
+	SmRun	   *run;
 } SmSent;
 
 struct SmSession

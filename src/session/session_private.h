@@ -33,7 +33,7 @@ typedef struct SmBranchRun
 	bool		lasts;			/* it commits by itself, and is not read only */
 	bool		started;		/* its session is told that it is running */
 	SmXactStatement xstmt;
-	SmRun		run;
+	SmRun	   *run;
 	TimestampTz deadline;		/* of the present step */
 	bool		ready;			/* its socket is, or it is not known yet */
 	bool		more;			/* it has not done all that it can */

@@ -124,13 +124,15 @@ learn_identity(SmConn *conn)
 		"(SELECT oid::text FROM pg_catalog.pg_database "
 		"WHERE datname = pg_catalog.current_database()), "
 		"pg_catalog.pg_is_in_recovery()::text";
+	SmConnStatus status;
 	List	   *rows;
 	char	  **row;
 
-	if (conn->identity != NULL)
+	if (sm_checkout(conn)->identity != NULL)
 		return;
+	sm_conn_status(conn, &status);
 	/* COMMIT PREPARED may go to another server than what it is to commit */
-	if (conn->pooler == SM_BEHIND_TRANSACTION)
+	if (status.pooler == SM_BEHIND_TRANSACTION)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("two-phase transactions cannot be used on \"%s\"", sm_conn_engine(conn)->endpoint.label),
@@ -151,8 +153,8 @@ learn_identity(SmConn *conn)
 				 errmsg("\"%s\" cannot prepare transactions", sm_conn_engine(conn)->endpoint.label),
 				 errdetail("Its setting max_prepared_transactions is 0."),
 				 errhint("Set it there to at least the number of two-phase sessions at a time, or use transaction 'joined'.")));
-	conn->identity = MemoryContextStrdup(TopMemoryContext,
-										 psprintf("%s/%s", row[1], row[2]));
+	sm_checkout(conn)->identity = MemoryContextStrdup(TopMemoryContext,
+													  psprintf("%s/%s", row[1], row[2]));
 }
 
 /* ----------
@@ -241,7 +243,7 @@ write_row(const SmSession *session)
 	Datum		values[3];
 
 	values[0] = CStringGetTextDatum(session->gid);
-	values[1] = CStringGetTextDatum(session->conn->identity);
+	values[1] = CStringGetTextDatum(sm_checkout(session->conn)->identity);
 	values[2] = CStringGetTextDatum(session->engine->endpoint.label);
 	(void) sm_extension_table_write(decision_table(),
 									"INSERT INTO sessmgr." DECISION_TABLE
@@ -476,7 +478,7 @@ finish(SmConn *conn, const char *gid, bool commit)
 	{
 		int			code = geterrcode();
 
-		if (conn->state != SM_CONN_READY ||
+		if (sm_conn_state(conn) != SM_CONN_READY ||
 			(code != ERRCODE_UNDEFINED_OBJECT && code != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE))
 			PG_RE_THROW();
 		MemoryContextSwitchTo(cxt);
@@ -544,7 +546,7 @@ sm_twophase_recover(SmEngine *engine,
 	engine->driver->begin(conn, &options, NIL);
 	learn_identity(conn);
 	/* in this order: what is decided by then and not found has been settled */
-	before = read_decisions(conn->identity);
+	before = read_decisions(sm_checkout(conn)->identity);
 	found = list_prepared(conn);
 	engine->driver->command(conn, "COMMIT", SM_COMMAND_PLAIN);
 	SM_INJECTION_POINT("recover listed");
@@ -556,7 +558,7 @@ sm_twophase_recover(SmEngine *engine,
 		f->ended = f->ours && wait_for_local(f->gid);
 	}
 	SM_INJECTION_POINT("recover waited");
-	decisions = read_decisions(conn->identity);
+	decisions = read_decisions(sm_checkout(conn)->identity);
 	foreach(lc, found)
 	{
 		Found	   *f = lfirst(lc);

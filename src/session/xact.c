@@ -65,15 +65,15 @@ static bool
 concerns(const SmConn *conn, SubTransactionId subid)
 {
 	if (subid == InvalidSubTransactionId)
-		return conn->session == NULL || !conn->session->survives || conn->session->used;
-	return conn->subid == subid;
+		return sm_checkout(conn)->session == NULL || !sm_checkout(conn)->session->survives || sm_checkout(conn)->session->used;
+	return sm_checkout(conn)->subid == subid;
 }
 
 /* What a session was doing may have been stopped: what is left of it? */
 static void
 note_stopped(SmSession *session, TimestampTz deadline)
 {
-	if (session->sent != NULL && session->conn->state != SM_CONN_BUSY)
+	if (session->sent != NULL && sm_conn_state(session->conn) != SM_CONN_BUSY)
 	{
 		bool		own_transaction = session->sent->own_transaction;
 
@@ -99,28 +99,28 @@ clean_up_connections(SubTransactionId subid)
 
 	dlist_foreach_modify(iter, &sm_checked_out)
 	{
-		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
+		SmConn	   *conn = sm_conn_of(iter.cur);
 		bool		inside = concerns(conn, subid);
-		const char *command = conn->session != NULL ? abort_command(conn->session, subid) :
+		const char *command = sm_checkout(conn)->session != NULL ? abort_command(sm_checkout(conn)->session, subid) :
 			inside ? "ROLLBACK" : NULL;
 
 		/*
 		 * a FETCH that nobody waits for: to cancel it would cost the
 		 * transaction
 		 */
-		if (command == NULL && conn->fetching != NULL)
+		if (command == NULL && sm_streams_fetching(conn))
 			continue;
 		if (inside || command != NULL)
-			sm_conns_add(&conns, conn, command);
+			sm_cleanup_add(&conns, conn, command);
 	}
 	deadline = sm_conns_clean(&conns);
 	dlist_foreach_modify(iter, &sm_checked_out)
 	{
-		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
+		SmConn	   *conn = sm_conn_of(iter.cur);
 
-		if (conn->session != NULL)
-			note_stopped(conn->session, deadline);
-		else if (subid == InvalidSubTransactionId || conn->subid == subid)
+		if (sm_checkout(conn)->session != NULL)
+			note_stopped(sm_checkout(conn)->session, deadline);
+		else if (subid == InvalidSubTransactionId || sm_checkout(conn)->subid == subid)
 			sm_pool_checkin(conn, deadline);
 	}
 	return deadline;
@@ -138,7 +138,7 @@ close_everything(bool keep_connections)
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &sm_checked_out)
-		sm_conns_add(&conns, dlist_container(SmConn, node, iter.cur), "ROLLBACK");
+		sm_cleanup_add(&conns, sm_conn_of(iter.cur), "ROLLBACK");
 	deadline = sm_conns_clean(&conns);
 	while (!dlist_is_empty(&sm_sessions))
 	{
@@ -170,9 +170,9 @@ end_streams(void)
 
 	dlist_foreach_modify(iter, &sm_checked_out)
 	{
-		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
+		SmConn	   *conn = sm_conn_of(iter.cur);
 
-		if (conn->session == NULL && !dlist_is_empty(&conn->streams))
+		if (sm_checkout(conn)->session == NULL && sm_streams_any(conn))
 		{
 			sm_conn_cleanup(conn, "ROLLBACK", sm_deadline(sm_conn_engine(conn)->endpoint.options.cleanup_timeout));
 			sm_pool_checkin(conn, SM_FROM_NOW);
@@ -215,7 +215,7 @@ before_commit(void)
 			session->state == SM_SESSION_ACTIVE)
 			(void) sm_ereport_nothrow(warn_uncommitted, session);
 		if (session->conn != NULL)
-			sm_conns_add(&conns, session->conn, "ROLLBACK");
+			sm_cleanup_add(&conns, session->conn, "ROLLBACK");
 	}
 	deadline = sm_conns_clean(&conns);
 	dlist_foreach_modify(iter, &sm_sessions)
@@ -393,7 +393,7 @@ joined_subabort(SmSession *session, TimestampTz deadline)
 		return;
 	if (session->began >= GetCurrentTransactionNestLevel())
 		sm_session_abandon_transaction(session, deadline);
-	else if (conn != NULL && conn->cleanup_sql == session->command && !conn->cleanup_ok)
+	else if (conn != NULL && sm_cleanup_failed(conn, session->command))
 	{
 		sm_conn_set_state(conn, SM_CONN_DEAD);
 		sm_session_note_loss(session);
@@ -430,10 +430,10 @@ subxact_commit(SubTransactionId subid, SubTransactionId parent)
 
 	dlist_foreach(iter, &sm_checked_out)
 	{
-		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
+		SmConn	   *conn = sm_conn_of(iter.cur);
 
-		if (conn->subid == subid)
-			conn->subid = parent;
+		if (sm_checkout(conn)->subid == subid)
+			sm_checkout(conn)->subid = parent;
 	}
 	dlist_foreach(iter, &sm_sessions)
 	{
@@ -490,23 +490,23 @@ at_exit(int code, Datum arg)
 	sm_idle_stop();
 	dlist_foreach_modify(iter, &sm_checked_out)
 	{
-		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
-		bool		prepared = conn->session != NULL &&
-			conn->session->state == SM_SESSION_PREPARED;
+		SmConn	   *conn = sm_conn_of(iter.cur);
+		bool		prepared = sm_checkout(conn)->session != NULL &&
+			sm_checkout(conn)->session->state == SM_SESSION_PREPARED;
 
 		/* closing rolls back everything else */
-		sm_conns_add(&conns, conn,
-					 prepared ? sm_bound_abort_command(conn->session) : NULL);
+		sm_cleanup_add(&conns, conn,
+					   prepared ? sm_bound_abort_command(sm_checkout(conn)->session) : NULL);
 	}
 	(void) sm_conns_clean(&conns);
 	dlist_foreach_modify(iter, &sm_checked_out)
 	{
-		SmConn	   *conn = dlist_container(SmConn, node, iter.cur);
+		SmConn	   *conn = sm_conn_of(iter.cur);
 
 		/* the log is where this is looked for */
-		if (conn->session != NULL)
-			sm_bound_aborted(conn->session);
-		dlist_delete(&conn->node);
+		if (sm_checkout(conn)->session != NULL)
+			sm_bound_aborted(sm_checkout(conn)->session);
+		dlist_delete(&sm_checkout(conn)->node);
 		sm_conn_engine(conn)->driver->close(conn);
 	}
 	dlist_foreach_modify(iter, &sm_engines)
@@ -533,7 +533,7 @@ is_any_used(void)
 
 	dlist_foreach(iter, &sm_checked_out)
 	{
-		if (dlist_container(SmConn, node, iter.cur)->session == NULL)
+		if (sm_checkout(sm_conn_of(iter.cur))->session == NULL)
 			return true;
 	}
 
@@ -620,7 +620,7 @@ sm_reset(bool keep_connections)
 				 errmsg("cannot reset while a statement is running")));
 	dlist_foreach(iter, &sm_checked_out)
 	{
-		if (dlist_container(SmConn, node, iter.cur)->session == NULL)
+		if (sm_checkout(sm_conn_of(iter.cur))->session == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("cannot reset while a statement is running")));

@@ -26,7 +26,7 @@ sm_stream_open(const SmArgs *call, SmReader *reader, bool rewind)
 {
 	SmStream   *stream = sm_stream_make(reader, call->sql, rewind);
 
-	(void) sm_args_run(call, &stream->sink);
+	(void) sm_args_run(call, sm_stream_sink(stream));
 	return stream;
 }
 
@@ -37,14 +37,14 @@ sm_stream_open(const SmArgs *call, SmReader *reader, bool rewind)
 static void
 release(SmStream *stream)
 {
-	SmConn	   *conn = stream->conn;
+	SmConn	   *conn = sm_stream_own_conn(stream);
 
-	for (int i = 0; i < MAX_LEFT && conn->state == SM_CONN_BUSY; i++)
+	for (int i = 0; i < MAX_LEFT && sm_conn_state(conn) == SM_CONN_BUSY; i++)
 	{
 		if (!sm_remote_take(conn))
 			break;
 	}
-	if (conn->state != SM_CONN_DEAD)
+	if (sm_conn_state(conn) != SM_CONN_DEAD)
 		sm_conn_cleanup(conn, "ROLLBACK",
 						sm_deadline(sm_conn_engine(conn)->endpoint.options.cleanup_timeout));
 	sm_pool_checkin(conn, SM_FROM_NOW);
@@ -56,8 +56,7 @@ sm_stream_next(SmStream *stream, Datum *values, bool *nulls)
 {
 	bool		found = sm_stream_row(stream, values, nulls);
 
-	if (unlikely(stream->own_transaction && stream->conn != NULL &&
-				 stream->link.state != SM_STREAM_READING))
+	if (unlikely(sm_stream_own_conn(stream) != NULL && !sm_stream_is_reading(stream)))
 		release(stream);
 	return found;
 }
@@ -66,7 +65,7 @@ sm_stream_next(SmStream *stream, Datum *values, bool *nulls)
 void
 sm_stream_close(SmStream *stream)
 {
-	if (stream->own_transaction && stream->conn != NULL)
+	if (sm_stream_own_conn(stream) != NULL)
 		release(stream);
 	sm_stream_forget(stream);
 }

@@ -204,14 +204,14 @@ sm_sessions_list(PG_FUNCTION_ARGS)
 static const char *
 connection_state_name(const SmConn *conn)
 {
-	switch (conn->state)
+	switch (sm_conn_state(conn))
 	{
 		case SM_CONN_IDLE:
 			return "idle";
 		case SM_CONN_BUSY:
 			return "active";
 		case SM_CONN_READY:
-			return conn->session != NULL ? "in transaction" : "checked out";
+			return sm_checkout(conn)->session != NULL ? "in transaction" : "checked out";
 		case SM_CONN_DEAD:
 			return "dead";
 		case SM_CONN_CONNECTING:
@@ -222,18 +222,18 @@ connection_state_name(const SmConn *conn)
 
 /* What stands before the target; NULL: it is not known yet, or is this backend. */
 static const char *
-pooler_name(const SmConn *conn)
+pooler_name(const SmConn *conn, const SmConnStatus *status)
 {
-	if (conn->connected_at == 0 || !sm_conn_engine(conn)->endpoint.remote)
+	if (status->connected_at == 0 || !sm_conn_engine(conn)->endpoint.remote)
 		return NULL;
-	switch (conn->pooler)
+	switch (status->pooler)
 	{
 		case SM_BEHIND_NONE:
 			return "none";
 		case SM_BEHIND_SESSION:
 			return "session";
 		case SM_BEHIND_TRANSACTION:
-			return conn->maps_statements ? "transaction, prepared statements" : "transaction";
+			return status->maps_statements ? "transaction, prepared statements" : "transaction";
 	}
 	return NULL;
 }
@@ -242,33 +242,35 @@ static void
 put_connection(FunctionCallInfo fcinfo, SmConn *conn)
 {
 	const SmEngine *engine = sm_conn_engine(conn);
+	SmConnStatus status;
 	Row			row = {.n = 0};
 
 	if (!sm_role_entitled(engine->endpoint.roleid))
 		return;
+	sm_conn_status(conn, &status);
 	add_text(&row, engine->endpoint.label);
 	add_role(&row, engine->endpoint.roleid);
 	add_text(&row, connection_state_name(conn));
 	add(&row, Int32GetDatum(engine->driver->pid(conn)));
-	add_session(&row, conn->session);
-	add(&row, TimestampTzGetDatum(conn->connected_at));
-	add(&row, TimestampTzGetDatum(conn->since));
-	if (conn->recycle_at == SM_NO_DEADLINE)
+	add_session(&row, sm_checkout(conn)->session);
+	add(&row, TimestampTzGetDatum(status.connected_at));
+	add(&row, TimestampTzGetDatum(sm_checkout(conn)->since));
+	if (sm_checkout(conn)->recycle_at == SM_NO_DEADLINE)
 		add_null(&row);
 	else
-		add(&row, TimestampTzGetDatum(conn->recycle_at));
-	add(&row, Int64GetDatum((int64) conn->statements));
-	if (conn->bulk && conn->state == SM_CONN_BUSY)
+		add(&row, TimestampTzGetDatum(sm_checkout(conn)->recycle_at));
+	add(&row, Int64GetDatum((int64) status.statements));
+	if (status.bulk)
 	{
-		add(&row, Int64GetDatum((int64) conn->bulk_rows));
-		add(&row, Int64GetDatum((int64) conn->bulk_bytes));
+		add(&row, Int64GetDatum((int64) status.bulk_rows));
+		add(&row, Int64GetDatum((int64) status.bulk_bytes));
 	}
 	else
 	{
 		add_null(&row);
 		add_null(&row);
 	}
-	add_text(&row, pooler_name(conn));
+	add_text(&row, pooler_name(conn, &status));
 	put(fcinfo, &row);
 }
 
@@ -286,9 +288,9 @@ sm_connections_list(PG_FUNCTION_ARGS)
 		SmEngine   *engine = dlist_container(SmEngine, node, i.cur);
 
 		dlist_foreach(j, &engine->pool.idle)
-			put_connection(fcinfo, dlist_container(SmConn, node, j.cur));
+			put_connection(fcinfo, sm_conn_of(j.cur));
 	}
 	dlist_foreach(j, &sm_checked_out)
-		put_connection(fcinfo, dlist_container(SmConn, node, j.cur));
+		put_connection(fcinfo, sm_conn_of(j.cur));
 	return (Datum) 0;
 }

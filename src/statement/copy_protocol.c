@@ -159,13 +159,13 @@ copy_begun(SmConn *conn, ExecStatusType wanted, const char *sql, TimestampTz dea
 	PGresult   *res;
 	PGresult   *error = NULL;
 
-	conn->copy_command = 0;
+	conn->command.copy = 0;
 	res = sm_remote_next(conn, sql, deadline);
-	conn->copy_command = -1;
+	conn->command.copy = -1;
 	if (res != NULL && PQresultStatus(res) == wanted)
 	{
-		conn->bulk = true;
-		conn->bulk_rows = conn->bulk_bytes = 0;
+		conn->bulk.active = true;
+		conn->bulk.rows = conn->bulk.bytes = 0;
 		return;
 	}
 	if (res != NULL && (PQresultStatus(res) == PGRES_FATAL_ERROR ||
@@ -226,7 +226,7 @@ sm_copy_out_next(SmConn *conn, char **data, bool wait, const char *sql,
 	}
 	if (n > 0)
 	{
-		conn->bulk_bytes += n;
+		conn->bulk.bytes += n;
 		return n;
 	}
 	if (n == -2 && PQstatus(conn->pg) == CONNECTION_OK)
@@ -235,7 +235,7 @@ sm_copy_out_next(SmConn *conn, char **data, bool wait, const char *sql,
 		 * libpq has no memory for it, and would say for ever that there is
 		 * more
 		 */
-		conn->broken = true;
+		conn->fault.broken = true;
 		sm_conn_set_state(conn, SM_CONN_DEAD);
 		sm_report_violation(conn, sql);
 	}
@@ -254,7 +254,7 @@ void
 sm_copy_in_begin(SmConn *conn, const char *sql, TimestampTz deadline)
 {
 	sm_remote_begin(conn, false);
-	conn->simple_copy = true;
+	conn->command.simple_copy = true;
 	sm_remote_sent(conn, PQsendQuery(conn->pg, sql), true, sql, deadline);
 	copy_begun(conn, PGRES_COPY_IN, sql, deadline);
 }
@@ -307,7 +307,7 @@ sm_copy_in_put(SmConn *conn, const char *data, size_t len, const char *sql,
 		if (PQputCopyData(conn->pg, data, n) != 1)
 			raise_failed_write(conn, sql, deadline);
 		flush(conn, sql, deadline);
-		conn->bulk_bytes += n;
+		conn->bulk.bytes += n;
 		data += n;
 		len -= n;
 	}

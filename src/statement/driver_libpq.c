@@ -79,8 +79,8 @@ libpq_close(SmConn *conn)
 static void
 note_rollback_to(SmConn *conn)
 {
-	if (conn->set_up_late)
-		conn->set_up = false;
+	if (conn->remote.set_up == SM_SET_UP_IN_TRANSACTION)
+		conn->remote.set_up = SM_SET_UP_NEEDED;
 }
 
 /*
@@ -90,7 +90,7 @@ note_rollback_to(SmConn *conn)
 static bool
 wants_discard(const SmConn *conn)
 {
-	return !conn->fresh && conn->pooler != SM_BEHIND_TRANSACTION &&
+	return conn->remote.discard != SM_DISCARD_USELESS && conn->remote.pooler != SM_BEHIND_TRANSACTION &&
 		conn->endpoint->options.pool_reset_on_return == SM_RESET_DISCARD;
 }
 
@@ -98,14 +98,13 @@ wants_discard(const SmConn *conn)
 static void
 note_discarded(SmConn *conn)
 {
-	if (!conn->cleanup_discard || libpq_status(conn) != SM_TRANSACTION_NONE)
+	if (!conn->cleanup.discard || libpq_status(conn) != SM_TRANSACTION_NONE)
 		return;
 	sm_statement_forget_all(conn);
-	memset(&conn->defaults, 0, sizeof(conn->defaults));
-	conn->defaults_unknown = false;
-	conn->set_up = false;
-	conn->discard = false;
-	conn->fresh = true;
+	memset(&conn->remote.defaults, 0, sizeof(conn->remote.defaults));
+	conn->remote.defaults_unknown = false;
+	conn->remote.set_up = SM_SET_UP_NEEDED;
+	conn->remote.discard = SM_DISCARD_USELESS;
 }
 
 /*
@@ -121,15 +120,15 @@ libpq_cleanup(dlist_head *conns, TimestampTz deadline)
 
 	dlist_foreach(iter, conns)
 	{
-		SmConn	   *conn = dlist_container(SmConn, cleanup_node, iter.cur);
+		SmConn	   *conn = dlist_container(SmConn, cleanup.node, iter.cur);
 
-		conn->cleanup_discard = !proc_exit_inprogress && wants_discard(conn);
-		if (conn->cleanup_sql != NULL && strncmp(conn->cleanup_sql, "ROLLBACK TO", 11) == 0)
+		conn->cleanup.discard = !proc_exit_inprogress && wants_discard(conn);
+		if (conn->cleanup.sql != NULL && strncmp(conn->cleanup.sql, "ROLLBACK TO", 11) == 0)
 			note_rollback_to(conn);
 	}
 	sm_remote_cleanup_all(conns, deadline);
 	dlist_foreach(iter, conns)
-		note_discarded(dlist_container(SmConn, cleanup_node, iter.cur));
+		note_discarded(dlist_container(SmConn, cleanup.node, iter.cur));
 }
 
 static bool
@@ -146,8 +145,8 @@ libpq_reset(SmConn *conn, SmResetMode mode, TimestampTz deadline)
 
 	if (deadline == SM_FROM_NOW)
 		deadline = sm_deadline(conn->endpoint->options.cleanup_timeout);
-	conn->cleanup_sql = "ROLLBACK";
-	dlist_push_tail(&conns, &conn->cleanup_node);
+	conn->cleanup.sql = "ROLLBACK";
+	dlist_push_tail(&conns, &conn->cleanup.node);
 	libpq_cleanup(&conns, deadline);
 	return conn->state == SM_CONN_READY;
 }
@@ -193,8 +192,8 @@ libpq_command_finish(SmConn *conn, const char *sql, SmCommand kind, TimestampTz 
 {
 	sm_remote_command_finish(conn, sql, kind == SM_COMMAND_COMMIT, deadline);
 	/* what was set up in the transaction is there to stay */
-	if (kind == SM_COMMAND_COMMIT && conn->set_up_lent)
-		conn->set_up_lent = false;
+	if (kind == SM_COMMAND_COMMIT)
+		conn->remote.set_up_until_rollback = false;
 }
 
 static void
@@ -238,6 +237,12 @@ append_defaults(List *commands, const SmSessionOptions *have, const SmSessionOpt
 	return commands;
 }
 
+static bool
+is_set_up(const SmConn *conn)
+{
+	return conn->remote.set_up != SM_SET_UP_NEEDED && !sm_remote_drifted(conn);
+}
+
 /*
  * What puts right what statements have changed of the remote session, and makes
  * what an autocommit statement's transaction is to be like its default (NULL:
@@ -247,28 +252,31 @@ append_defaults(List *commands, const SmSessionOptions *have, const SmSessionOpt
 static char *
 set_up_commands(SmConn *conn, const SmSessionOptions *defaults)
 {
-	const SmSessionOptions *have = &conn->defaults;
+	const SmSessionOptions *have = &conn->remote.defaults;
 	List	   *commands = NIL;
 
-	if (unlikely(conn->pooler == SM_BEHIND_TRANSACTION))
+	if (unlikely(conn->remote.pooler == SM_BEHIND_TRANSACTION))
 	{
 		/* it comes with each BEGIN, and is to be renewed only within it */
 		if (libpq_status(conn) != SM_TRANSACTION_OPEN ||
-			(conn->set_up && !sm_remote_drifted(conn)))
+			is_set_up(conn))
 			return NULL;
 		return sm_commands_join(sm_remote_setup_commands(conn));
 	}
-	if (unlikely(conn->set_up_lent) && libpq_status(conn) == SM_TRANSACTION_NONE)
-		conn->set_up = conn->set_up_lent = false;
-	if (likely(conn->set_up && !sm_remote_drifted(conn) && !conn->defaults_unknown) &&
+	if (unlikely(conn->remote.set_up_until_rollback) && libpq_status(conn) == SM_TRANSACTION_NONE)
+	{
+		conn->remote.set_up = SM_SET_UP_NEEDED;
+		conn->remote.set_up_until_rollback = false;
+	}
+	if (likely(is_set_up(conn) && !conn->remote.defaults_unknown) &&
 		likely(defaults == NULL ||
 			   (have->isolation_level == defaults->isolation_level &&
 				have->read_only == defaults->read_only &&
 				have->deferrable == defaults->deferrable)))
 		return NULL;
-	if (unlikely(conn->defaults_unknown))
-		memset(&conn->defaults, -1, sizeof(conn->defaults));
-	if (!(conn->set_up && !sm_remote_drifted(conn)) &&
+	if (unlikely(conn->remote.defaults_unknown))
+		memset(&conn->remote.defaults, -1, sizeof(conn->remote.defaults));
+	if (!is_set_up(conn) &&
 		libpq_status(conn) != SM_TRANSACTION_FAILED)
 		commands = sm_remote_setup_commands(conn);
 	if (defaults != NULL)
@@ -319,10 +327,11 @@ begin_commands(SmConn *conn, const SmSessionOptions *options)
 {
 	List	   *commands = list_make1(begin_command(options));
 
-	conn->set_up_late = false;
-	if (likely(conn->pooler != SM_BEHIND_TRANSACTION))
+	if (conn->remote.set_up == SM_SET_UP_IN_TRANSACTION)
+		conn->remote.set_up = SM_SET_UP_DONE;
+	if (likely(conn->remote.pooler != SM_BEHIND_TRANSACTION))
 		return commands;
-	conn->set_up = true;
+	conn->remote.set_up = SM_SET_UP_DONE;
 	return list_concat(commands, sm_remote_setup_commands(conn));
 }
 
@@ -336,15 +345,15 @@ discard_commands(SmConn *conn, const SmSessionOptions *defaults)
 {
 	List	   *commands;
 
-	if (likely(!conn->discard) || libpq_status(conn) != SM_TRANSACTION_NONE)
+	if (likely(conn->remote.discard != SM_DISCARD_FIRST) || libpq_status(conn) != SM_TRANSACTION_NONE)
 		return NIL;
 	sm_statement_forget_all(conn);
-	memset(&conn->defaults, 0, sizeof(conn->defaults));
-	conn->defaults_unknown = false;
-	conn->set_up = false;
+	memset(&conn->remote.defaults, 0, sizeof(conn->remote.defaults));
+	conn->remote.defaults_unknown = false;
+	conn->remote.set_up = SM_SET_UP_NEEDED;
 	commands = lcons("DISCARD ALL", sm_remote_setup_commands(conn));
 	if (defaults != NULL)
-		commands = append_defaults(commands, &conn->defaults, defaults);
+		commands = append_defaults(commands, &conn->remote.defaults, defaults);
 	return commands;
 }
 
@@ -419,7 +428,7 @@ make_ready(SmConn *conn, SmStatement *statement, bool at_once)
 		statement->begin = NULL;
 	}
 	statement->around = NIL;
-	if (unlikely(conn->pooler == SM_BEHIND_TRANSACTION))
+	if (unlikely(conn->remote.pooler == SM_BEHIND_TRANSACTION))
 	{
 		if (defaults != NULL && statement->autocommit)
 		{

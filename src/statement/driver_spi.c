@@ -66,12 +66,12 @@ setup_parser(ParseState *pstate, void *arg)
  * ----------
  */
 static bool
-same_types(TupleDesc have, TupleDesc add_waits)
+same_types(TupleDesc returned, TupleDesc declared)
 {
-	for (int i = 0; i < add_waits->natts; i++)
+	for (int i = 0; i < declared->natts; i++)
 	{
-		Form_pg_attribute a = TupleDescAttr(have, i);
-		Form_pg_attribute b = TupleDescAttr(add_waits, i);
+		Form_pg_attribute a = TupleDescAttr(returned, i);
+		Form_pg_attribute b = TupleDescAttr(declared, i);
 
 		/* a declared length or a dropped column is for the input function */
 		if (a->atttypid != b->atttypid || b->attisdropped ||
@@ -464,9 +464,7 @@ spi_connect(SmEndpoint *endpoint)
 
 	sm_conn_set_endpoint(conn, endpoint);
 	conn->state = SM_CONN_READY;
-	conn->subid = GetCurrentSubTransactionId();
-	conn->connected_at = conn->since = GetCurrentTimestamp();
-	conn->recycle_at = SM_NO_DEADLINE;
+	conn->connected_at = GetCurrentTimestamp();
 	return conn;
 }
 

@@ -28,7 +28,7 @@ send_row(TupleTableSlot *slot, void *arg)
 
 	many->params->values = slot->tts_values;
 	many->params->nulls = slot->tts_isnull;
-	sm_params_encode(&many->encoded, many->params, &many->pipeline.conn->peer);
+	sm_params_encode(&many->encoded, many->params, &many->pipeline.conn->remote.peer);
 	sm_pipeline_row(&many->pipeline, &many->encoded);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(many->rowcxt);

@@ -76,7 +76,7 @@ take_result(SmPipeline *p)
 		case PGRES_COPY_BOTH:
 			if (p->ended == 0 || PQresultStatus(conn->result) == PGRES_COPY_BOTH)
 			{
-				conn->violation = "It began a COPY that was not asked for.";
+				conn->fault.violation = "It began a COPY that was not asked for.";
 				sm_report_violation(conn, p->sql);
 			}
 			sm_conn_set_state(conn, SM_CONN_DEAD);
@@ -106,9 +106,9 @@ read_result(SmPipeline *p)
 	{
 		(void) sm_remote_is_broken(conn);
 		synced = PQresultStatus(conn->result) == PGRES_PIPELINE_SYNC;
-		if (synced && (conn->syncs == 0 || p->ended != p->sent + 1) && p->error == NULL)
+		if (synced && (conn->command.syncs == 0 || p->ended != p->sent + 1) && p->error == NULL)
 		{
-			conn->violation = "It is ready for more, and has not answered.";
+			conn->fault.violation = "It is ready for more, and has not answered.";
 			sm_report_violation(conn, p->sql);
 		}
 		p->reading = !synced;
@@ -151,19 +151,19 @@ read_to_sync(SmPipeline *p)
 	bool		synced = false;
 	int			left;
 
-	if (!conn->broken && PQpipelineSync(conn->pg))
+	if (!conn->fault.broken && PQpipelineSync(conn->pg))
 	{
-		conn->syncs++;
-		while (!synced && PQstatus(conn->pg) == CONNECTION_OK && !conn->broken)
+		conn->command.syncs++;
+		while (!synced && PQstatus(conn->pg) == CONNECTION_OK && !conn->fault.broken)
 		{
 			/* after a failure there is no socket to wait for */
 			while (PQisBusy(conn->pg) && (left = PQflush(conn->pg)) >= 0 &&
 				   wait_for_input(p, left == 1))
 				continue;
-			synced = !conn->broken && read_result(p);
+			synced = !conn->fault.broken && read_result(p);
 		}
 	}
-	if (synced && --conn->syncs == 0 && PQexitPipelineMode(conn->pg))
+	if (synced && --conn->command.syncs == 0 && PQexitPipelineMode(conn->pg))
 		sm_conn_set_state(conn, SM_CONN_READY);
 	else
 		sm_conn_set_state(conn, SM_CONN_DEAD);
@@ -196,7 +196,7 @@ sm_pipeline_end(SmPipeline *p)
 	if (p->error != NULL)
 	{
 		if (conn->state == SM_CONN_READY)
-			conn->error_row = p->error_row;
+			conn->command.error_row = p->error_row;
 		sm_remote_raise(conn, p->error, p->sql, false);
 	}
 	if (conn->state == SM_CONN_DEAD)
@@ -254,10 +254,10 @@ sm_pipeline_begin(SmPipeline *p, SmConn *conn, const char *sql, const SmEncodedP
 	p->deadline = sm_deadline(conn->endpoint->options.statement_timeout);
 	sm_remote_begin(conn, false);
 	/* what is not on the wire is whole messages, which the settling sends */
-	conn->unsent = false;
-	conn->syncs = 0;
-	conn->bulk = true;
-	conn->bulk_rows = conn->bulk_bytes = 0;
+	conn->command.unsent = false;
+	conn->command.syncs = 0;
+	conn->bulk.active = true;
+	conn->bulk.rows = conn->bulk.bytes = 0;
 	if (!PQenterPipelineMode(conn->pg) ||
 		!PQsendPrepare(conn->pg, "", sql, encoded->n, encoded->types))
 		report_unsent(p);
@@ -288,8 +288,8 @@ sm_pipeline_row(SmPipeline *p, const SmEncodedParams *encoded)
 		size += encoded_size(encoded, i);
 	p->since_flush++;
 	p->unflushed += size;
-	p->conn->bulk_rows++;
-	p->conn->bulk_bytes += size;
+	p->conn->bulk.rows++;
+	p->conn->bulk.bytes += size;
 	if (p->since_flush >= FLUSH_ROWS || p->unflushed >= FLUSH_SIZE)
 		pump(p);
 }

@@ -62,7 +62,7 @@ fill(Source *src, bool wait)
 	}
 	/* a piece is a row, but for the binary format's last one */
 	if (src->len > 0 && !(src->binary && src->len == sizeof(int16)))
-		src->conn->bulk_rows++;
+		src->conn->bulk.rows++;
 	return src->len > 0;
 }
 
@@ -96,13 +96,13 @@ is_binary(const SmPull *pull, const SmConn *conn, const Oid *types)
 	int			n = 0;
 	ListCell   *lc;
 
-	if (!sm_binary_possible(&conn->peer))
+	if (!sm_binary_possible(&conn->remote.peer))
 		return false;
 	foreach(lc, pull->attnums)
 	{
 		Oid			type = TupleDescAttr(desc, lfirst_int(lc) - 1)->atttypid;
 
-		if (!sm_types_agree(type, types[n++], &conn->peer))
+		if (!sm_types_agree(type, types[n++], &conn->remote.peer))
 			return false;
 	}
 	return true;

@@ -71,8 +71,8 @@ send_buffer(Push *push)
 {
 	sm_copy_in_put(push->conn, push->buf.data, push->buf.len, push->sql, push->deadline);
 	resetStringInfo(&push->buf);
-	pgstat_progress_update_param(PROGRESS_COPY_BYTES_PROCESSED, push->conn->bulk_bytes);
-	pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED, push->conn->bulk_rows);
+	pgstat_progress_update_param(PROGRESS_COPY_BYTES_PROCESSED, push->conn->bulk.bytes);
+	pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED, push->conn->bulk.rows);
 }
 
 /* Append to a buffer that has been enlarged for it. */
@@ -206,7 +206,7 @@ send_row(TupleTableSlot *slot, void *arg)
 		append_binary(push, slot);
 	else
 		append_text(push, slot);
-	push->conn->bulk_rows++;
+	push->conn->bulk.rows++;
 	if (push->buf.len >= SEND_SIZE)
 		send_buffer(push);
 	MemoryContextSwitchTo(old);
@@ -220,10 +220,10 @@ send_row(TupleTableSlot *slot, void *arg)
 static void
 choose_format(Push *push, const Oid *types)
 {
-	push->binary = sm_binary_possible(&push->conn->peer);
+	push->binary = sm_binary_possible(&push->conn->remote.peer);
 	for (int i = 0; push->binary && i < push->desc->natts; i++)
 		push->binary = sm_types_agree(TupleDescAttr(push->desc, i)->atttypid,
-									  types[i], &push->conn->peer);
+									  types[i], &push->conn->remote.peer);
 }
 
 static void

@@ -82,8 +82,8 @@ may_keep(const SmRun *run)
 {
 	const SmConn *conn = run->conn;
 
-	return conn->pooler != SM_BEHIND_TRANSACTION ||
-		(conn->maps_statements && (run->statement->around == NIL || run->enclosed));
+	return conn->remote.pooler != SM_BEHIND_TRANSACTION ||
+		(conn->remote.maps_statements && (run->statement->around == NIL || run->enclosed != SM_ENCLOSED_NOT));
 }
 
 /*
@@ -96,7 +96,7 @@ is_described(const SmRun *run)
 {
 	if (!sm_run_needs_shape(run))
 		return true;
-	return run->conn->pooler != SM_BEHIND_TRANSACTION &&
+	return run->conn->remote.pooler != SM_BEHIND_TRANSACTION &&
 		(run->sink->reader != NULL || run->entry->shape != NULL);
 }
 
@@ -203,8 +203,8 @@ send_statement(SmRun *run)
 		return PQsendQueryParams(run->conn->pg, run->statement->sql, encoded->n, encoded->types,
 								 encoded->values, encoded->lengths, encoded->formats, 0);
 	binary = run->sink != NULL && run->sink->reader != NULL &&
-		(run->described || run->conn->pooler != SM_BEHIND_TRANSACTION) &&
-		sm_reader_wants_binary(run->sink->reader, &run->conn->peer, entry->nfields, entry->fields);
+		(run->described || run->conn->remote.pooler != SM_BEHIND_TRANSACTION) &&
+		sm_reader_wants_binary(run->sink->reader, &run->conn->remote.peer, entry->nfields, entry->fields);
 	return PQsendQueryPrepared(run->conn->pg, entry->name, encoded->n, encoded->values,
 							   encoded->lengths, encoded->formats, binary);
 }
@@ -250,11 +250,11 @@ send_round_trip(SmRun *run)
 					run->step == SM_RUN_VERIFYING ? send_verify(run) : send_prepare(run));
 	if (running)
 	{
-		conn->copy_command = run->nbefore;
-		conn->commands = run->nbefore + 1 + (after != NULL);
+		conn->command.copy = run->nbefore;
+		conn->command.expected = run->nbefore + 1 + (after != NULL);
 	}
 	else
-		conn->commands = run->describing + 1 +
+		conn->command.expected = run->describing + 1 +
 			(run->step == SM_RUN_PREPARING && run->statement->cursor != NULL);
 	if (after != NULL)
 	{
@@ -268,7 +268,7 @@ send_round_trip(SmRun *run)
 	if (several)
 	{
 		sent = sent && PQpipelineSync(conn->pg);
-		conn->syncs = 1;
+		conn->command.syncs = 1;
 	}
 	else if (sent)
 		(void) PQsetSingleRowMode(conn->pg);
@@ -301,14 +301,14 @@ may_be_bare(const SmRun *run)
 }
 
 static void
-enclose(SmRun *run)
+enclose(SmRun *run, SmEnclosure how)
 {
 	MemoryContext old = MemoryContextSwitchTo(run->cxt);
 
 	run->statement->before = list_copy(run->statement->around);
 	MemoryContextSwitchTo(old);
 	run->statement->after = "COMMIT";
-	run->enclosed = true;
+	run->enclosed = how;
 }
 
 static void
@@ -316,7 +316,7 @@ unenclose(SmRun *run)
 {
 	run->statement->before = NIL;
 	run->statement->after = NULL;
-	run->enclosed = false;
+	run->enclosed = SM_ENCLOSED_NOT;
 }
 
 /* Has the server refused to run it together with others, and done nothing? */
@@ -327,7 +327,7 @@ is_refused(const SmRun *run)
 	const char *code;
 	const char *function;
 
-	if (error == NULL || run->reading || run->conn->state != SM_CONN_READY ||
+	if (error == NULL || run->rows.begun || run->conn->state != SM_CONN_READY ||
 		PQresultErrorField(error, PG_DIAG_CONTEXT) != NULL)
 		return false;
 	code = PQresultErrorField(error, PG_DIAG_SQLSTATE);
@@ -407,8 +407,8 @@ suspicion(const SmRun *run)
 	const char *message;
 	const char *function;
 
-	if (run->entry == NULL || error == NULL || run->reading ||
-		!(run->entry->prepared || (run->conn->maps_statements && run->entry->name[0] != '\0')))
+	if (run->entry == NULL || error == NULL || run->rows.begun ||
+		!(run->entry->prepared || (run->conn->remote.maps_statements && run->entry->name[0] != '\0')))
 		return NOT_SUSPECT;
 	code = PQresultErrorField(error, PG_DIAG_SQLSTATE);
 	message = PQresultErrorField(error, PG_DIAG_MESSAGE_PRIMARY);
@@ -439,7 +439,7 @@ forget(SmRun *run)
 	if (sm_run_needs_shape(run) && !run->declared)
 		run->sink->reader = NULL;
 	/* a pooler would only take it for the one it knows already */
-	if (run->conn->pooler == SM_BEHIND_TRANSACTION)
+	if (run->conn->remote.pooler == SM_BEHIND_TRANSACTION)
 		run->entry->spoiled = true;
 	else if (run->entry != &run->unnamed)
 		sm_statement_forget(run->conn, run->entry);
@@ -527,7 +527,7 @@ close_forgotten(SmRun *run, const char *name)
 	SmConn	   *conn = run->conn;
 
 	if (run->entry == NULL && name[0] != '\0' && run->wait &&
-		conn->pooler != SM_BEHIND_TRANSACTION && conn->state == SM_CONN_READY &&
+		conn->remote.pooler != SM_BEHIND_TRANSACTION && conn->state == SM_CONN_READY &&
 		PQtransactionStatus(conn->pg) == PQTRANS_IDLE)
 	{
 		PQclear(sm_remote_close_statement(conn, name, run->deadline));
@@ -581,16 +581,15 @@ end_round_trip(SmRun *run)
 		/* the server has done nothing but refuse: once more */
 		run->retried = true;
 		close_forgotten(run, name);
-		if (run->enclosed)
+		if (run->enclosed != SM_ENCLOSED_NOT)
 		{
-			enclose(run);
+			enclose(run, run->enclosed);
 			send_rollback(run);
 			return;
 		}
 		choose_step(run);
 	}
-	else if (run->step == SM_RUN_RUNNING && run->enclosed && run->may_be_bare &&
-			 is_refused(run))
+	else if (run->step == SM_RUN_RUNNING && run->enclosed == SM_ENCLOSED_UNTIL_REFUSED && is_refused(run))
 	{
 		unenclose(run);
 		send_rollback(run);
@@ -638,12 +637,13 @@ sm_run_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink, boo
 	run->cxt = CurrentMemoryContext;
 	run->deadline = sm_deadline(conn->endpoint->options.statement_timeout);
 	sm_params_encode_init(&run->encoded, statement->params);
-	sm_params_encode(&run->encoded, statement->params, &conn->peer);
+	sm_params_encode(&run->encoded, statement->params, &conn->remote.peer);
 	if (unlikely(statement->around != NIL))
 	{
-		run->may_be_bare = may_be_bare(run);
-		if (!run->may_be_bare || statement->one_round_trip || !sm_statement_may_commit(statement->sql))
-			enclose(run);
+		bool		bare = may_be_bare(run);
+
+		if (!bare || statement->one_round_trip || !sm_statement_may_commit(statement->sql))
+			enclose(run, bare ? SM_ENCLOSED_UNTIL_REFUSED : SM_ENCLOSED);
 	}
 	echo(run);
 	if (unlikely(statement->set_up != NULL))
@@ -656,6 +656,42 @@ sm_run_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink, boo
 		choose_step(run);
 		launch(run);
 	}
+}
+
+/* Room for one, in the current memory context. */
+SmRun *
+sm_run_make(void)
+{
+	return palloc0(sizeof(SmRun));
+}
+
+TimestampTz
+sm_run_deadline(const SmRun *run)
+{
+	return run->deadline;
+}
+
+/* It may take until then. */
+void
+sm_run_extend(SmRun *run, TimestampTz deadline)
+{
+	run->deadline = Max(run->deadline, deadline);
+}
+
+/* Now that it is sent, its caller does something else until sm_run_attach(). */
+void
+sm_run_leave(SmRun *run)
+{
+	run->wait = false;
+}
+
+/* Its rows are for this sink, of a declared shape, and it is waited for. */
+void
+sm_run_attach(SmRun *run, SmSink *sink)
+{
+	run->sink = sink;
+	run->declared = true;
+	run->wait = true;
 }
 
 /*
@@ -672,12 +708,12 @@ sm_run_peek(SmRun *run)
 		if (!sm_remote_take(conn))
 			return false;
 		if (conn->result == NULL ||
-			(run->step == SM_RUN_RUNNING && conn->ended >= run->nbefore))
+			(run->step == SM_RUN_RUNNING && conn->command.ended >= run->nbefore))
 		{
 			run->peeked = true;
 			/* whoever settles it instead of reading it is to know this, too */
 			if (PQresultErrorField(conn->result, PG_DIAG_SQLSTATE) != NULL)
-				conn->failed = true;
+				conn->command.failed = true;
 		}
 		else
 			sm_run_take(run, conn->result);
@@ -701,11 +737,32 @@ sm_run_is_canceled(const SmRun *run)
 	return code != NULL && strcmp(code, "57014") == 0;
 }
 
+/* Is the statement itself on its way, as a whole? */
+bool
+sm_run_is_sent(const SmRun *run)
+{
+	return run->step == SM_RUN_RUNNING && !run->conn->command.unsent;
+}
+
+/* After sm_run_advance() was false: could it have gone on? */
+bool
+sm_run_has_more(const SmRun *run)
+{
+	return run->more;
+}
+
+/* Has it returned rows, or none of them? */
+bool
+sm_run_had_rows(const SmRun *run)
+{
+	return run->rows.begun;
+}
+
 /*
  * Go on with a statement as far as what has arrived allows, or, if that was
  * said at its start, to its end.  True: it has ended.  A caller who has others
- * to look after, too, gets back after so many results; run->more then tells
- * that no arrival is to be waited for.
+ * to look after, too, gets back after so many results; sm_run_has_more()
+ * then tells that no arrival is to be waited for.
  */
 bool
 sm_run_advance(SmRun *run)
@@ -763,9 +820,9 @@ sm_run_pull(SmRun *run)
 				return SM_PROGRESS_WAIT;
 			if (conn->result != NULL)
 				sm_run_take(run, conn->result);
-			if (run->rows)
+			if (run->rows.present)
 			{
-				run->rows = false;
+				run->rows.present = false;
 				return SM_PROGRESS_ROWS;
 			}
 		}
@@ -784,10 +841,10 @@ refuse_kind(const SmRun *run)
 			sm_report_empty(run->conn->endpoint);
 			break;
 		case SM_KIND_COPY:
-			if (run->statement->autocommit && run->conn->cleanup_outcome == SM_OUTCOME_UNKNOWN)
+			if (run->statement->autocommit && run->conn->cleanup.outcome == SM_OUTCOME_UNKNOWN)
 				sm_report_unknown(run->conn, run->statement->sql,
 								  "It began a COPY, which did not come to its end in time.");
-			sm_report_copy(run->conn->endpoint, run->copied && run->statement->autocommit);
+			sm_report_copy(run->conn->endpoint, run->effects.copied && run->statement->autocommit);
 			break;
 		case SM_KIND_ORDINARY:
 		case SM_KIND_TRANSACTION_CONTROL:
@@ -806,13 +863,13 @@ check_drifted(const SmRun *run)
 	const SmConn *conn = run->conn;
 	const SmEndpoint *endpoint = conn->endpoint;
 
-	if (likely(!run->as_text || !sm_remote_drifted(conn)))
+	if (likely(!run->rows.as_text || !sm_remote_drifted(conn)))
 		return;
 	/* they were the transaction's, which has ended with the statement */
-	if (run->enclosed)
+	if (run->enclosed != SM_ENCLOSED_NOT)
 		return;
 	/* a string is what it is in every style, though not in every encoding */
-	if (run->sink->reader->only_text && PQclientEncoding(conn->pg) == conn->encoding)
+	if (run->sink->reader->only_text && PQclientEncoding(conn->pg) == conn->remote.encoding)
 		return;
 	ereport(ERROR,
 			(run->statement->autocommit ? errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN) :
@@ -838,7 +895,7 @@ sm_run_finish(SmRun *run, SmStatementKind *kind)
 	SmConn	   *conn = run->conn;
 	PGresult   *error = conn->error;
 
-	if (run->forget_all)
+	if (run->effects.forget_all)
 	{
 		run->entry = NULL;
 		sm_statement_forget_all(conn);
@@ -856,17 +913,17 @@ sm_run_finish(SmRun *run, SmStatementKind *kind)
 		sm_remote_raise(conn, error, run->statement->sql, false);
 	}
 	/* a pipeline may end without a word */
-	if (conn->state == SM_CONN_DEAD && !conn->completed && run->kind == SM_KIND_ORDINARY)
+	if (conn->state == SM_CONN_DEAD && !conn->command.completed && run->kind == SM_KIND_ORDINARY)
 	{
-		if (conn->broken && conn->commits)
+		if (conn->fault.broken && conn->command.commits)
 			sm_report_unknown(conn, run->statement->sql,
 							  "Memory is out, and its answer could not be read.");
 		sm_report_lost(conn, run->statement->sql);
 	}
 	check_drifted(run);
 	refuse_kind(run);
-	if (run->rowcxt != NULL)
-		MemoryContextDelete(run->rowcxt);
+	if (run->rows.cxt != NULL)
+		MemoryContextDelete(run->rows.cxt);
 	*kind = run->kind;
-	return run->count;
+	return run->rows.count;
 }

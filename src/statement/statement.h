@@ -10,32 +10,6 @@
 
 #include "remote/remote.h"
 
-/* A statement that a connection has seen (see src/statement/statement_cache.c). */
-typedef struct SmStatementKey
-{
-	const char *sql;
-	size_t		len;
-	int			nparams;
-	const Oid  *types;			/* as declared to the server */
-	uint32		hash;
-} SmStatementKey;
-
-typedef struct SmStatementEntry
-{
-	SmStatementKey key;			/* hash key; what it points to is owned here */
-	dlist_node	node;			/* most recently used first */
-	bool		counted;		/* its parameters are those that it uses */
-	bool		prepared;
-	bool		suspect;		/* it may not be what it was when prepared */
-	bool		spoiled;		/* a pooler's: not to be asked for any more */
-	int			nparams;		/* known when it is prepared, as the next ones */
-	Oid		   *params;			/* their types as the server sees them */
-	int			nfields;		/* of its rows */
-	Oid		   *fields;			/* their types */
-	TupleDesc	shape;			/* the same for a sink's describe(), or NULL */
-	char		name[SM_NAME_SIZE];
-} SmStatementEntry;
-
 /*
  * Where the rows of a statement go.
  *
@@ -106,110 +80,6 @@ typedef enum SmStatementKind
 	SM_KIND_STALE				/* prepared no longer; the entry is gone, and
 								 * the same statement will be prepared anew */
 } SmStatementKind;
-
-typedef enum SmRunStep
-{
-	SM_RUN_SETTING_UP,			/* the connection is set up anew */
-	SM_RUN_VERIFYING,			/* is what was prepared still what it was? */
-	SM_RUN_PREPARING,			/* it is prepared or described */
-	SM_RUN_RUNNING,
-	SM_RUN_ROLLING_BACK,		/* it has failed, and is to be run again */
-	SM_RUN_DONE
-} SmRunStep;
-
-/* A statement on its way there and back (see src/statement/statement.c). */
-typedef struct SmRun
-{
-	SmConn	   *conn;
-	SmStatement *statement;
-	SmSink	   *sink;			/* or NULL */
-	bool		declared;		/* it came with a shape */
-	bool		wait;			/* to its end */
-	MemoryContext cxt;
-	TimestampTz deadline;
-	SmStatementEntry *entry;	/* or NULL: not cached, and not prepared */
-	SmRunStep	step;
-	int			nbefore;		/* commands of this round trip that come
-								 * before it */
-	int			describing;		/* the command that describes it */
-	bool		counted;		/* as in an entry */
-	bool		retried;
-	bool		enclosed;		/* in statement->around and COMMIT */
-	bool		may_be_bare;	/* it need not be */
-	bool		described;		/* by this run */
-	bool		changed;		/* it is not what was prepared */
-	const char *columns;		/* that it returns, where the declared ones
-								 * differ */
-	/* reading */
-	bool		reading;		/* a result with rows, or none, has come */
-	bool		as_text;		/* and its values are text */
-	MemoryContext rowcxt;		/* or NULL: one row at most, in cxt */
-	Datum	   *row;
-	bool	   *nulls;
-	Datum		one_value;
-	bool		one_null;
-	bool		full;			/* the sink wants no more rows */
-	bool		peeked;			/* conn->result is still to be looked at */
-	bool		more;			/* sm_run_advance() had to stop, and can go on */
-	bool		copied;			/* it was a COPY that sent something */
-	bool		forget_all;		/* the server has forgotten all statements */
-	bool		rows;			/* for a stream: conn->result has some */
-	uint64		count;
-	SmStatementKind kind;
-	SmEncodedParams encoded;
-	SmStatementEntry unnamed;	/* prepared, but not cached */
-} SmRun;
-
-/* How far sm_run_pull() has come. */
-typedef enum SmProgress
-{
-	SM_PROGRESS_WAIT,			/* nothing has arrived */
-	SM_PROGRESS_ROWS,			/* rows have, in conn->result */
-	SM_PROGRESS_END
-} SmProgress;
-
-/*
- * The rows of a statement, read as they are wanted (see src/statement/stream_reader.c).
- * Its reader and its connection each refer to it, and either may go first: it
- * is freed by the last.  What the reader's context has goes with the reader.
- */
-struct SmStream
-{
-	SmConnStream link;
-	SmConn	   *conn;			/* NULL: it is in no list */
-	struct SmStreamReader *by;	/* NULL: nobody wants its rows any more */
-	bool		own_transaction;	/* its transaction is just for it */
-	bool		rewind;			/* all is buffered at once, to be read again */
-	bool		busy;			/* a row is being made of what was read */
-	SmSink		sink;
-	const char *sql;
-	const char *label;			/* the engine's */
-	MemoryContext cxt;			/* the reader's, as the next */
-	ResourceOwner owner;
-	int64		left;			/* time that it may still wait, in us */
-	bool		timed;			/* is there a limit? */
-	TimestampTz since;			/* when it began to wait for what it waits
-								 * for, or 0 */
-	TimestampTz until;			/* while it is put aside: the deadline for
-								 * that */
-	PGresult   *rows;			/* being read: its own, or the connection's */
-	int			row;
-	int			nrows;
-	Tuplestorestate *store;
-	TupleTableSlot *slot;		/* for rows of the store */
-	/* alone: */
-	SmStatement statement;
-	SmRun		run;
-	/* a cursor: */
-	char		name[SM_NAME_SIZE]; /* or empty: there is none to be closed */
-	int			depth;			/* savepoints that it was declared in */
-	int			size;			/* of the next FETCH */
-	int			asked;			/* of the last one */
-	bool		last;			/* "rows" are the last ones */
-	bool		binary;
-	Oid		   *fields;
-	PGresult   *ahead;			/* fetched, but not looked at, or NULL */
-};
 
 /* execute_many: a statement to be run for each row. */
 typedef struct SmExecuteMany
@@ -349,14 +219,28 @@ typedef struct SmDriver
 extern void sm_append_quoted(StringInfo buf, const char *identifier);
 
 /* statement.c */
+extern SmRun *sm_run_make(void);
+extern TimestampTz sm_run_deadline(const SmRun *run);
+extern void sm_run_extend(SmRun *run, TimestampTz deadline);
+extern void sm_run_leave(SmRun *run);
+extern void sm_run_attach(SmRun *run, SmSink *sink);
 extern bool sm_run_peek(SmRun *run);
 extern bool sm_run_has_rows(const SmRun *run);
 extern bool sm_run_is_canceled(const SmRun *run);
+extern bool sm_run_is_sent(const SmRun *run);
+extern bool sm_run_has_more(const SmRun *run);
+extern bool sm_run_had_rows(const SmRun *run);
 extern bool sm_run_advance(SmRun *run);
 extern uint64 sm_run_finish(SmRun *run, SmStatementKind *kind);
 
 /* stream_reader.c */
 extern SmStream *sm_stream_make(SmReader *reader, const char *sql, bool rewind);
+extern SmSink *sm_stream_sink(SmStream *stream);
+extern void sm_stream_give_transaction(SmStream *stream);
+extern SmConn *sm_stream_own_conn(const SmStream *stream);
+extern bool sm_stream_is_reading(const SmStream *stream);
+extern bool sm_streams_any(SmConn *conn);
+extern bool sm_streams_fetching(const SmConn *conn);
 extern bool sm_stream_row(SmStream *stream, Datum *values, bool *nulls);
 extern void sm_stream_rewind(SmStream *stream);
 extern void sm_stream_forget(SmStream *stream);

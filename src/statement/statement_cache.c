@@ -147,7 +147,7 @@ reserve_capacity(SmConn *conn, int limit, TimestampTz deadline)
 		if (entry->prepared)
 		{
 			if (PQtransactionStatus(conn->pg) != PQTRANS_IDLE || deadline == 0 ||
-				(conn->pooler == SM_BEHIND_TRANSACTION && !SM_CLOSES_STATEMENTS))
+				(conn->remote.pooler == SM_BEHIND_TRANSACTION && !SM_CLOSES_STATEMENTS))
 				return false;
 			PQclear(sm_remote_close_statement(conn, entry->name, deadline));
 			if (conn->state != SM_CONN_READY)
@@ -238,7 +238,7 @@ sm_statement_find(SmConn *conn, const char *sql, int nparams, const Oid *types,
 void
 sm_statement_name(SmConn *conn, SmStatementEntry *entry)
 {
-	(void) sm_remote_name(entry->name, conn, "", ++conn->named);
+	(void) sm_remote_name(entry->name, conn, "", ++conn->remote.statements);
 }
 
 /*
@@ -255,7 +255,7 @@ sm_statement_described(SmConn *conn, SmStatementEntry *entry, const PGresult *re
 	MemoryContext old = CurrentMemoryContext;
 
 	/* another session of the server may have prepared it in its turn */
-	bool		changing = conn->pooler == SM_BEHIND_TRANSACTION;
+	bool		changing = conn->remote.pooler == SM_BEHIND_TRANSACTION;
 
 	if (entry->key.sql != NULL)
 		MemoryContextSwitchTo(conn->cache->cxt);

@@ -66,7 +66,7 @@ sm_result_row(SmReader *reader, const SmConn *conn, const PGresult *res, int row
 		field->value = PQgetisnull(res, row, i) ? NULL : PQgetvalue(res, row, i);
 		field->len = PQgetlength(res, row, i);
 	}
-	sm_reader_row(reader, &conn->peer, PQbinaryTuples(res), values, nulls);
+	sm_reader_row(reader, &conn->remote.peer, PQbinaryTuples(res), values, nulls);
 }
 
 /* Must the shape of the rows fit, or be shown to the sink? */
@@ -113,37 +113,37 @@ begin_rows(SmRun *run, const PGresult *res)
 	int			nfields = PQnfields(res);
 	int			natts = sink->reader->desc->natts;
 
-	run->reading = true;
-	run->as_text = PQnfields(res) > 0 && !PQbinaryTuples(res);
+	run->rows.begun = true;
+	run->rows.as_text = PQnfields(res) > 0 && !PQbinaryTuples(res);
 	if (sink->first_column)
 	{
-		run->row = &run->one_value;
-		run->nulls = &run->one_null;
+		run->rows.values = &run->rows.one_value;
+		run->rows.nulls = &run->rows.one_null;
 	}
 	else
 	{
 		sm_run_check_shape(run, nfields, other_columns(run, res));
-		run->row = palloc0(Max(natts, 1) * sizeof(Datum));
-		run->nulls = palloc0(Max(natts, 1) * sizeof(bool));
-		run->rowcxt = AllocSetContextCreate(run->cxt, "sessmgr row",
-											ALLOCSET_DEFAULT_SIZES);
+		run->rows.values = palloc0(Max(natts, 1) * sizeof(Datum));
+		run->rows.nulls = palloc0(Max(natts, 1) * sizeof(bool));
+		run->rows.cxt = AllocSetContextCreate(run->cxt, "sessmgr row",
+											  ALLOCSET_DEFAULT_SIZES);
 	}
 	/* a first column that is not there has no rows either */
 	if (nfields == 0 && natts > 0)
-		run->full = true;
+		run->rows.full = true;
 	MemoryContextSwitchTo(old);
 }
 
 static void
 take_row(SmRun *run, const PGresult *res)
 {
-	MemoryContext old = MemoryContextSwitchTo(run->rowcxt ? run->rowcxt : run->cxt);
+	MemoryContext old = MemoryContextSwitchTo(run->rows.cxt ? run->rows.cxt : run->cxt);
 
-	if (run->rowcxt != NULL)
-		MemoryContextReset(run->rowcxt);
-	sm_result_row(run->sink->reader, run->conn, res, 0, run->row, run->nulls);
-	if (!run->sink->row(run->sink, run->row, run->nulls) || run->rowcxt == NULL)
-		run->full = true;
+	if (run->rows.cxt != NULL)
+		MemoryContextReset(run->rows.cxt);
+	sm_result_row(run->sink->reader, run->conn, res, 0, run->rows.values, run->rows.nulls);
+	if (!run->sink->row(run->sink, run->rows.values, run->rows.nulls) || run->rows.cxt == NULL)
+		run->rows.full = true;
 	MemoryContextSwitchTo(old);
 }
 
@@ -178,16 +178,16 @@ static void
 note_reset(SmRun *run, const char *tag)
 {
 	if (strcmp(tag, "DISCARD ALL") == 0 || strcmp(tag, "DEALLOCATE ALL") == 0)
-		run->forget_all = true;
+		run->effects.forget_all = true;
 	if (strcmp(tag, "DISCARD ALL") == 0 || strcmp(tag, "SET") == 0 ||
 		strcmp(tag, "RESET") == 0)
 	{
-		run->conn->defaults_unknown = true;
-		run->conn->set_up = false;
+		run->conn->remote.defaults_unknown = true;
+		run->conn->remote.set_up = SM_SET_UP_NEEDED;
 	}
 	/* whoever gets the connection next would be sent what nobody reads */
 	if (strcmp(tag, "LISTEN") == 0)
-		run->conn->listens = true;
+		run->conn->not_for_reuse = true;
 }
 
 /*
@@ -200,7 +200,7 @@ sm_statement_ended(SmConn *conn, const char *tag)
 	SmRun		run = {.conn = conn};
 
 	note_reset(&run, tag);
-	if (run.forget_all)
+	if (run.effects.forget_all)
 		sm_statement_forget_all(conn);
 	return is_transaction_control(tag) ? SM_KIND_TRANSACTION_CONTROL : SM_KIND_ORDINARY;
 }
@@ -211,10 +211,10 @@ take_end(SmRun *run, PGresult *res)
 	const char *tag = PQcmdStatus(res);
 	bool		query = strncmp(tag, "SELECT ", 7) == 0;
 
-	run->conn->completed = true;
-	run->count = 0;
+	run->conn->command.completed = true;
+	run->rows.count = 0;
 	for (const char *p = query ? tag + 7 : PQcmdTuples(res); *p >= '0' && *p <= '9'; p++)
-		run->count = run->count * 10 + (*p - '0');
+		run->rows.count = run->rows.count * 10 + (*p - '0');
 	if (likely(query))
 		return;
 	note_reset(run, tag);
@@ -226,11 +226,11 @@ take_end(SmRun *run, PGresult *res)
 static void
 take_rows(SmRun *run, PGresult *res)
 {
-	if (!run->reading)
+	if (!run->rows.begun)
 		sm_run_check_shape(run, PQnfields(res), other_columns(run, res));
-	run->reading = true;
-	run->as_text = PQnfields(res) > 0 && !PQbinaryTuples(res);
-	run->rows = PQntuples(res) > 0;
+	run->rows.begun = true;
+	run->rows.as_text = PQnfields(res) > 0 && !PQbinaryTuples(res);
+	run->rows.present = PQntuples(res) > 0;
 	if (PQresultStatus(res) == PGRES_TUPLES_OK)
 		take_end(run, res);
 }
@@ -243,8 +243,8 @@ keep_error(SmRun *run)
 	int			last = run->step == SM_RUN_RUNNING ? run->nbefore : run->describing;
 
 	if (conn->error == NULL)
-		conn->error_elsewhere = run->step == SM_RUN_SETTING_UP ||
-			conn->ended < run->nbefore || conn->ended > last;
+		conn->command.error_elsewhere = run->step == SM_RUN_SETTING_UP ||
+			conn->command.ended < run->nbefore || conn->command.ended > last;
 	sm_remote_keep_error(conn, &conn->error);
 }
 
@@ -260,11 +260,11 @@ take_result(SmRun *run, PGresult *res)
 	{
 		case PGRES_SINGLE_TUPLE:
 		case PGRES_TUPLES_OK:
-			if (run->sink != NULL && !run->reading)
+			if (run->sink != NULL && !run->rows.begun)
 				begin_rows(run, res);
 			if (PQresultStatus(res) == PGRES_TUPLES_OK)
 				take_end(run, res);
-			else if (run->sink != NULL && !run->full)
+			else if (run->sink != NULL && !run->rows.full)
 				take_row(run, res);
 			break;
 		case PGRES_COMMAND_OK:
@@ -280,7 +280,7 @@ take_result(SmRun *run, PGresult *res)
 		case PGRES_COPY_OUT:
 		case PGRES_COPY_BOTH:
 			run->kind = SM_KIND_COPY;
-			run->copied = (PQresultStatus(res) != PGRES_COPY_IN);
+			run->effects.copied = (PQresultStatus(res) != PGRES_COPY_IN);
 			(void) sm_remote_cleanup(run->conn,
 									 sm_deadline(run->conn->endpoint->options.cleanup_timeout));
 			break;
@@ -296,13 +296,13 @@ sm_run_take(SmRun *run, PGresult *res)
 {
 	bool		good = PQresultStatus(res) == PGRES_COMMAND_OK;
 
-	if (run->step == SM_RUN_RUNNING && run->conn->ended == run->nbefore)
+	if (run->step == SM_RUN_RUNNING && run->conn->command.ended == run->nbefore)
 		take_result(run, res);
 	else if (!good)
 		keep_error(run);
-	else if (run->step == SM_RUN_VERIFYING && run->conn->ended == run->describing)
+	else if (run->step == SM_RUN_VERIFYING && run->conn->command.ended == run->describing)
 		run->changed = !sm_statement_same(run->entry, res);
-	else if (run->step == SM_RUN_PREPARING && run->conn->ended == run->describing)
+	else if (run->step == SM_RUN_PREPARING && run->conn->command.ended == run->describing)
 	{
 		MemoryContext old = MemoryContextSwitchTo(run->cxt);
 

@@ -13,7 +13,7 @@
  * Invariants:
  *
  * - Streams that are read from a connection are in its list, in which several
- *	 cursors may be.  One FETCH at most is on the wire, and conn->fetching is
+ *	 cursors may be.  One FETCH at most is on the wire, and conn->streams.fetching is
  *	 whose it is; then the connection is BUSY although nobody waits for it.
  *	 Before anything else is done with it, sm_streams_buffer() puts the rest of
  *	 each stream in a tuplestore and closes the cursors.
@@ -87,8 +87,8 @@ reader_ends(void *arg)
 static void
 detach(SmStream *stream)
 {
-	if (stream->conn->fetching == &stream->link)
-		stream->conn->fetching = NULL;
+	if (stream->conn->streams.fetching == &stream->link)
+		stream->conn->streams.fetching = NULL;
 	dlist_delete(&stream->link.node);
 	stream->conn = NULL;
 	if (stream->by == NULL)
@@ -147,6 +147,34 @@ sm_stream_make(SmReader *reader, const char *sql, bool rewind)
 	return stream;
 }
 
+/* Where the statement's rows are to go. */
+SmSink *
+sm_stream_sink(SmStream *stream)
+{
+	return &stream->sink;
+}
+
+/* Its connection and the transaction there are to be just for it. */
+void
+sm_stream_give_transaction(SmStream *stream)
+{
+	stream->own_transaction = true;
+}
+
+/* The connection that is just for it, and not given back yet, or NULL. */
+SmConn *
+sm_stream_own_conn(const SmStream *stream)
+{
+	return stream->own_transaction ? stream->conn : NULL;
+}
+
+/* Do rows still come from the connection? */
+bool
+sm_stream_is_reading(const SmStream *stream)
+{
+	return stream->link.state == SM_STREAM_READING;
+}
+
 /* All rows again: of a stream that keeps them. */
 void
 sm_stream_rewind(SmStream *stream)
@@ -175,7 +203,7 @@ sm_stream_forget(SmStream *stream)
 static void
 wait_for(SmStream *stream, SmConn *conn)
 {
-	uint32		events = WL_SOCKET_READABLE | (conn->unsent ? WL_SOCKET_WRITEABLE : 0);
+	uint32		events = WL_SOCKET_READABLE | (conn->command.unsent ? WL_SOCKET_WRITEABLE : 0);
 
 	if (!stream->timed)
 	{
@@ -253,7 +281,7 @@ more_of_own_transaction(SmStream *stream)
 static void
 collect(SmConn *conn)
 {
-	SmStream   *stream = (SmStream *) ((char *) conn->fetching - offsetof(SmStream, link));
+	SmStream   *stream = (SmStream *) ((char *) conn->streams.fetching - offsetof(SmStream, link));
 	PGresult   *error;
 
 	for (;;)
@@ -272,7 +300,7 @@ collect(SmConn *conn)
 			sm_remote_keep_error(conn, &conn->error);
 	}
 	end_wait(stream);
-	conn->fetching = NULL;
+	conn->streams.fetching = NULL;
 	error = conn->error;
 	if (error != NULL || conn->state == SM_CONN_DEAD)
 		lose(stream);
@@ -280,7 +308,7 @@ collect(SmConn *conn)
 	if (error != NULL)
 	{
 		conn->error = NULL;
-		conn->error_elsewhere = true;	/* it was FETCH that failed */
+		conn->command.error_elsewhere = true;	/* it was FETCH that failed */
 		sm_remote_raise(conn, error, stream->sql, false);
 	}
 	if (conn->state == SM_CONN_DEAD)
@@ -293,12 +321,12 @@ send_fetch(SmStream *stream)
 	SmConn	   *conn = stream->conn;
 	char		sql[SM_NAME_SIZE + 64];
 
-	if (conn->fetching != NULL)
+	if (conn->streams.fetching != NULL)
 		collect(conn);
 	snprintf(sql, sizeof(sql), "FETCH FORWARD %d FROM %s", stream->size, stream->name);
 	stream->asked = stream->size;
 	sm_remote_begin(conn, false);
-	conn->fetching = &stream->link;
+	conn->streams.fetching = &stream->link;
 	sm_remote_sent(conn, PQsendQueryParams(conn->pg, sql, 0, NULL, NULL, NULL, NULL,
 										   stream->binary),
 				   false, stream->sql, SM_NO_DEADLINE);
@@ -334,7 +362,7 @@ start_cursor(SmConn *conn, SmStatement *statement, SmStream *stream, SmStatement
 	SmRun		run;
 	char		name[SM_NAME_SIZE];
 
-	statement->cursor = sm_remote_name(name, conn, "cursor_", ++conn->cursors);
+	statement->cursor = sm_remote_name(name, conn, "cursor_", ++conn->remote.cursors);
 	sm_run_start(&run, conn, statement, &stream->sink, true);
 	(void) sm_run_advance(&run);
 	check_declared(&run);
@@ -345,7 +373,7 @@ start_cursor(SmConn *conn, SmStatement *statement, SmStream *stream, SmStatement
 		sm_report_shape(conn->endpoint, stream->sql, run.unnamed.nfields,
 						reader->desc->natts, run.columns);
 	stream->fields = run.unnamed.fields;
-	stream->binary = sm_reader_wants_binary(reader, &conn->peer, run.unnamed.nfields,
+	stream->binary = sm_reader_wants_binary(reader, &conn->remote.peer, run.unnamed.nfields,
 											run.unnamed.fields);
 	stream->size = FIRST_FETCH;
 	send_fetch(stream);
@@ -393,7 +421,7 @@ more_of_cursor(SmStream *stream)
 	}
 	if (stream->ahead == NULL)
 	{
-		if (conn->fetching != &stream->link)
+		if (conn->streams.fetching != &stream->link)
 			send_fetch(stream);
 		collect(conn);
 	}
@@ -436,7 +464,7 @@ sm_stream_start(SmConn *conn, SmStatement *statement, SmStream *stream, SmStatem
 	stream->until = SM_NO_DEADLINE;
 	stream->conn = conn;
 	stream->link.state = SM_STREAM_READING;
-	dlist_push_tail(&conn->streams, &stream->link.node);
+	dlist_push_tail(&conn->streams.open, &stream->link.node);
 	if (stream->own_transaction)
 		start_in_own_transaction(conn, statement, stream);
 	else
@@ -608,6 +636,20 @@ buffer(SmStream *stream)
 	stream->link.state = SM_STREAM_BUFFERED;
 }
 
+/* Is any stream read from this connection? */
+bool
+sm_streams_any(SmConn *conn)
+{
+	return !dlist_is_empty(&conn->streams.open);
+}
+
+/* Is a FETCH on the wire? */
+bool
+sm_streams_fetching(const SmConn *conn)
+{
+	return conn->streams.fetching != NULL;
+}
+
 /*
  * Something else is to be done in the transaction on this connection: put the
  * rest of its streams aside, by the deadline, and close their cursors.  Throws
@@ -619,9 +661,9 @@ sm_streams_buffer(SmConn *conn, TimestampTz deadline)
 	StringInfoData commands;
 	dlist_mutable_iter iter;
 
-	if (likely(dlist_is_empty(&conn->streams)))
+	if (likely(dlist_is_empty(&conn->streams.open)))
 		return;
-	dlist_foreach_modify(iter, &conn->streams)
+	dlist_foreach_modify(iter, &conn->streams.open)
 	{
 		SmStream   *stream = dlist_container(SmStream, link.node, iter.cur);
 
@@ -633,10 +675,10 @@ sm_streams_buffer(SmConn *conn, TimestampTz deadline)
 					 errmsg("a statement of this session on \"%s\" is still running",
 							conn->endpoint->label)));
 	}
-	if (conn->fetching != NULL)
+	if (conn->streams.fetching != NULL)
 		collect(conn);
 	initStringInfo(&commands);
-	dlist_foreach_modify(iter, &conn->streams)
+	dlist_foreach_modify(iter, &conn->streams.open)
 	{
 		SmStream   *stream = dlist_container(SmStream, link.node, iter.cur);
 
@@ -665,7 +707,7 @@ sm_streams_lose(SmConn *conn, int depth)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &conn->streams)
+	dlist_foreach(iter, &conn->streams.open)
 	{
 		SmStream   *stream = dlist_container(SmStream, link.node, iter.cur);
 
@@ -682,7 +724,7 @@ sm_streams_release(SmConn *conn, int depth)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &conn->streams)
+	dlist_foreach(iter, &conn->streams.open)
 	{
 		SmStream   *stream = dlist_container(SmStream, link.node, iter.cur);
 
@@ -699,7 +741,7 @@ sm_streams_end(SmConn *conn)
 {
 	dlist_mutable_iter iter;
 
-	dlist_foreach_modify(iter, &conn->streams)
+	dlist_foreach_modify(iter, &conn->streams.open)
 	{
 		SmStream   *stream = dlist_container(SmStream, link.node, iter.cur);
 
