@@ -138,7 +138,7 @@ abandon_inherited(void)
 			SmEngine   *engine = dlist_container(SmEngine, node, i.cur);
 
 			dlist_foreach(j, &engine->pool.idle)
-				engine->driver->abandon(sm_conn_of(j.cur));
+				engine->driver->close(sm_conn_of(j.cur), true);
 		}
 		dlist_init(lists[n]);
 	}
@@ -146,7 +146,7 @@ abandon_inherited(void)
 	{
 		SmConn	   *conn = sm_conn_of(j.cur);
 
-		sm_conn_engine(conn)->driver->abandon(conn);
+		sm_conn_engine(conn)->driver->close(conn, true);
 	}
 	dlist_init(&sm_checked_out);
 	registry = NULL;

@@ -88,6 +88,20 @@ sm_conn_engine(const SmConn *conn)
 	return (SmEngine *) ((char *) sm_conn_endpoint(conn) - offsetof(SmEngine, endpoint));
 }
 
+/* Has it connections of its own, with transactions apart from the caller's? */
+static inline bool
+sm_engine_is_remote(const SmEngine *engine)
+{
+	return engine->driver->remote;
+}
+
+/* Is a session in this mode part of the local transaction, and ends with it? */
+static inline bool
+sm_engine_binds(const SmEngine *engine, int transaction)
+{
+	return transaction >= SM_TXN_JOINED && sm_engine_is_remote(engine);
+}
+
 /* pool.c */
 extern void sm_pool_report_full(const SmEngine *engine, int waited) pg_attribute_noreturn();
 extern bool sm_pool_has_capacity(const SmEngine *engine);

@@ -37,7 +37,7 @@ close_idle(SmEngine *engine, SmConn *conn)
 {
 	dlist_delete(&sm_checkout(conn)->node);
 	engine->pool.nidle--;
-	engine->driver->close(conn);
+	engine->driver->close(conn, false);
 }
 
 /* Close the engine's connections that have been idle for too long. */
@@ -167,7 +167,7 @@ may_connect(const SmEngine *engine)
 	const SmEngineOptions *options = &engine->endpoint.options;
 
 	return options->poolclass == SM_POOL_NULL || options->max_overflow < 0 ||
-		!engine->endpoint.remote || engine->transient ||
+		!sm_engine_is_remote(engine) || engine->transient ||
 		engine->pool.nbusy + engine->pool.nidle < options->pool_size + options->max_overflow;
 }
 
@@ -208,10 +208,7 @@ sm_pool_begin(SmEngine *engine)
 	if (conn != NULL)
 	{
 		if (engine->endpoint.options.pool_pre_ping)
-		{
 			sm_checkout(conn)->step = SM_CHECKOUT_PINGING;
-			engine->driver->ping(conn);
-		}
 	}
 	else if (may_connect(engine))
 	{
@@ -301,9 +298,17 @@ may_be_kept(const SmConn *conn)
 {
 	const SmEngine *engine = sm_conn_engine(conn);
 
-	return sm_conn_is_reusable(conn) && engine->endpoint.remote &&
+	return sm_conn_is_reusable(conn) && sm_engine_is_remote(engine) &&
 		engine->endpoint.options.poolclass == SM_POOL_QUEUE &&
 		engine->pool.nidle < engine->endpoint.options.pool_size && may_be_reused(conn);
+}
+
+static SmReset
+begin_reset(SmConn *conn)
+{
+	const SmEngine *engine = sm_conn_engine(conn);
+
+	return engine->driver->reset(conn, engine->endpoint.options.pool_reset_on_return);
 }
 
 /*
@@ -315,18 +320,36 @@ may_be_kept(const SmConn *conn)
 bool
 sm_pool_reset_start(SmConn *conn)
 {
-	const SmEngine *engine = sm_conn_engine(conn);
-
 	sm_streams_end(conn);
-	return may_be_kept(conn) &&
-		engine->driver->reset_start(conn, engine->endpoint.options.pool_reset_on_return);
+	return may_be_kept(conn) && begin_reset(conn) == SM_RESET_BEGUN;
 }
 
 /* over: there is no time left. */
 bool
 sm_pool_reset_poll(SmConn *conn, bool over)
 {
-	return sm_conn_engine(conn)->driver->reset_poll(conn, over);
+	return sm_conn_engine(conn)->driver->reset_poll(conn, over, 0);
+}
+
+/* Bring it back to a fresh state; false: it must be closed. */
+static bool
+reset(SmConn *conn, TimestampTz deadline)
+{
+	const SmEngine *engine = sm_conn_engine(conn);
+
+	switch (begin_reset(conn))
+	{
+		case SM_RESET_DONE:
+			return true;
+		case SM_RESET_REFUSED:
+			return false;
+		case SM_RESET_BEGUN:
+			break;
+	}
+	if (deadline == SM_FROM_NOW)
+		deadline = sm_deadline(engine->endpoint.options.cleanup_timeout);
+	(void) engine->driver->reset_poll(conn, true, deadline);
+	return sm_conn_state(conn) == SM_CONN_READY;
 }
 
 /*
@@ -340,15 +363,14 @@ sm_pool_checkin(SmConn *conn, TimestampTz deadline)
 	bool		keep;
 
 	sm_streams_end(conn);
-	keep = may_be_kept(conn) &&
-		engine->driver->reset(conn, engine->endpoint.options.pool_reset_on_return, deadline);
+	keep = may_be_kept(conn) && reset(conn, deadline);
 
 	dlist_delete(&sm_checkout(conn)->node);
 	engine->pool.nbusy--;
 	sm_checkout(conn)->session = NULL;
 	if (!keep)
 	{
-		engine->driver->close(conn);
+		engine->driver->close(conn, false);
 		return;
 	}
 	sm_checkout(conn)->since = GetCurrentTimestamp();

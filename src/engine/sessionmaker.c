@@ -39,7 +39,7 @@ sm_sessionmaker_get(SmEngine *engine, Jsonb *options, bool short_lived)
 	sm_check_restricted_use("sessions");
 	if (options != NULL)
 		sm_options_apply_session(options, &wanted);
-	if (!engine->endpoint.remote)
+	if (!sm_engine_is_remote(engine))
 		sm_options_check_spi(&wanted);
 
 	if (!short_lived)

@@ -90,7 +90,7 @@ run_statements(Attempt *a, SmModel *model, List *statements)
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 	foreach(lc, statements)
-		a->engine->driver->command(a->conn, lfirst(lc), SM_COMMAND_PLAIN);
+		sm_driver_command(a->engine->driver, a->conn, lfirst(lc), SM_COMMAND_PLAIN);
 	error_context_stack = callback.previous;
 }
 
@@ -181,9 +181,9 @@ take_lock(Attempt *a, TimestampTz deadline)
 	const SmDriver *driver = a->engine->driver;
 	int			limit = (int) Max(sm_remaining(deadline), 1);
 
-	driver->command(a->conn, psprintf(LIMIT_COMMAND, limit, limit), SM_COMMAND_PLAIN);
-	driver->command(a->conn, LOCK_COMMAND, SM_COMMAND_PLAIN);
-	driver->command(a->conn, UNLIMIT_COMMAND, SM_COMMAND_PLAIN);
+	sm_driver_command(driver, a->conn, psprintf(LIMIT_COMMAND, limit, limit), SM_COMMAND_PLAIN);
+	sm_driver_command(driver, a->conn, LOCK_COMMAND, SM_COMMAND_PLAIN);
+	sm_driver_command(driver, a->conn, UNLIMIT_COMMAND, SM_COMMAND_PLAIN);
 }
 
 typedef struct HolderSink
@@ -218,7 +218,7 @@ sm_models_lock_holder(SmEngine *engine)
 	a.conn = sm_pool_checkout(engine);
 	engine->driver->begin(a.conn, &options, NIL);
 	query(&a, HOLDER_QUERY, 0, NULL, &sink.sink);
-	engine->driver->command(a.conn, "COMMIT", SM_COMMAND_COMMIT);
+	sm_driver_command(engine->driver, a.conn, "COMMIT", SM_COMMAND_COMMIT);
 	sm_pool_checkin(a.conn, SM_FROM_NOW);
 	return sink.holder;
 }
@@ -593,7 +593,7 @@ sm_models_attempt(SmEngine *engine, const char *metadata, List *tables, List *se
 	a.names = collect_names(tables, sequences);
 	a.conn = sm_pool_checkout(engine);
 	driver->begin(a.conn, &options, NIL);
-	driver->command(a.conn, sm_model_remote_settings(), SM_COMMAND_PLAIN);
+	sm_driver_command(driver, a.conn, sm_model_remote_settings(), SM_COMMAND_PLAIN);
 	if (look_for_missing(&a))
 	{
 		take_lock(&a, lock_deadline);
@@ -604,7 +604,7 @@ sm_models_attempt(SmEngine *engine, const char *metadata, List *tables, List *se
 			made = make_slots(&a);
 		}
 	}
-	driver->command(a.conn, "COMMIT", SM_COMMAND_COMMIT);
+	sm_driver_command(driver, a.conn, "COMMIT", SM_COMMAND_COMMIT);
 	sm_pool_checkin(a.conn, SM_FROM_NOW);
 	return made;
 }

@@ -233,7 +233,7 @@ sm_models_prepare(SmEngine *engine, const char *metadata)
 
 	relids = sm_models_registered(engine->endpoint.roleid, metadata, NULL);
 	/* a target that is this very backend has its own tables already */
-	if (engine->endpoint.remote && relids != NIL)
+	if (sm_engine_is_remote(engine) && relids != NIL)
 	{
 		task.tables = sm_models_describe(relids, &task.sequences);
 		/* a statement's own limit is not to come first, and without a reason */

@@ -620,24 +620,12 @@ interrupted(dlist_head *conns)
 	return true;
 }
 
-/*
- * Settle the connections linked by cleanup_node, all by the deadline: cancel
- * what is on the wire and read it to its end, then run cleanup_sql, then
- * DISCARD ALL if cleanup_discard says so and no transaction is open.  See the
- * driver's cleanup in statement.h.
- *
- * A command that could not be stopped although its transaction goes on makes
- * its connection DEAD, unless cleanup_sql takes it back: nobody may commit what
- * was given up.  An interrupt makes those DEAD that have not come to their end.
- */
-void
-sm_remote_cleanup_all(dlist_head *conns, TimestampTz deadline)
+/* Wait until all of them are done, or for the deadline; none is left behind. */
+static void
+finish_all(dlist_head *conns, TimestampTz deadline)
 {
 	dlist_iter	iter;
 	int			nready;
-
-	dlist_foreach(iter, conns)
-		start(dlist_container(SmConn, cleanup.node, iter.cur));
 
 	pgstat_report_wait_start(sm_wait_cleanup);
 	while (!interrupted(conns) && wait_for_any(conns, deadline, &nready))
@@ -669,6 +657,36 @@ sm_remote_cleanup_all(dlist_head *conns, TimestampTz deadline)
 		if (conn->cleanup.step != SM_CLEANUP_DONE)
 			drop(conn);
 	}
+}
+
+/*
+ * Settle the connections linked by cleanup_node, all by the deadline: cancel
+ * what is on the wire and read it to its end, then run cleanup_sql, then
+ * DISCARD ALL if cleanup_discard says so and no transaction is open.  See the
+ * driver's cleanup in statement.h.
+ *
+ * A command that could not be stopped although its transaction goes on makes
+ * its connection DEAD, unless cleanup_sql takes it back: nobody may commit what
+ * was given up.  An interrupt makes those DEAD that have not come to their end.
+ */
+void
+sm_remote_cleanup_all(dlist_head *conns, TimestampTz deadline)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, conns)
+		start(dlist_container(SmConn, cleanup.node, iter.cur));
+	finish_all(conns, deadline);
+}
+
+/* Go on with what sm_cleanup_start() has begun, to its end. */
+void
+sm_cleanup_finish(SmConn *conn, TimestampTz deadline)
+{
+	dlist_head	conns = DLIST_STATIC_INIT(conns);
+
+	dlist_push_tail(&conns, &conn->cleanup.node);
+	finish_all(&conns, deadline);
 }
 
 /* Stop the command on the wire, if any, of one connection. */

@@ -10,6 +10,8 @@
 
 #include "remote/remote_private.h"
 
+#include "miscadmin.h"
+
 StaticAssertDecl(offsetof(SmConn, checkout) == 0, "sm_checkout() relies on it");
 
 /* kept by connect.c */
@@ -137,6 +139,7 @@ void
 sm_conn_status(const SmConn *conn, SmConnStatus *status)
 {
 	status->state = conn->state;
+	status->pid = conn->endpoint->remote ? PQbackendPID(conn->pg) : MyProcPid;
 	status->connected_at = conn->connected_at;
 	status->pooler = conn->remote.pooler;
 	status->maps_statements = conn->remote.maps_statements;

@@ -98,6 +98,7 @@ sm_conn_of(dlist_node *node)
 typedef struct SmConnStatus
 {
 	SmConnState state;
+	int			pid;			/* of the server's process, 0 if unknown */
 	TimestampTz connected_at;	/* 0: it is only being made */
 	SmPooler	pooler;
 	bool		maps_statements;	/* a pooler, which keeps names of prepared
@@ -187,6 +188,7 @@ extern void sm_cleanup_start(SmConn *conn, const char *sql, bool discard);
 extern uint32 sm_cleanup_events(SmConn *conn);
 extern uint32 sm_cleanup_cancel_events(const SmConn *conn);
 extern TimestampTz sm_cleanup_due(const SmConn *conn);
+extern void sm_cleanup_finish(SmConn *conn, TimestampTz deadline);
 extern bool sm_cleanup_poll(SmConn *conn, bool cancel, bool over);
 
 /* deadlock_remote.c */

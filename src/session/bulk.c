@@ -29,19 +29,25 @@
 #include "utils/rls.h"
 #include "utils/varlena.h"
 
+static uint64
+work(SmConn *conn, void *arg, SmStatementKind *kind)
+{
+	return sm_conn_engine(conn)->driver->bulk(conn, (const SmBulkRequest *) arg, kind);
+}
+
 /* The function is called on a session, or on an engine if that is NULL. */
 static uint64
-work_on(SmSession *session, SmEngine *engine, SmWork work, void *arg)
+do_bulk(SmSession *session, SmEngine *engine, SmBulkRequest *request)
 {
 	if (session != NULL)
-		return sm_session_work(session, work, arg);
-	return sm_engine_work(engine, work, arg);
+		return sm_session_work(session, work, request);
+	return sm_engine_work(engine, work, request);
 }
 
 static void
-check_supported(bool supported, const SmEngine *engine, const char *function)
+check_copies(const SmEngine *engine, const char *function)
 {
-	if (!supported)
+	if (!engine->driver->copies)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("\"%s\" cannot do %s", engine->endpoint.label, function),
@@ -52,12 +58,6 @@ check_supported(bool supported, const SmEngine *engine, const char *function)
  * execute_many
  * ----------
  */
-static uint64
-many_work(SmConn *conn, void *arg, SmStatementKind *kind)
-{
-	return sm_conn_engine(conn)->driver->execute_many(conn, (const SmExecuteMany *) arg, kind);
-}
-
 /*
  * Run a statement for each row of a local query, whose columns are its
  * parameters.  Returns how many rows were affected, or returned, in all.
@@ -67,11 +67,13 @@ sm_bulk_execute_many(SmSession *session, SmEngine *engine, const char *sql,
 					 const char *param_query)
 {
 	SmLocalQuery rows;
-	SmExecuteMany many = {.sql = sql,.rows = &rows};
+	SmBulkRequest request = {
+		.function = SM_BULK_EXECUTE_MANY,.of.many = {.sql = sql,.rows = &rows}
+	};
 	uint64		count;
 
 	sm_local_query_open(&rows, "param_query", param_query);
-	count = work_on(session, engine, many_work, &many);
+	count = do_bulk(session, engine, &request);
 	sm_local_query_close(&rows);
 	return count;
 }
@@ -80,13 +82,6 @@ sm_bulk_execute_many(SmSession *session, SmEngine *engine, const char *sql,
  * pull
  * ----------
  */
-static uint64
-pull_work(SmConn *conn, void *arg, SmStatementKind *kind)
-{
-	(void) kind;
-	return sm_conn_engine(conn)->driver->pull(conn, (const SmPull *) arg);
-}
-
 /* All that COPY FROM checks before it begins. */
 static void
 check_may_copy(SmPull *pull)
@@ -121,26 +116,27 @@ uint64
 sm_bulk_pull(SmSession *session, SmEngine *engine, const char *query, Oid into_table,
 			 List *columns)
 {
-	SmPull		pull = {.query = query};
+	SmBulkRequest request = {.function = SM_BULK_PULL,.of.pull = {.query = query}};
+	SmPull	   *pull = &request.of.pull;
 	uint64		count;
 	ListCell   *lc;
 
 	if (session != NULL)
 		engine = session->engine;
-	check_supported(engine->driver->pull != NULL, engine, "sessmgr.pull()");
+	check_copies(engine, "sessmgr.pull()");
 	foreach(lc, columns)
-		pull.columns = lappend(pull.columns, makeString(lfirst(lc)));
-	pull.rel = try_table_open(into_table, RowExclusiveLock);
-	if (pull.rel == NULL)
+		pull->columns = lappend(pull->columns, makeString(lfirst(lc)));
+	pull->rel = try_table_open(into_table, RowExclusiveLock);
+	if (pull->rel == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("there is no table with OID %u", into_table)));
-	pull.attnums = CopyGetAttnums(RelationGetDescr(pull.rel), pull.rel, pull.columns);
-	pull.pstate = make_parsestate(NULL);
-	check_may_copy(&pull);
-	count = work_on(session, engine, pull_work, &pull);
-	free_parsestate(pull.pstate);
-	table_close(pull.rel, NoLock);
+	pull->attnums = CopyGetAttnums(RelationGetDescr(pull->rel), pull->rel, pull->columns);
+	pull->pstate = make_parsestate(NULL);
+	check_may_copy(pull);
+	count = do_bulk(session, engine, &request);
+	free_parsestate(pull->pstate);
+	table_close(pull->rel, NoLock);
 	return count;
 }
 
@@ -148,13 +144,6 @@ sm_bulk_pull(SmSession *session, SmEngine *engine, const char *query, Oid into_t
  * push
  * ----------
  */
-static uint64
-push_work(SmConn *conn, void *arg, SmStatementKind *kind)
-{
-	(void) kind;
-	return sm_conn_engine(conn)->driver->push(conn, (const SmPush *) arg);
-}
-
 /* A table's name as SQL has it, each part of it quoted. */
 static char *
 quote_table(text *name)
@@ -187,15 +176,17 @@ sm_bulk_push(SmSession *session, SmEngine *engine, const char *query, text *into
 			 List *columns)
 {
 	SmLocalQuery rows;
-	SmPush		push = {.rows = &rows,.columns = columns};
+	SmBulkRequest request = {
+		.function = SM_BULK_PUSH,.of.push = {.rows = &rows,.columns = columns}
+	};
 	uint64		count;
 
 	if (session != NULL)
 		engine = session->engine;
-	check_supported(engine->driver->push != NULL, engine, "sessmgr.push()");
-	push.table = quote_table(into_table);
+	check_copies(engine, "sessmgr.push()");
+	request.of.push.table = quote_table(into_table);
 	sm_local_query_open(&rows, "query", query);
-	count = work_on(session, engine, push_work, &push);
+	count = do_bulk(session, engine, &request);
 	sm_local_query_close(&rows);
 	return count;
 }

@@ -25,7 +25,7 @@ report_transaction_control(const SmEngine *engine, bool bound)
 			(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
 			 errmsg("transaction control cannot be given to \"%s\" as a statement",
 					engine->endpoint.label),
-			 engine->endpoint.remote ?
+			 sm_engine_is_remote(engine) ?
 			 errdetail("It has been carried out, and whatever transaction was open after it was rolled back.") : 0,
 			 bound ? errhint("The transaction there ends with the local one.") :
 			 errhint("Use sessmgr.begin(), commit(), rollback(), begin_nested(), release() and rollback_to().")));
@@ -56,7 +56,8 @@ controlled_transaction(SmConn *conn, SmStatementKind kind)
 	const SmDriver *driver = sm_conn_engine(conn)->driver;
 
 	return kind == SM_KIND_TRANSACTION_CONTROL ||
-		(kind == SM_KIND_ORDINARY && driver->remote && driver->status(conn) != SM_TRANSACTION_NONE);
+		(kind == SM_KIND_ORDINARY && driver->remote &&
+		 driver->status(conn) != SM_TRANSACTION_NONE);
 }
 
 /* A statement that is its own transaction has ended: was it anything else? */
@@ -128,7 +129,7 @@ sm_effects_learn(SmConn *conn, SmOutcome *outcome)
 	const SmEngine *engine = sm_conn_engine(conn);
 	bool		commits = sm_conn_commits(conn);
 
-	if (!engine->endpoint.remote)
+	if (!sm_engine_is_remote(engine))
 		return false;
 	if (sm_conn_state(conn) == SM_CONN_BUSY)
 	{
@@ -153,7 +154,7 @@ execute_in_own_transaction(SmEngine *engine, const SmSessionOptions *options, co
 	SmConn	   *conn;
 	uint64		count = 0;
 
-	if (sink != NULL && sink->stream != NULL && engine->endpoint.remote)
+	if (sink != NULL && sink->stream != NULL && sm_engine_is_remote(engine))
 	{
 		start_stream(engine, options, sql, params, sink);
 		return 0;
@@ -265,8 +266,8 @@ enter_transaction(SmSession *session)
 	else if (sm_session_bound(session))
 		commands = sm_mirror_nest(session);
 	if (commands != NIL)
-		session->engine->driver->command(session->conn, sm_commands_join(commands),
-										 SM_COMMAND_PLAIN);
+		sm_driver_command(session->engine->driver, session->conn, sm_commands_join(commands),
+						  SM_COMMAND_PLAIN);
 }
 
 /* After a statement: it must not have ended the transaction. */
@@ -314,7 +315,7 @@ sm_session_begins_none(const SmSession *session)
 {
 	return session->state == SM_SESSION_IDLE &&
 		(session->options.transaction == SM_TXN_AUTOCOMMIT ||
-		 !session->engine->endpoint.remote);
+		 !sm_engine_is_remote(session->engine));
 }
 
 /*
@@ -355,7 +356,7 @@ sm_session_execute(SmSession *session, const char *sql, const SmParams *params,
 uint64
 sm_engine_execute(SmEngine *engine, const char *sql, const SmParams *params, SmSink *sink)
 {
-	if (engine->endpoint.session.transaction >= SM_TXN_JOINED && engine->endpoint.remote)
+	if (sm_engine_binds(engine, engine->endpoint.session.transaction))
 		return sm_session_execute(sm_session_shared(engine, &engine->endpoint.session), sql,
 								  params, sink);
 	return execute_in_own_transaction(engine, &engine->endpoint.session, sql, params, sink);
@@ -414,7 +415,7 @@ work_in_own_transaction(SmEngine *engine, const SmSessionOptions *options, SmWor
 				 errmsg("connection to \"%s\" was lost", engine->endpoint.label),
 				 errdetail_internal("%s COMMIT was not sent.", sm_report_loss(conn))));
 	}
-	driver->command(conn, "COMMIT", SM_COMMAND_COMMIT);
+	sm_driver_command(driver, conn, "COMMIT", SM_COMMAND_COMMIT);
 	sm_pool_checkin(conn, SM_FROM_NOW);
 	return count;
 }
@@ -465,7 +466,7 @@ sm_session_work(SmSession *session, SmWork work, void *arg)
 uint64
 sm_engine_work(SmEngine *engine, SmWork work, void *arg)
 {
-	if (engine->endpoint.session.transaction >= SM_TXN_JOINED && engine->endpoint.remote)
+	if (sm_engine_binds(engine, engine->endpoint.session.transaction))
 		return sm_session_work(sm_session_shared(engine, &engine->endpoint.session), work, arg);
 	return work_in_own_transaction(engine, &engine->endpoint.session, work, arg);
 }

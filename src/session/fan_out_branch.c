@@ -182,10 +182,10 @@ open_branch(SmFanOutState *state, SmBranchRun *branch)
 	SmEngine   *engine = sm_engine_get(dburi, strlen(dburi), NULL, false);
 
 	branch->result->label = MemoryContextStrdup(state->cxt, engine->endpoint.label);
-	if (engine->endpoint.remote &&
+	if (sm_engine_is_remote(engine) &&
 		(state->fan_out->together || engine->endpoint.session.transaction >= SM_TXN_JOINED))
 		branch->session = sm_session_of_work(engine);
-	branch->lasts = engine->endpoint.remote && branch->session == NULL &&
+	branch->lasts = sm_engine_is_remote(engine) && branch->session == NULL &&
 		engine->endpoint.session.read_only != SM_ON;
 	branch->engine = engine;
 }
@@ -205,7 +205,7 @@ sm_branch_open(SmFanOutState *state, SmBranchRun *branch)
 	if (attempt_inside(state, branch, open_branch))
 	{
 		branch->engine->users++;
-		enter_step(state, branch, branch->engine->endpoint.remote ? SM_BRANCH_WAITING : SM_BRANCH_HERE,
+		enter_step(state, branch, sm_engine_is_remote(branch->engine) ? SM_BRANCH_WAITING : SM_BRANCH_HERE,
 				   SM_NO_DEADLINE);
 		return;
 	}

@@ -30,8 +30,7 @@
 bool
 sm_session_bound(const SmSession *session)
 {
-	return session->options.transaction >= SM_TXN_JOINED &&
-		session->engine->endpoint.remote;
+	return sm_engine_binds(session->engine, session->options.transaction);
 }
 
 /* Is it a handle for the transaction that its engine's bound sessions share? */

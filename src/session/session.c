@@ -172,7 +172,7 @@ sm_session_of_work(SmEngine *engine)
 {
 	SmSessionOptions options = engine->endpoint.session;
 
-	if (options.transaction >= SM_TXN_JOINED && engine->endpoint.remote)
+	if (sm_engine_binds(engine, options.transaction))
 		return sm_session_shared(engine, &options);
 	options.hold = false;
 	options.transaction = SM_TXN_MANUAL;
@@ -489,7 +489,7 @@ sm_session_begin(SmSession *session)
 	bool		again = sm_session_in_transaction(session);
 	SmSession  *unit = enter_unit(session);
 
-	if (!session->engine->endpoint.remote)
+	if (!sm_engine_is_remote(session->engine))
 		return;
 	if (again)
 		ereport(ERROR,
@@ -511,7 +511,7 @@ send_commit(SmSession *session)
 {
 	PG_TRY();
 	{
-		session->engine->driver->command(session->conn, "COMMIT", SM_COMMAND_COMMIT);
+		sm_driver_command(session->engine->driver, session->conn, "COMMIT", SM_COMMAND_COMMIT);
 	}
 	PG_CATCH();
 	{
@@ -554,6 +554,13 @@ sm_session_commit(SmSession *session)
 		send_commit(session);
 }
 
+/* There is no transaction but the caller's: the driver says that it cannot. */
+static void
+refuse(SmSession *session, const char *command)
+{
+	session->engine->driver->command_send(NULL, command, SM_COMMAND_PLAIN, SM_NO_DEADLINE);
+}
+
 /*
  * Rolling back cannot fail: a connection that does not obey is dropped, and
  * the target rolls back for want of a client.
@@ -563,8 +570,8 @@ sm_session_rollback(SmSession *session)
 {
 	check_not_running(session);
 	check_unbound(session);
-	if (!session->engine->endpoint.remote)
-		session->engine->driver->command(NULL, "ROLLBACK", SM_COMMAND_PLAIN);
+	if (!sm_engine_is_remote(session->engine))
+		refuse(session, "ROLLBACK");
 	sm_session_abandon_transaction(session, sm_session_cleanup_deadline(session));
 }
 
@@ -573,7 +580,7 @@ sm_session_in_transaction(SmSession *session)
 {
 	const SmSession *unit = sm_session_unit(session);
 
-	return !session->engine->endpoint.remote ||
+	return !sm_engine_is_remote(session->engine) ||
 		(unit->state != SM_SESSION_IDLE && (unit == session || session->began != 0));
 }
 
@@ -583,15 +590,19 @@ sm_session_in_transaction(SmSession *session)
  * A number is used once in a transaction, so that a stale one is told apart.
  * ----------
  */
-static void
-savepoint_command(SmSession *session, const char *verb, int savepoint, SmCommand kind)
+static char *
+savepoint_text(const SmSession *session, const char *verb, int savepoint)
 {
 	char		name[SM_NAME_SIZE];
 
-	session->engine->driver->command(session->conn,
-									 psprintf("%s %s", verb,
-											  sm_remote_name(name, session->conn, "", savepoint)),
-									 kind);
+	return psprintf("%s %s", verb, sm_remote_name(name, session->conn, "", savepoint));
+}
+
+static void
+savepoint_command(SmSession *session, const char *verb, int savepoint, SmCommand kind)
+{
+	sm_driver_command(session->engine->driver, session->conn,
+					  savepoint_text(session, verb, savepoint), kind);
 }
 
 int
@@ -602,8 +613,8 @@ sm_session_begin_nested(SmSession *session)
 
 	check_unbound(session);
 	sm_session_check_usable(session);
-	if (!session->engine->endpoint.remote)
-		savepoint_command(session, "SAVEPOINT", savepoint, SM_COMMAND_PLAIN);
+	if (!sm_engine_is_remote(session->engine))
+		refuse(session, savepoint_text(session, "SAVEPOINT", savepoint));
 	if (session->state == SM_SESSION_IDLE)
 		sm_session_start(session, NULL);
 
@@ -645,8 +656,8 @@ sm_session_release(SmSession *session, int savepoint)
 
 	check_unbound(session);
 	sm_session_check_usable(session);
-	if (!session->engine->endpoint.remote)
-		savepoint_command(session, "RELEASE SAVEPOINT", savepoint, SM_COMMAND_PLAIN);
+	if (!sm_engine_is_remote(session->engine))
+		refuse(session, savepoint_text(session, "RELEASE SAVEPOINT", savepoint));
 	place = find_savepoint(session, savepoint);
 	savepoint_command(session, "RELEASE SAVEPOINT", savepoint, SM_COMMAND_PLAIN);
 	sm_savepoints_truncate(session, place);
@@ -663,8 +674,8 @@ sm_session_rollback_to(SmSession *session, int savepoint)
 	if (session->state == SM_SESSION_ACTIVE)
 		sm_streams_lose(session->conn, find_savepoint(session, savepoint));
 	sm_session_check_usable(session);
-	if (!session->engine->endpoint.remote)
-		savepoint_command(session, "ROLLBACK TO SAVEPOINT", savepoint, SM_COMMAND_ROLLBACK_TO);
+	if (!sm_engine_is_remote(session->engine))
+		refuse(session, savepoint_text(session, "ROLLBACK TO SAVEPOINT", savepoint));
 	place = find_savepoint(session, savepoint);
 	savepoint_command(session, "ROLLBACK TO SAVEPOINT", savepoint, SM_COMMAND_ROLLBACK_TO);
 	sm_savepoints_truncate(session, place + 1);

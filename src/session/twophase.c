@@ -472,7 +472,7 @@ finish(SmConn *conn, const char *gid, bool commit)
 
 	PG_TRY();
 	{
-		sm_conn_engine(conn)->driver->command(conn, sql, SM_COMMAND_COMMIT);
+		sm_driver_command(sm_conn_engine(conn)->driver, conn, sql, SM_COMMAND_COMMIT);
 	}
 	PG_CATCH();
 	{
@@ -538,7 +538,7 @@ sm_twophase_recover(SmEngine *engine,
 
 	/* a standby does not know yet what its primary has decided */
 	PreventCommandIfReadOnly("sessmgr.recover()");
-	if (!engine->endpoint.remote)
+	if (!sm_engine_is_remote(engine))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("\"%s\" has no prepared transactions to recover", engine->endpoint.label)));
@@ -548,7 +548,7 @@ sm_twophase_recover(SmEngine *engine,
 	/* in this order: what is decided by then and not found has been settled */
 	before = read_decisions(sm_checkout(conn)->identity);
 	found = list_prepared(conn);
-	engine->driver->command(conn, "COMMIT", SM_COMMAND_PLAIN);
+	sm_driver_command(engine->driver, conn, "COMMIT", SM_COMMAND_PLAIN);
 	SM_INJECTION_POINT("recover listed");
 
 	foreach(lc, found)

@@ -507,7 +507,7 @@ at_exit(int code, Datum arg)
 		if (sm_checkout(conn)->session != NULL)
 			sm_bound_aborted(sm_checkout(conn)->session);
 		dlist_delete(&sm_checkout(conn)->node);
-		sm_conn_engine(conn)->driver->close(conn);
+		sm_conn_engine(conn)->driver->close(conn, false);
 	}
 	dlist_foreach_modify(iter, &sm_engines)
 		(void) sm_pool_dispose(dlist_container(SmEngine, node, iter.cur));

@@ -192,7 +192,12 @@ sm_sessions_list(PG_FUNCTION_ARGS)
 		add(&row, Int32GetDatum(list_length(unit->savepoints)));
 		add(&row, Int64GetDatum((int64) session->statements));
 		if (unit->conn != NULL)
-			add(&row, Int32GetDatum(engine->driver->pid(unit->conn)));
+		{
+			SmConnStatus status;
+
+			sm_conn_status(unit->conn, &status);
+			add(&row, Int32GetDatum(status.pid));
+		}
 		else
 			add_null(&row);
 		add(&row, TimestampTzGetDatum(session->opened_at));
@@ -224,7 +229,7 @@ connection_state_name(const SmConn *conn)
 static const char *
 pooler_name(const SmConn *conn, const SmConnStatus *status)
 {
-	if (status->connected_at == 0 || !sm_conn_engine(conn)->endpoint.remote)
+	if (status->connected_at == 0 || !sm_engine_is_remote(sm_conn_engine(conn)))
 		return NULL;
 	switch (status->pooler)
 	{
@@ -251,7 +256,7 @@ put_connection(FunctionCallInfo fcinfo, SmConn *conn)
 	add_text(&row, engine->endpoint.label);
 	add_role(&row, engine->endpoint.roleid);
 	add_text(&row, connection_state_name(conn));
-	add(&row, Int32GetDatum(engine->driver->pid(conn)));
+	add(&row, Int32GetDatum(status.pid));
 	add_session(&row, sm_checkout(conn)->session);
 	add(&row, TimestampTzGetDatum(status.connected_at));
 	add(&row, TimestampTzGetDatum(sm_checkout(conn)->since));

@@ -53,23 +53,24 @@ libpq_status(SmConn *conn)
 	return SM_TRANSACTION_UNKNOWN;
 }
 
-static void
-libpq_ping(SmConn *conn)
-{
-	sm_remote_ping(conn, sm_deadline(conn->endpoint->options.connect_timeout));
-}
-
 static bool
 libpq_establish(SmConn *conn, bool wait)
 {
 	if (conn->connected_at == 0)
 		return sm_remote_connect_poll(conn, wait);
+	if (conn->state == SM_CONN_READY)
+		sm_remote_ping(conn, sm_deadline(conn->endpoint->options.connect_timeout));
 	return sm_remote_ping_poll(conn, wait);
 }
 
 static void
-libpq_close(SmConn *conn)
+libpq_close(SmConn *conn, bool inherited)
 {
+	if (inherited)
+	{
+		sm_remote_abandon(conn);
+		return;
+	}
 	sm_streams_end(conn);
 	sm_statement_forget_all(conn);
 	sm_remote_close(conn);
@@ -131,48 +132,30 @@ libpq_cleanup(dlist_head *conns, TimestampTz deadline)
 		note_discarded(dlist_container(SmConn, cleanup.node, iter.cur));
 }
 
-static bool
-libpq_reset(SmConn *conn, SmResetMode mode, TimestampTz deadline)
+static SmReset
+libpq_reset(SmConn *conn, SmResetMode mode)
 {
-	dlist_head	conns = DLIST_STATIC_INIT(conns);
+	bool		discard = wants_discard(conn);
 
-	if (conn->state != SM_CONN_READY)
-		return false;
-	if (libpq_status(conn) == SM_TRANSACTION_NONE && !wants_discard(conn))
-		return true;
+	if (libpq_status(conn) == SM_TRANSACTION_NONE && !discard)
+		return SM_RESET_DONE;
 	if (mode == SM_RESET_NONE)
-		return false;
-
-	if (deadline == SM_FROM_NOW)
-		deadline = sm_deadline(conn->endpoint->options.cleanup_timeout);
-	conn->cleanup.sql = "ROLLBACK";
-	dlist_push_tail(&conns, &conn->cleanup.node);
-	libpq_cleanup(&conns, deadline);
-	return conn->state == SM_CONN_READY;
+		return SM_RESET_REFUSED;
+	sm_cleanup_start(conn, "ROLLBACK", discard);
+	return SM_RESET_BEGUN;
 }
 
 static bool
-libpq_reset_start(SmConn *conn, SmResetMode mode)
+libpq_reset_poll(SmConn *conn, bool wait, TimestampTz deadline)
 {
-	if (mode == SM_RESET_NONE || (libpq_status(conn) == SM_TRANSACTION_NONE && !wants_discard(conn)))
-		return false;
-	sm_cleanup_start(conn, "ROLLBACK", wants_discard(conn));
-	return true;
-}
-
-static bool
-libpq_reset_poll(SmConn *conn, bool over)
-{
-	if (!sm_cleanup_poll(conn, false, over))
-		return false;
+	if (!sm_cleanup_poll(conn, false, false))
+	{
+		if (!wait)
+			return false;
+		sm_cleanup_finish(conn, deadline);
+	}
 	note_discarded(conn);
 	return true;
-}
-
-static int
-libpq_pid(SmConn *conn)
-{
-	return PQbackendPID(conn->pg);
 }
 
 /* ----------
@@ -194,17 +177,6 @@ libpq_command_finish(SmConn *conn, const char *sql, SmCommand kind, TimestampTz 
 	/* what was set up in the transaction is there to stay */
 	if (kind == SM_COMMAND_COMMIT)
 		conn->remote.set_up_until_rollback = false;
-}
-
-static void
-libpq_command(SmConn *conn, const char *sql, SmCommand kind)
-{
-	const SmEngineOptions *options = &conn->endpoint->options;
-	TimestampTz deadline = sm_deadline(kind == SM_COMMAND_COMMIT ?
-									   options->commit_timeout : options->statement_timeout);
-
-	libpq_command_send(conn, sql, kind, deadline);
-	libpq_command_finish(conn, sql, kind, deadline);
 }
 
 static const char *const isolation_names[] = {
@@ -292,7 +264,7 @@ set_up(SmConn *conn, const SmSessionOptions *defaults)
 
 	if (likely(sql == NULL))
 		return;
-	libpq_command(conn, sql, SM_COMMAND_PLAIN);
+	sm_driver_command(&sm_driver_libpq, conn, sql, SM_COMMAND_PLAIN);
 	sm_remote_is_set_up(conn, defaults);
 }
 
@@ -379,8 +351,8 @@ libpq_begin(SmConn *conn, const SmSessionOptions *options, List *then)
 		return;
 	}
 	set_up(conn, &no_defaults);
-	libpq_command(conn, sm_commands_join(list_concat(begin_commands(conn, options), then)),
-				  SM_COMMAND_PLAIN);
+	sm_driver_command(&sm_driver_libpq, conn, sm_commands_join(list_concat(begin_commands(conn, options), then)),
+					  SM_COMMAND_PLAIN);
 }
 
 /* Do the options leave a transaction as the target has it? */
@@ -472,48 +444,37 @@ libpq_execute(SmConn *conn, SmStatement *statement, SmSink *sink, SmStatementKin
 }
 
 static uint64
-libpq_execute_many(SmConn *conn, const SmExecuteMany *many, SmStatementKind *kind)
+libpq_bulk(SmConn *conn, const SmBulkRequest *request, SmStatementKind *kind)
 {
 	set_up(conn, NULL);
-	return sm_execute_many_run(conn, many, kind);
-}
-
-static uint64
-libpq_pull(SmConn *conn, const SmPull *pull)
-{
-	set_up(conn, NULL);
-	return sm_pull_run(conn, pull);
-}
-
-static uint64
-libpq_push(SmConn *conn, const SmPush *push)
-{
-	set_up(conn, NULL);
-	return sm_push_run(conn, push);
+	switch (request->function)
+	{
+		case SM_BULK_EXECUTE_MANY:
+			return sm_execute_many_run(conn, &request->of.many, kind);
+		case SM_BULK_PULL:
+			return sm_pull_run(conn, &request->of.pull);
+		case SM_BULK_PUSH:
+			return sm_push_run(conn, &request->of.push);
+	}
+	return 0;					/* keep compiler quiet */
 }
 
 const SmDriver sm_driver_libpq = {
 	.name = "libpq",
 	.remote = true,
+	.copies = true,
 	.connect = libpq_connect,
-	.alive = sm_remote_alive,
-	.ping = libpq_ping,
 	.establish = libpq_establish,
+	.alive = sm_remote_alive,
+	.status = libpq_status,
 	.reset = libpq_reset,
-	.reset_start = libpq_reset_start,
 	.reset_poll = libpq_reset_poll,
+	.cleanup = libpq_cleanup,
 	.close = libpq_close,
-	.abandon = sm_remote_abandon,
 	.begin = libpq_begin,
-	.command = libpq_command,
 	.command_send = libpq_command_send,
 	.command_finish = libpq_command_finish,
-	.start = libpq_start,
 	.execute = libpq_execute,
-	.execute_many = libpq_execute_many,
-	.pull = libpq_pull,
-	.push = libpq_push,
-	.status = libpq_status,
-	.cleanup = libpq_cleanup,
-	.pid = libpq_pid,
+	.start = libpq_start,
+	.bulk = libpq_bulk,
 };

@@ -20,7 +20,6 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
 #include "nodes/params.h"
 #include "nodes/parsenodes.h"
 #include "parser/parse_param.h"
@@ -426,12 +425,14 @@ many_row(TupleTableSlot *slot, void *arg)
 
 /* The parameter query's plan is SPI's current one: so is, then, this one. */
 static uint64
-spi_execute_many(SmConn *conn, const SmExecuteMany *what, SmStatementKind *kind)
+spi_bulk(SmConn *conn, const SmBulkRequest *request, SmStatementKind *kind)
 {
+	const SmExecuteMany *what = &request->of.many;
 	Many		many = {.endpoint = conn->endpoint};
 	ParamTypes	types;
 	SPIPrepareOptions prepare = {0};
 
+	Assert(request->function == SM_BULK_EXECUTE_MANY);
 	many.params = sm_params_from_desc(what->rows->desc);
 	types.n = many.params->n;
 	types.types = palloc(Max(types.n, 1) * sizeof(Oid));
@@ -483,26 +484,29 @@ spi_alive(SmConn *conn)
 	return true;
 }
 
-static bool
-spi_reset(SmConn *conn, SmResetMode mode, TimestampTz deadline)
+static SmReset
+spi_reset(SmConn *conn, SmResetMode mode)
 {
-	(void) deadline;
 	(void) conn;
 	(void) mode;
+	return SM_RESET_DONE;
+}
+
+static bool
+spi_reset_poll(SmConn *conn, bool wait, TimestampTz deadline)
+{
+	(void) conn;
+	(void) wait;
+	(void) deadline;
 	return true;
 }
 
 static void
-spi_close(SmConn *conn)
+spi_close(SmConn *conn, bool inherited)
 {
+	(void) inherited;
 	sm_conn_set_endpoint(conn, NULL);
 	pfree(conn);
-}
-
-static void
-spi_abandon(SmConn *conn)
-{
-	(void) conn;
 }
 
 static void
@@ -514,9 +518,10 @@ spi_begin(SmConn *conn, const SmSessionOptions *options, List *then)
 }
 
 static void
-spi_command(SmConn *conn, const char *sql, SmCommand kind)
+spi_command_send(SmConn *conn, const char *sql, SmCommand kind, TimestampTz deadline)
 {
 	(void) conn;
+	(void) deadline;
 	if (kind == SM_COMMAND_COMMIT)
 		return;
 	ereport(ERROR,
@@ -524,13 +529,6 @@ spi_command(SmConn *conn, const char *sql, SmCommand kind)
 			 errmsg("\"spi:\" cannot do %s", sql),
 			 errdetail("Its statements run inside the transaction of their caller."),
 			 errhint("Use \"loopback:\" for a transaction of its own.")));
-}
-
-static void
-spi_command_send(SmConn *conn, const char *sql, SmCommand kind, TimestampTz deadline)
-{
-	(void) deadline;
-	spi_command(conn, sql, kind);
 }
 
 static void
@@ -556,29 +554,21 @@ spi_cleanup(dlist_head *conns, TimestampTz deadline)
 	(void) deadline;
 }
 
-static int
-spi_pid(SmConn *conn)
-{
-	(void) conn;
-	return MyProcPid;
-}
-
 const SmDriver sm_driver_spi = {
 	.name = "spi",
 	.remote = false,
+	.copies = false,
 	.connect = spi_connect,
-	.alive = spi_alive,
 	.establish = spi_establish,
+	.alive = spi_alive,
+	.status = spi_status,
 	.reset = spi_reset,
+	.reset_poll = spi_reset_poll,
+	.cleanup = spi_cleanup,
 	.close = spi_close,
-	.abandon = spi_abandon,
 	.begin = spi_begin,
-	.command = spi_command,
 	.command_send = spi_command_send,
 	.command_finish = spi_command_finish,
 	.execute = spi_execute,
-	.execute_many = spi_execute_many,
-	.status = spi_status,
-	.cleanup = spi_cleanup,
-	.pid = spi_pid,
+	.bulk = spi_bulk,
 };

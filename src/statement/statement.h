@@ -106,6 +106,23 @@ typedef struct SmPush
 	List	   *columns;		/* of char *, or NIL */
 } SmPush;
 
+/* What a bulk function wants of a driver. */
+typedef struct SmBulkRequest
+{
+	enum
+	{
+		SM_BULK_EXECUTE_MANY,
+		SM_BULK_PULL,
+		SM_BULK_PUSH
+	}			function;
+	union
+	{
+		SmExecuteMany many;
+		SmPull		pull;
+		SmPush		push;
+	}			of;
+} SmBulkRequest;
+
 /* Is a connection in a transaction? */
 typedef enum SmTransactionStatus
 {
@@ -124,56 +141,81 @@ typedef enum SmCommand
 								 * PREPARE TRANSACTION is one of these */
 } SmCommand;
 
+/* What is to be done before a connection can go back to its pool. */
+typedef enum SmReset
+{
+	SM_RESET_DONE,				/* nothing */
+	SM_RESET_BEGUN,				/* it has been begun */
+	SM_RESET_REFUSED			/* it cannot go back */
+} SmReset;
+
 /*
  * How an engine reaches its target.  Functions that may throw leave a
  * connection BUSY or DEAD behind when they do; the transaction callbacks then
- * settle it.
+ * clean it up.  What may have to wait is begun by one function and gone on with
+ * by another, so that several connections can be at it at a time.
  */
 typedef struct SmDriver
 {
 	const char *name;
 	bool		remote;			/* has connections to keep, and transactions
 								 * of its own */
+	bool		copies;			/* can pull and push */
+
 	/* begin to make a connection; throws 08001 and the like */
 	SmConn	   *(*connect) (SmEndpoint *endpoint);
-	/* does it look alive?  No round trip, never throws */
-	bool		(*alive) (SmConn *conn);
-	/* begin the same with a round trip */
-	void		(*ping) (SmConn *conn);
 
 	/*
-	 * go on with connect or ping, to the end or without waiting: true when it
-	 * is READY, or DEAD because the ping has failed; throws 08001 and the
-	 * like, for a ping only interrupts
+	 * Go on with that, or, on a connection that is READY, begin to see by a
+	 * round trip whether it is alive and then go on with that: to the end or
+	 * without waiting.  True when it is READY, or DEAD because it is not
+	 * alive.  Throws 08001 and the like; for one that was READY only
+	 * interrupts
 	 */
 	bool		(*establish) (SmConn *conn, bool wait);
-	/* bring it back to a fresh state for reuse; false if it must be closed */
-	bool		(*reset) (SmConn *conn, SmResetMode mode, TimestampTz deadline);
+	/* does it look alive?  No round trip, never throws */
+	bool		(*alive) (SmConn *conn);
+	/* is it in a transaction, and has that failed? */
+	SmTransactionStatus (*status) (SmConn *conn);
 
 	/*
-	 * begin the same, on a READY connection; false: there is nothing to wait
-	 * for.  Go on with it without waiting, for the last time if it is over:
-	 * true when nothing is left for reset.  They never throw.  NULL where
-	 * connections are not kept
+	 * Begin to bring a READY connection back to a fresh state for reuse, and
+	 * go on with that: without waiting, or to the end by a deadline.  True
+	 * when it is READY or DEAD.  They never throw.
 	 */
-	bool		(*reset_start) (SmConn *conn, SmResetMode mode);
-	bool		(*reset_poll) (SmConn *conn, bool over);
-	/* release everything; never throws, idempotent */
-	void		(*close) (SmConn *conn);
-	/* in a process forked from the one that made it: give up our copy */
-	void		(*abandon) (SmConn *conn);
+	SmReset		(*reset) (SmConn *conn, SmResetMode mode);
+	bool		(*reset_poll) (SmConn *conn, bool wait, TimestampTz deadline);
+
+	/*
+	 * Clean up the connections of this driver that were gathered with
+	 * sm_cleanup_add(), all at the same time: stop what runs, and then run
+	 * what is given where the connection is READY.  "ROLLBACK" is skipped
+	 * where no transaction is open, and what is still in one after it is
+	 * DEAD; anything else is run in any case, and may fail.  A connection
+	 * that is out of a transaction afterwards is ready to go back to its
+	 * pool, without a further round trip.  Afterwards each connection is
+	 * READY, or DEAD, as is one that has not answered by the deadline; see
+	 * sm_cleanup_ok() and sm_conn_outcome().  Never throws, nor allocates in
+	 * PostgreSQL's memory.
+	 */
+	void		(*cleanup) (dlist_head *conns, TimestampTz deadline);
+
+	/*
+	 * Release everything.  inherited: it is that of the process which this
+	 * one was forked from; only our copy of it is given up.  Never throws
+	 */
+	void		(*close) (SmConn *conn, bool inherited);
 	/* begin a transaction as the options say, and then run these commands */
 	void		(*begin) (SmConn *conn, const SmSessionOptions *options, List *then);
-	/* run a command that returns nothing: SAVEPOINT, COMMIT ... */
-	void		(*command) (SmConn *conn, const char *sql, SmCommand kind);
-	/* the same in two halves, so that several targets can work at a time */
+	/* send a command that returns nothing: SAVEPOINT, COMMIT ... */
 	void		(*command_send) (SmConn *conn, const char *sql, SmCommand kind,
 								 TimestampTz deadline);
+	/* and read its answer */
 	void		(*command_finish) (SmConn *conn, const char *sql, SmCommand kind,
 								   TimestampTz deadline);
 
 	/*
-	 * run a statement; returns the number of rows affected or returned.  *odd
+	 * Run a statement; returns the number of rows affected or returned. *kind
 	 * is up to the caller: SM_KIND_TRANSACTION_CONTROL if it was that,
 	 * SM_KIND_STALE if a "first" one has to be run again in a new transaction
 	 */
@@ -181,39 +223,18 @@ typedef struct SmDriver
 							SmStatementKind *kind);
 
 	/*
-	 * the beginning of the same, see sm_run_start(); sm_run_advance() and
-	 * sm_run_finish() are the rest.  NULL where the driver can only do all at
-	 * once
+	 * Begin to, see sm_run_start(); sm_run_advance() and sm_run_finish() are
+	 * the rest.  NULL where the driver can only do all at once
 	 */
 	void		(*start) (SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink,
 						  bool wait);
-
-	/*
-	 * The bulk functions, in a transaction.  Each returns a number of rows.
-	 * NULL where the driver cannot do it.
-	 */
-	uint64		(*execute_many) (SmConn *conn, const SmExecuteMany *many, SmStatementKind *kind);
-	uint64		(*pull) (SmConn *conn, const SmPull *pull);
-	uint64		(*push) (SmConn *conn, const SmPush *push);
-	/* is it in a transaction, and has that failed? */
-	SmTransactionStatus (*status) (SmConn *conn);
-
-	/*
-	 * Clean up the connections of this driver that are linked by
-	 * cleanup_node, all at the same time: stop what runs, and then run
-	 * cleanup_sql where the connection is READY.  "ROLLBACK" is left out
-	 * where no transaction is open, and what is still in one after it is
-	 * DEAD; anything else is run in any case, and may fail.  A connection
-	 * that is out of a transaction afterwards is ready to go back to its
-	 * pool, without a further round trip.  Sets cleanup_ok and
-	 * cleanup_outcome.  Afterwards each connection is READY, or DEAD, as is
-	 * one that has not answered by the deadline.  Never throws, nor allocates
-	 * in PostgreSQL's memory.
-	 */
-	void		(*cleanup) (dlist_head *conns, TimestampTz deadline);
-	/* process id on the other side, 0 if unknown or none */
-	int			(*pid) (SmConn *conn);
+	/* do a bulk function's work, in a transaction; returns a number of rows */
+	uint64		(*bulk) (SmConn *conn, const SmBulkRequest *request, SmStatementKind *kind);
 } SmDriver;
+
+/* driver.c */
+extern void sm_driver_command(const SmDriver *driver, SmConn *conn, const char *sql,
+							  SmCommand kind);
 
 /* copy_protocol.c */
 extern void sm_append_quoted(StringInfo buf, const char *identifier);
