@@ -12,7 +12,6 @@
 #include "sql/sql_private.h"
 
 #include "catalog/pg_type.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(sm_execute_many_session);
@@ -22,51 +21,17 @@ PG_FUNCTION_INFO_V1(sm_pull_text);
 PG_FUNCTION_INFO_V1(sm_push_session);
 PG_FUNCTION_INFO_V1(sm_push_text);
 
-typedef enum TargetArg
-{
-	TARGET_SESSION,
-	TARGET_DBURI
-} TargetArg;
-
-/* What the function is called on: a session, or an engine. */
-typedef struct On
-{
-	SmSession  *session;
-	SmEngine   *engine;
-} On;
-
+/* The first three arguments, of which the others but the target have these names. */
 static void
-check_arguments(FunctionCallInfo fcinfo, const char *const names[], int n)
+decode_call(SmArgs *args, FunctionCallInfo fcinfo, SmTargetArg kind, const char *sql,
+			const char *last)
 {
-	for (int i = 0; i < n; i++)
-	{
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("argument \"%s\" must not be null", names[i])));
-	}
-}
-
-static On
-decode_target(FunctionCallInfo fcinfo, TargetArg kind)
-{
-	On			on = {NULL, NULL};
-
-	if (kind == TARGET_SESSION)
-		on.session = sm_session_from_handle((uint64) PG_GETARG_INT64(0), false);
-	else
-	{
-		text	   *dburi = PG_GETARG_TEXT_PP(0);
-
-		on.engine = sm_engine_get(VARDATA_ANY(dburi), VARSIZE_ANY_EXHDR(dburi), NULL, false);
-	}
-	return on;
-}
-
-static char *
-decode_text(FunctionCallInfo fcinfo, int arg)
-{
-	return text_to_cstring(PG_GETARG_TEXT_PP(arg));
+	sm_enter();
+	sm_arg_check(fcinfo, 0, "target");
+	sm_arg_check(fcinfo, 1, sql);
+	sm_arg_check(fcinfo, 2, last);
+	args->sql = sm_arg_text(fcinfo, 1);
+	sm_args_target(args, fcinfo, 0, kind);
 }
 
 /* Names of columns, exactly as they are; NIL for a NULL array. */
@@ -75,67 +40,52 @@ decode_columns(FunctionCallInfo fcinfo, int arg)
 {
 	List	   *columns = NIL;
 	Datum	   *values;
-	bool	   *nulls;
 	int			n;
 
 	if (PG_ARGISNULL(arg))
 		return NIL;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(arg), TEXTOID, -1, false, TYPALIGN_INT,
-					  &values, &nulls, &n);
+	n = sm_arg_array(fcinfo, arg, "columns", TEXTOID, &values);
 	if (n == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"columns\" must not be empty"),
 				 errhint("Leave it out for all columns.")));
 	for (int i = 0; i < n; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("argument \"columns\" must not have a null element")));
 		columns = lappend(columns, TextDatumGetCString(values[i]));
-	}
 	return columns;
 }
 
 static Datum
-do_execute_many(FunctionCallInfo fcinfo, TargetArg kind)
+do_execute_many(FunctionCallInfo fcinfo, SmTargetArg kind)
 {
-	static const char *const names[] = {"target", "sql", "param_query"};
-	On			on;
+	SmArgs		args;
 
-	sm_enter();
-	check_arguments(fcinfo, names, lengthof(names));
-	on = decode_target(fcinfo, kind);
-	PG_RETURN_INT64((int64) sm_bulk_execute_many(on.session, on.engine,
-												 decode_text(fcinfo, 1),
-												 decode_text(fcinfo, 2)));
+	decode_call(&args, fcinfo, kind, "sql", "param_query");
+	PG_RETURN_INT64((int64) sm_bulk_execute_many(args.session, args.engine,
+												 args.sql, sm_arg_text(fcinfo, 2)));
 }
 
 /* execute_many(target session, sql text, param_query text) returns bigint */
 Datum
 sm_execute_many_session(PG_FUNCTION_ARGS)
 {
-	return do_execute_many(fcinfo, TARGET_SESSION);
+	return do_execute_many(fcinfo, SM_ARG_SESSION);
 }
 
 /* execute_many(target text, sql text, param_query text) returns bigint */
 Datum
 sm_execute_many_text(PG_FUNCTION_ARGS)
 {
-	return do_execute_many(fcinfo, TARGET_DBURI);
+	return do_execute_many(fcinfo, SM_ARG_DBURI);
 }
 
 static Datum
-do_pull(FunctionCallInfo fcinfo, TargetArg kind)
+do_pull(FunctionCallInfo fcinfo, SmTargetArg kind)
 {
-	static const char *const names[] = {"target", "query", "into_table"};
-	On			on;
+	SmArgs		args;
 
-	sm_enter();
-	check_arguments(fcinfo, names, lengthof(names));
-	on = decode_target(fcinfo, kind);
-	PG_RETURN_INT64((int64) sm_bulk_pull(on.session, on.engine, decode_text(fcinfo, 1),
+	decode_call(&args, fcinfo, kind, "query", "into_table");
+	PG_RETURN_INT64((int64) sm_bulk_pull(args.session, args.engine, args.sql,
 										 PG_GETARG_OID(2), decode_columns(fcinfo, 3)));
 }
 
@@ -143,26 +93,23 @@ do_pull(FunctionCallInfo fcinfo, TargetArg kind)
 Datum
 sm_pull_session(PG_FUNCTION_ARGS)
 {
-	return do_pull(fcinfo, TARGET_SESSION);
+	return do_pull(fcinfo, SM_ARG_SESSION);
 }
 
 /* pull(target text, query text, into_table regclass, columns text[]) returns bigint */
 Datum
 sm_pull_text(PG_FUNCTION_ARGS)
 {
-	return do_pull(fcinfo, TARGET_DBURI);
+	return do_pull(fcinfo, SM_ARG_DBURI);
 }
 
 static Datum
-do_push(FunctionCallInfo fcinfo, TargetArg kind)
+do_push(FunctionCallInfo fcinfo, SmTargetArg kind)
 {
-	static const char *const names[] = {"target", "query", "into_table"};
-	On			on;
+	SmArgs		args;
 
-	sm_enter();
-	check_arguments(fcinfo, names, lengthof(names));
-	on = decode_target(fcinfo, kind);
-	PG_RETURN_INT64((int64) sm_bulk_push(on.session, on.engine, decode_text(fcinfo, 1),
+	decode_call(&args, fcinfo, kind, "query", "into_table");
+	PG_RETURN_INT64((int64) sm_bulk_push(args.session, args.engine, args.sql,
 										 PG_GETARG_TEXT_PP(2), decode_columns(fcinfo, 3)));
 }
 
@@ -170,12 +117,12 @@ do_push(FunctionCallInfo fcinfo, TargetArg kind)
 Datum
 sm_push_session(PG_FUNCTION_ARGS)
 {
-	return do_push(fcinfo, TARGET_SESSION);
+	return do_push(fcinfo, SM_ARG_SESSION);
 }
 
 /* push(target text, query text, into_table text, columns text[]) returns bigint */
 Datum
 sm_push_text(PG_FUNCTION_ARGS)
 {
-	return do_push(fcinfo, TARGET_DBURI);
+	return do_push(fcinfo, SM_ARG_DBURI);
 }

@@ -24,30 +24,11 @@ PG_FUNCTION_INFO_V1(sm_open);
 PG_FUNCTION_INFO_V1(sm_reset_all);
 PG_FUNCTION_INFO_V1(sm_recover);
 
-/* No argument of these functions may be NULL. */
-static void
-check_not_null(FunctionCallInfo fcinfo, int arg, const char *name)
-{
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", name)));
-}
-
-static SmEngine *
-engine_from_dburi(FunctionCallInfo fcinfo, Jsonb *options, bool for_session)
-{
-	text	   *dburi = PG_GETARG_TEXT_PP(0);
-
-	return sm_engine_get(VARDATA_ANY(dburi), VARSIZE_ANY_EXHDR(dburi), options,
-						 for_session);
-}
-
 static SmEngine *
 engine_from_arg(FunctionCallInfo fcinfo, bool check)
 {
 	sm_enter();
-	check_not_null(fcinfo, 0, "engine");
+	sm_arg_check(fcinfo, 0, "engine");
 	return sm_engine_from_handle((uint64) PG_GETARG_INT64(0), check);
 }
 
@@ -56,9 +37,9 @@ Datum
 sm_get_engine(PG_FUNCTION_ARGS)
 {
 	sm_enter();
-	check_not_null(fcinfo, 0, "dburi");
-	check_not_null(fcinfo, 1, "options");
-	return UInt64GetDatum(engine_from_dburi(fcinfo, PG_GETARG_JSONB_P(1), false)->id);
+	sm_arg_check(fcinfo, 0, "dburi");
+	sm_arg_check(fcinfo, 1, "options");
+	return UInt64GetDatum(sm_arg_dburi(fcinfo, 0, PG_GETARG_JSONB_P(1), false)->id);
 }
 
 /*
@@ -76,14 +57,14 @@ sm_create_session(PG_FUNCTION_ARGS)
 	bool		short_lived;
 
 	sm_enter();
-	check_not_null(fcinfo, 0, "dburi");
-	check_not_null(fcinfo, 1, "short_lived_sessions");
-	check_not_null(fcinfo, 2, "options");
+	sm_arg_check(fcinfo, 0, "dburi");
+	sm_arg_check(fcinfo, 1, "short_lived_sessions");
+	sm_arg_check(fcinfo, 2, "options");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 
 	options = PG_GETARG_JSONB_P(2);
-	engine = engine_from_dburi(fcinfo, options, true);
+	engine = sm_arg_dburi(fcinfo, 0, options, true);
 	short_lived = PG_GETARG_BOOL(1) || engine->transient;
 	values[0] = UInt64GetDatum(engine->id);
 	values[1] = UInt64GetDatum(sm_sessionmaker_get(engine, options, short_lived)->id);
@@ -99,10 +80,10 @@ sm_session_factory(PG_FUNCTION_ARGS)
 	SmSessionmaker *sessionmaker;
 
 	sm_enter();
-	check_not_null(fcinfo, 0, "dburi");
-	check_not_null(fcinfo, 1, "options");
+	sm_arg_check(fcinfo, 0, "dburi");
+	sm_arg_check(fcinfo, 1, "options");
 	options = PG_GETARG_JSONB_P(1);
-	engine = engine_from_dburi(fcinfo, options, true);
+	engine = sm_arg_dburi(fcinfo, 0, options, true);
 	sessionmaker = sm_sessionmaker_get(engine, options, engine->transient);
 	(void) sm_models_prepare(engine, "default");
 	return UInt64GetDatum(sm_session_open(sessionmaker->engine, &sessionmaker->options)->id);
@@ -115,7 +96,7 @@ sm_open(PG_FUNCTION_ARGS)
 	SmSessionmaker *sessionmaker;
 
 	sm_enter();
-	check_not_null(fcinfo, 0, "factory");
+	sm_arg_check(fcinfo, 0, "factory");
 	sessionmaker = sm_sessionmaker_from_handle((uint64) PG_GETARG_INT64(0));
 	return UInt64GetDatum(sm_session_open(sessionmaker->engine, &sessionmaker->options)->id);
 }
@@ -127,7 +108,7 @@ sm_invalidate(PG_FUNCTION_ARGS)
 	text	   *dburi;
 
 	sm_enter();
-	check_not_null(fcinfo, 0, "dburi");
+	sm_arg_check(fcinfo, 0, "dburi");
 	dburi = PG_GETARG_TEXT_PP(0);
 	PG_RETURN_BOOL(sm_engine_invalidate(VARDATA_ANY(dburi), VARSIZE_ANY_EXHDR(dburi)));
 }
@@ -141,7 +122,7 @@ sm_prepare_models(PG_FUNCTION_ARGS)
 	const char *metadata;
 	int			made;
 
-	check_not_null(fcinfo, 1, "metadata");
+	sm_arg_check(fcinfo, 1, "metadata");
 	metadata = NameStr(*PG_GETARG_NAME(1));
 	made = sm_models_prepare(engine, metadata);
 	if (made == 0)
@@ -155,7 +136,7 @@ sm_prepared(PG_FUNCTION_ARGS)
 {
 	SmEngine   *engine = engine_from_arg(fcinfo, true);
 
-	check_not_null(fcinfo, 1, "metadata");
+	sm_arg_check(fcinfo, 1, "metadata");
 	PG_RETURN_BOOL(sm_models_prepared(engine, NameStr(*PG_GETARG_NAME(1))));
 }
 
@@ -188,13 +169,12 @@ sm_reset_all(PG_FUNCTION_ARGS)
 static void
 put_recovered(void *arg, const char *gid, const char *outcome)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) arg;
 	Datum		values[2];
 	bool		nulls[2] = {false, false};
 
 	values[0] = CStringGetTextDatum(gid);
 	values[1] = CStringGetTextDatum(outcome);
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	sm_store_put((FunctionCallInfo) arg, values, nulls);
 }
 
 /* recover(dburi text, OUT gid text, OUT outcome text) returns setof record */
@@ -202,9 +182,8 @@ Datum
 sm_recover(PG_FUNCTION_ARGS)
 {
 	sm_enter();
-	check_not_null(fcinfo, 0, "dburi");
+	sm_arg_check(fcinfo, 0, "dburi");
 	InitMaterializedSRF(fcinfo, 0);
-	sm_twophase_recover(engine_from_dburi(fcinfo, NULL, false), put_recovered,
-						fcinfo->resultinfo);
+	sm_twophase_recover(sm_arg_dburi(fcinfo, 0, NULL, false), put_recovered, fcinfo);
 	return (Datum) 0;
 }

@@ -18,24 +18,10 @@ PG_FUNCTION_INFO_V1(sm_begin_nested);
 PG_FUNCTION_INFO_V1(sm_release);
 PG_FUNCTION_INFO_V1(sm_rollback_to);
 
-static SmSession *
-session_from_arg(FunctionCallInfo fcinfo, bool missing_ok)
-{
-	sm_enter();
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", "session")));
-	return sm_session_from_handle((uint64) PG_GETARG_INT64(0), missing_ok);
-}
-
 static int
 savepoint_from_arg(FunctionCallInfo fcinfo)
 {
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", "savepoint")));
+	sm_arg_check(fcinfo, 1, "savepoint");
 	return PG_GETARG_INT32(1);
 }
 
@@ -43,7 +29,7 @@ savepoint_from_arg(FunctionCallInfo fcinfo)
 Datum
 sm_begin(PG_FUNCTION_ARGS)
 {
-	sm_session_begin(session_from_arg(fcinfo, false));
+	sm_session_begin(sm_arg_session(fcinfo, false));
 	PG_RETURN_VOID();
 }
 
@@ -51,7 +37,7 @@ sm_begin(PG_FUNCTION_ARGS)
 Datum
 sm_commit(PG_FUNCTION_ARGS)
 {
-	sm_session_commit(session_from_arg(fcinfo, false));
+	sm_session_commit(sm_arg_session(fcinfo, false));
 	PG_RETURN_VOID();
 }
 
@@ -59,7 +45,7 @@ sm_commit(PG_FUNCTION_ARGS)
 Datum
 sm_rollback(PG_FUNCTION_ARGS)
 {
-	sm_session_rollback(session_from_arg(fcinfo, false));
+	sm_session_rollback(sm_arg_session(fcinfo, false));
 	PG_RETURN_VOID();
 }
 
@@ -67,7 +53,7 @@ sm_rollback(PG_FUNCTION_ARGS)
 Datum
 sm_close(PG_FUNCTION_ARGS)
 {
-	SmSession  *session = session_from_arg(fcinfo, true);
+	SmSession  *session = sm_arg_session(fcinfo, true);
 
 	if (session != NULL)
 		sm_session_close(session);
@@ -78,21 +64,21 @@ sm_close(PG_FUNCTION_ARGS)
 Datum
 sm_in_transaction(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(sm_session_in_transaction(session_from_arg(fcinfo, false)));
+	PG_RETURN_BOOL(sm_session_in_transaction(sm_arg_session(fcinfo, false)));
 }
 
 /* begin_nested(session) returns integer */
 Datum
 sm_begin_nested(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT32(sm_session_begin_nested(session_from_arg(fcinfo, false)));
+	PG_RETURN_INT32(sm_session_begin_nested(sm_arg_session(fcinfo, false)));
 }
 
 /* release(session, savepoint integer) returns void */
 Datum
 sm_release(PG_FUNCTION_ARGS)
 {
-	SmSession  *session = session_from_arg(fcinfo, false);
+	SmSession  *session = sm_arg_session(fcinfo, false);
 
 	sm_session_release(session, savepoint_from_arg(fcinfo));
 	PG_RETURN_VOID();
@@ -102,7 +88,7 @@ sm_release(PG_FUNCTION_ARGS)
 Datum
 sm_rollback_to(PG_FUNCTION_ARGS)
 {
-	SmSession  *session = session_from_arg(fcinfo, false);
+	SmSession  *session = sm_arg_session(fcinfo, false);
 
 	sm_session_rollback_to(session, savepoint_from_arg(fcinfo));
 	PG_RETURN_VOID();

@@ -45,39 +45,6 @@ PG_FUNCTION_INFO_V1(sm_scalar_text);
 PG_FUNCTION_INFO_V1(sm_scalar_as_session);
 PG_FUNCTION_INFO_V1(sm_scalar_as_text);
 
-/* What is kept for a call site. */
-typedef struct CallSite
-{
-	SmParams   *params;
-	SmReader   *reader;			/* of a scalar */
-	int16		typlen;
-	bool		typbyval;
-} CallSite;
-
-/* A call, decoded. */
-typedef struct Call
-{
-	CallSite   *site;
-	SmArgs		base;
-} Call;
-
-/* The arguments from "first" on: target, sql, params. */
-static void
-decode_call(Call *call, FunctionCallInfo fcinfo, int first, SmTargetArg kind)
-{
-	if (fcinfo->flinfo->fn_extra == NULL)
-		fcinfo->flinfo->fn_extra = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt,
-														  sizeof(CallSite));
-	call->site = fcinfo->flinfo->fn_extra;
-	sm_args_decode(&call->base, fcinfo, first, kind, &call->site->params);
-}
-
-static uint64
-run_call(const Call *call, SmSink *sink)
-{
-	return sm_args_run(&call->base, sink);
-}
-
 /* ----------
  * execute
  * ----------
@@ -85,10 +52,10 @@ run_call(const Call *call, SmSink *sink)
 static Datum
 do_execute(FunctionCallInfo fcinfo, SmTargetArg kind)
 {
-	Call		call;
+	SmArgs		args;
 
-	decode_call(&call, fcinfo, 0, kind);
-	PG_RETURN_INT64((int64) run_call(&call, NULL));
+	sm_args_statement(&args, fcinfo, 0, kind);
+	PG_RETURN_INT64((int64) sm_args_run(&args, NULL));
 }
 
 /* execute(target session, sql text, params) returns bigint */
@@ -112,7 +79,7 @@ sm_execute_text(PG_FUNCTION_ARGS)
 typedef struct ScalarSink
 {
 	SmSink		base;
-	const CallSite *site;
+	const SmCallSite *site;
 	MemoryContext cxt;
 	Datum		value;
 	bool		isnull;
@@ -136,7 +103,7 @@ scalar_row(SmSink *sink, Datum *values, bool *nulls)
 }
 
 static void
-learn_scalar(CallSite *site, FmgrInfo *flinfo, Oid type)
+learn_scalar(SmCallSite *site, FmgrInfo *flinfo, Oid type)
 {
 	MemoryContext old = MemoryContextSwitchTo(flinfo->fn_mcxt);
 	TupleDesc	desc;
@@ -151,20 +118,20 @@ learn_scalar(CallSite *site, FmgrInfo *flinfo, Oid type)
 static Datum
 do_scalar(FunctionCallInfo fcinfo, int first, SmTargetArg kind)
 {
-	Call		call;
+	SmArgs		args;
 	ScalarSink	sink = {0};
 
-	decode_call(&call, fcinfo, first, kind);
-	if (call.site->reader == NULL)
-		learn_scalar(call.site, fcinfo->flinfo,
+	sm_args_statement(&args, fcinfo, first, kind);
+	if (args.site->reader == NULL)
+		learn_scalar(args.site, fcinfo->flinfo,
 					 first == 0 ? TEXTOID : get_fn_expr_argtype(fcinfo->flinfo, 0));
-	sink.base.reader = call.site->reader;
+	sink.base.reader = args.site->reader;
 	sink.base.first_column = true;
 	sink.base.row = scalar_row;
-	sink.site = call.site;
+	sink.site = args.site;
 	sink.cxt = CurrentMemoryContext;
 	sink.isnull = true;
-	(void) run_call(&call, &sink.base);
+	(void) sm_args_run(&args, &sink.base);
 	if (sink.isnull)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(sink.value);
@@ -199,140 +166,26 @@ sm_scalar_as_text(PG_FUNCTION_ARGS)
 }
 
 /* ----------
- * query, query_as: rows into a tuplestore
- *
- * A function in FROM is always run to its end, so its statement's effects do
- * not depend on how many rows the caller reads.
+ * query, query_as
  * ----------
  */
-typedef struct StoreSink
-{
-	SmSink		base;
-	Tuplestorestate *store;
-	TupleDesc	desc;			/* of the tuplestore */
-	int		   *columns;		/* of desc, for each of the row; NULL: equal */
-	Datum	   *values;
-	bool	   *nulls;
-	FmgrInfo	to_jsonb;
-} StoreSink;
-
-static bool
-store_row(SmSink *sink, Datum *values, bool *nulls)
-{
-	StoreSink  *self = (StoreSink *) sink;
-
-	if (self->columns != NULL)
-	{
-		for (int i = 0; i < sink->reader->desc->natts; i++)
-		{
-			self->values[self->columns[i]] = values[i];
-			self->nulls[self->columns[i]] = nulls[i];
-		}
-		values = self->values;
-		nulls = self->nulls;
-	}
-	tuplestore_putvalues(self->store, self->desc, values, nulls);
-	return true;
-}
-
-/*
- * Make the tuplestore for a result of shape desc, in the query's memory, and
- * tell the executor.
- */
-Tuplestorestate *
-sm_make_store(FunctionCallInfo fcinfo, TupleDesc *desc)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext old = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
-	Tuplestorestate *store;
-
-	store = tuplestore_begin_heap((rsinfo->allowedModes & SFRM_Materialize_Random) != 0,
-								  false, work_mem);
-	*desc = CreateTupleDescCopy(*desc);
-	rsinfo->returnMode = SFRM_Materialize;
-	rsinfo->setResult = store;
-	rsinfo->setDesc = *desc;
-	MemoryContextSwitchTo(old);
-	return store;
-}
-
-/* Throws 0A000 where no set can be returned. */
-ReturnSetInfo *
-sm_check_set_context(FunctionCallInfo fcinfo)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-
-	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) ||
-		(rsinfo->allowedModes & SFRM_Materialize) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("set-valued function called in context that cannot accept a set")));
-	return rsinfo;
-}
-
-/* A row type may have dropped columns, of which the target knows nothing. */
-static TupleDesc
-skip_dropped_columns(StoreSink *sink)
-{
-	TupleDesc	all = sink->desc;
-	TupleDesc	live;
-	int			n = 0;
-
-	sink->columns = palloc(Max(all->natts, 1) * sizeof(int));
-	for (int i = 0; i < all->natts; i++)
-	{
-		if (!TupleDescAttr(all, i)->attisdropped)
-			sink->columns[n++] = i;
-	}
-	if (n == all->natts)
-	{
-		sink->columns = NULL;
-		return all;
-	}
-	live = CreateTemplateTupleDesc(n);
-	for (int i = 0; i < n; i++)
-		TupleDescCopyEntry(live, i + 1, all, sink->columns[i] + 1);
-	sink->values = palloc0(all->natts * sizeof(Datum));
-	sink->nulls = palloc(all->natts * sizeof(bool));
-	memset(sink->nulls, true, all->natts * sizeof(bool));
-	return live;
-}
-
 static void
-store_result(const Call *call, FunctionCallInfo fcinfo, TupleDesc desc)
+store_result(const SmArgs *args, FunctionCallInfo fcinfo, TupleDesc desc)
 {
-	StoreSink	sink = {0};
+	SmStoreSink sink;
 
-	sink.desc = desc;
-	sink.store = sm_make_store(fcinfo, &sink.desc);
-	sink.base.row = store_row;
-	sink.base.reader = sm_reader_make(skip_dropped_columns(&sink));
-	(void) run_call(call, &sink.base);
-}
-
-/* The columns of a function that returns records. */
-static TupleDesc
-check_record_context(FunctionCallInfo fcinfo, const char *name)
-{
-	ReturnSetInfo *rsinfo = sm_check_set_context(fcinfo);
-
-	if (rsinfo->expectedDesc == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("the columns of sessmgr.%s() are not known here", name),
-				 errhint("Use it in FROM with a column definition list: FROM sessmgr.%s(...) AS t(a integer, b text).",
-						 name)));
-	return rsinfo->expectedDesc;
+	sm_store_sink_result(&sink, fcinfo, desc);
+	(void) sm_args_run(args, &sink.base);
 }
 
 static Datum
 do_query(FunctionCallInfo fcinfo, SmTargetArg kind)
 {
-	TupleDesc	desc = check_record_context(fcinfo, "query");
-	Call		call;
+	TupleDesc	desc = sm_store_declared(fcinfo, "query", "t(a integer, b text)");
+	SmArgs		args;
 
-	decode_call(&call, fcinfo, 0, kind);
-	store_result(&call, fcinfo, desc);
+	sm_args_statement(&args, fcinfo, 0, kind);
+	store_result(&args, fcinfo, desc);
 	return (Datum) 0;
 }
 
@@ -377,11 +230,11 @@ shape_of_rowtype(FunctionCallInfo fcinfo, const char *otherwise)
 static Datum
 do_query_as(FunctionCallInfo fcinfo, SmTargetArg kind)
 {
-	Call		call;
+	SmArgs		args;
 
-	(void) sm_check_set_context(fcinfo);
-	decode_call(&call, fcinfo, 1, kind);
-	store_result(&call, fcinfo, shape_of_rowtype(fcinfo, "query"));
+	sm_store_check(fcinfo);
+	sm_args_statement(&args, fcinfo, 1, kind);
+	store_result(&args, fcinfo, shape_of_rowtype(fcinfo, "query"));
 	return (Datum) 0;
 }
 
@@ -407,27 +260,25 @@ sm_query_as_text(PG_FUNCTION_ARGS)
  * ----------
  */
 static void
-store_stream(const Call *call, FunctionCallInfo fcinfo, TupleDesc desc)
+store_stream(const SmArgs *args, FunctionCallInfo fcinfo, TupleDesc desc)
 {
-	StoreSink	sink = {0};
+	SmStoreSink sink;
 	SmStream   *stream;
 	MemoryContext rowcxt;
 	MemoryContext old;
 	Datum	   *values;
 	bool	   *nulls;
 
-	sink.desc = desc;
-	sink.store = sm_make_store(fcinfo, &sink.desc);
-	sink.base.reader = sm_reader_make(skip_dropped_columns(&sink));
+	sm_store_sink_result(&sink, fcinfo, desc);
 	values = palloc(Max(sink.base.reader->desc->natts, 1) * sizeof(Datum));
 	nulls = palloc(Max(sink.base.reader->desc->natts, 1) * sizeof(bool));
 	rowcxt = AllocSetContextCreate(CurrentMemoryContext, "sessmgr row",
 								   ALLOCSET_DEFAULT_SIZES);
-	stream = sm_stream_open(&call->base, sink.base.reader, false);
+	stream = sm_stream_open(args, sink.base.reader, false);
 	old = MemoryContextSwitchTo(rowcxt);
 	while (sm_stream_next(stream, values, nulls))
 	{
-		(void) store_row(&sink.base, values, nulls);
+		(void) sink.base.row(&sink.base, values, nulls);
 		MemoryContextReset(rowcxt);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -438,11 +289,11 @@ store_stream(const Call *call, FunctionCallInfo fcinfo, TupleDesc desc)
 static Datum
 do_stream(FunctionCallInfo fcinfo, SmTargetArg kind)
 {
-	TupleDesc	desc = check_record_context(fcinfo, "stream");
-	Call		call;
+	TupleDesc	desc = sm_store_declared(fcinfo, "stream", "t(a integer, b text)");
+	SmArgs		args;
 
-	decode_call(&call, fcinfo, 0, kind);
-	store_stream(&call, fcinfo, desc);
+	sm_args_statement(&args, fcinfo, 0, kind);
+	store_stream(&args, fcinfo, desc);
 	return (Datum) 0;
 }
 
@@ -463,11 +314,11 @@ sm_stream_text(PG_FUNCTION_ARGS)
 static Datum
 do_stream_as(FunctionCallInfo fcinfo, SmTargetArg kind)
 {
-	Call		call;
+	SmArgs		args;
 
-	(void) sm_check_set_context(fcinfo);
-	decode_call(&call, fcinfo, 1, kind);
-	store_stream(&call, fcinfo, shape_of_rowtype(fcinfo, "stream"));
+	sm_store_check(fcinfo);
+	sm_args_statement(&args, fcinfo, 1, kind);
+	store_stream(&args, fcinfo, shape_of_rowtype(fcinfo, "stream"));
 	return (Datum) 0;
 }
 
@@ -489,6 +340,13 @@ sm_stream_as_text(PG_FUNCTION_ARGS)
  * query_json: each row as an object
  * ----------
  */
+
+typedef struct JsonSink
+{
+	SmSink		base;
+	FunctionCallInfo fcinfo;
+	FmgrInfo	to_jsonb;
+} JsonSink;
 
 /* Two columns of one name would silently become one. */
 static void
@@ -513,28 +371,28 @@ json_describe(SmSink *sink, TupleDesc desc)
 static bool
 json_row(SmSink *sink, Datum *values, bool *nulls)
 {
-	StoreSink  *self = (StoreSink *) sink;
+	JsonSink   *self = (JsonSink *) sink;
 	HeapTuple	tuple = heap_form_tuple(sink->reader->desc, values, nulls);
 	Datum		json = FunctionCall1(&self->to_jsonb, HeapTupleGetDatum(tuple));
 	bool		isnull = false;
 
-	tuplestore_putvalues(self->store, self->desc, &json, &isnull);
+	sm_store_put(self->fcinfo, &json, &isnull);
 	return true;
 }
 
 static Datum
 do_query_json(FunctionCallInfo fcinfo, SmTargetArg kind)
 {
-	Call		call;
-	StoreSink	sink = {0};
+	SmArgs		args;
+	JsonSink	sink = {.fcinfo = fcinfo};
+	TupleDesc	desc = CreateTemplateTupleDesc(1);
 	FuncExpr   *expr;
 
-	(void) sm_check_set_context(fcinfo);
-	decode_call(&call, fcinfo, 0, kind);
+	sm_store_check(fcinfo);
+	sm_args_statement(&args, fcinfo, 0, kind);
 
-	sink.desc = CreateTemplateTupleDesc(1);
-	TupleDescInitEntry(sink.desc, 1, "query_json", JSONBOID, -1, 0);
-	sink.store = sm_make_store(fcinfo, &sink.desc);
+	TupleDescInitEntry(desc, 1, "query_json", JSONBOID, -1, 0);
+	sm_store_begin(fcinfo, desc);
 	sink.base.describe = json_describe;
 	sink.base.row = json_row;
 
@@ -545,7 +403,7 @@ do_query_json(FunctionCallInfo fcinfo, SmTargetArg kind)
 	fmgr_info(F_TO_JSONB, &sink.to_jsonb);
 	fmgr_info_set_expr((Node *) expr, &sink.to_jsonb);
 
-	(void) run_call(&call, &sink.base);
+	(void) sm_args_run(&args, &sink.base);
 	return (Datum) 0;
 }
 

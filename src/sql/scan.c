@@ -346,8 +346,7 @@ start_scan(StreamScan *self)
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	FunctionCallInfo fcinfo = palloc0(SizeForFunctionCallInfo(list_length(self->args)));
 	FmgrInfo	flinfo;
-	SmParams   *kept = NULL;
-	SmArgs		call;
+	SmArgs		args;
 
 	/* a cursor may be opened by one role and read by another */
 	check_may_call(self);
@@ -356,9 +355,9 @@ start_scan(StreamScan *self)
 	InitFunctionCallInfoData(*fcinfo, &flinfo, list_length(self->args),
 							 self->call->inputcollid, NULL, NULL);
 	evaluate(self, fcinfo);
-	sm_args_decode(&call, fcinfo, self->kind->first, self->kind->target, &kept);
+	sm_args_statement(&args, fcinfo, self->kind->first, self->kind->target);
 	self->reader = sm_reader_make(self->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor);
-	self->stream = sm_stream_open(&call, self->reader, self->rewind);
+	self->stream = sm_stream_open(&args, self->reader, self->rewind);
 	MemoryContextSwitchTo(old);
 }
 

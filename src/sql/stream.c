@@ -22,11 +22,11 @@
  * the (sub)transaction.  rewind: see sm_stream_make().
  */
 SmStream *
-sm_stream_open(const SmArgs *call, SmReader *reader, bool rewind)
+sm_stream_open(const SmArgs *args, SmReader *reader, bool rewind)
 {
-	SmStream   *stream = sm_stream_make(reader, call->sql, rewind);
+	SmStream   *stream = sm_stream_make(reader, args->sql, rewind);
 
-	(void) sm_args_run(call, sm_stream_sink(stream));
+	(void) sm_args_run(args, sm_stream_sink(stream));
 	return stream;
 }
 

@@ -71,11 +71,8 @@ add_role(Row *row, Oid roleid)
 static void
 put(FunctionCallInfo fcinfo, Row *row)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-
-	Assert(row->n == rsinfo->setDesc->natts);
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
-						 row->values, row->nulls);
+	Assert(row->n == ((ReturnSetInfo *) fcinfo->resultinfo)->setDesc->natts);
+	sm_store_put(fcinfo, row->values, row->nulls);
 }
 
 static const char *
