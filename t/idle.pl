@@ -479,16 +479,6 @@ SKIP:
 
 	my $target = target('1s');
 	my $psql = psql($local);
-	$psql->value('SELECT take_timers(10)');
-	$psql->value(call($target));
-	is($psql->{last_state}, '', 'the server has no timer left: calls work');
-	stays($target, 'no timer left');
-	$psql->value('SELECT 1');
-	closes($target, 'no timer left, another transaction');
-	$psql->fails('SELECT 1/0', '22012', 'no timer left: errors work');
-	$psql->quit;
-
-	$psql = psql($local);
 	$psql->value('SELECT take_timers(9)');
 	$psql->value(call($target));
 	closes($target, 'the last timer');

@@ -56,9 +56,6 @@ extern void sm_injection_point(const char *name);
 extern ErrorData *sm_error_catch(MemoryContext cxt);
 extern void sm_error_rethrow(const ErrorData *error) pg_attribute_noreturn();
 
-/* timer.c */
-extern bool sm_timer_register(TimeoutId *timer, timeout_handler_proc handler);
-
 /* libpq.c */
 extern bool sm_is_no_memory(const char *message);
 extern SmLibpqOption *sm_conninfo_parse(const char *conninfo);

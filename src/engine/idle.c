@@ -15,9 +15,8 @@
  * reaches the top level disables all timers, also where no callback follows.
  * They are noticed by sm_idle_block_ends() and by watch_errors().
  *
- * Without a timer (in a background worker, in a process forked from a backend,
- * or when the server has none left) connections are closed at the end of a
- * transaction alone.
+ * Without a timer (in a background worker, or in a process forked from a backend)
+ * connections are closed at the end of a transaction alone.
  *
  * Nothing here throws.
  *
@@ -127,8 +126,9 @@ sm_idle_start(bool inherited)
 	sm_pool_due = armed_for = SM_NO_DEADLINE;
 	fired = false;
 	/* without a MessageContext this process does not wait for a client */
-	have_timer = !inherited && sm_forked() && MessageContext != NULL &&
-		sm_timer_register(&timer, timer_fired);
+	have_timer = !inherited && sm_forked() && MessageContext != NULL;
+	if (have_timer)
+		timer = RegisterTimeout(USER_TIMEOUT, timer_fired);
 }
 
 /* There are no idle connections any more. */

@@ -343,6 +343,27 @@ sm_model_sequence(List **sequences, Oid relid)
 	return model;
 }
 
+/* What pg_depend has under this key of one of its indexes: of FormData_pg_depend. */
+static List *
+find_dependencies(Oid index, ScanKeyData *key, int nkeys)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(depend, index, true, NULL, nkeys, key);
+	HeapTuple	tuple;
+	List	   *result = NIL;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		FormData_pg_depend *copy = palloc(sizeof(FormData_pg_depend));
+
+		*copy = *(Form_pg_depend) GETSTRUCT(tuple);
+		result = lappend(result, copy);
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return result;
+}
+
 /*
  * The sequences that belong to a column: those of kind DEPENDENCY_AUTO are its
  * "serial" ones, DEPENDENCY_INTERNAL is the one behind an identity column.
@@ -350,11 +371,9 @@ sm_model_sequence(List **sequences, Oid relid)
 List *
 sm_model_column_sequences(Oid relid, AttrNumber attnum, char kind)
 {
-	Relation	depend = table_open(DependRelationId, AccessShareLock);
 	ScanKeyData key[3];
-	SysScanDesc scan;
-	HeapTuple	tuple;
 	List	   *result = NIL;
+	ListCell   *lc;
 
 	ScanKeyInit(&key[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(RelationRelationId));
@@ -362,17 +381,14 @@ sm_model_column_sequences(Oid relid, AttrNumber attnum, char kind)
 				ObjectIdGetDatum(relid));
 	ScanKeyInit(&key[2], Anum_pg_depend_refobjsubid, BTEqualStrategyNumber, F_INT4EQ,
 				Int32GetDatum(attnum));
-	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 3, key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	foreach(lc, find_dependencies(DependReferenceIndexId, key, 3))
 	{
-		Form_pg_depend dep = (Form_pg_depend) GETSTRUCT(tuple);
+		const		FormData_pg_depend *dep = lfirst(lc);
 
 		if (dep->classid == RelationRelationId && dep->objsubid == 0 &&
 			dep->deptype == kind && get_rel_relkind(dep->objid) == RELKIND_SEQUENCE)
 			result = lappend_oid(result, dep->objid);
 	}
-	systable_endscan(scan);
-	table_close(depend, AccessShareLock);
 	return result;
 }
 
@@ -381,27 +397,22 @@ static List *
 default_sequences(Oid relid, AttrNumber attnum)
 {
 	Oid			attrdef = GetAttrDefaultOid(relid, attnum);
-	Relation	depend = table_open(DependRelationId, AccessShareLock);
 	ScanKeyData key[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
 	List	   *result = NIL;
+	ListCell   *lc;
 
 	ScanKeyInit(&key[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(AttrDefaultRelationId));
 	ScanKeyInit(&key[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(attrdef));
-	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	foreach(lc, find_dependencies(DependDependerIndexId, key, 2))
 	{
-		Form_pg_depend dep = (Form_pg_depend) GETSTRUCT(tuple);
+		const		FormData_pg_depend *dep = lfirst(lc);
 
 		if (dep->refclassid == RelationRelationId &&
 			get_rel_relkind(dep->refobjid) == RELKIND_SEQUENCE)
 			result = lappend_oid(result, dep->refobjid);
 	}
-	systable_endscan(scan);
-	table_close(depend, AccessShareLock);
 	return result;
 }
 

@@ -32,8 +32,9 @@
 #endif
 
 static TimeoutId timer;
-static int	timer_of = 0;		/* process that it was registered in */
-static bool have_timer = false;
+static bool registered = false; /* in this process, or in one that it was
+								 * forked from */
+static int	watching_process = 0;
 static volatile pgsocket watched = PGINVALID_SOCKET;
 static volatile sig_atomic_t gone = false;
 
@@ -43,7 +44,7 @@ look(void)
 {
 	int			saved_errno = errno;
 
-	if (timer_of == MyProcPid && watched != PGINVALID_SOCKET)
+	if (watching_process == MyProcPid && watched != PGINVALID_SOCKET)
 	{
 		struct pollfd slot = {.fd = watched,.events = POLLRDHUP};
 
@@ -61,8 +62,6 @@ static void
 watch(pgsocket sock)
 {
 	watched = sock;
-	if (!have_timer)
-		return;
 	if (sock == PGINVALID_SOCKET)
 		disable_timeout(timer, false);
 	else
@@ -100,11 +99,10 @@ sm_watched_query_run(SmConn *conn, const SmLocalQuery *rows, SmRowFunction funct
 	volatile uint64 n = 0;
 	int			level = watch_client();
 
-	if (timer_of != MyProcPid)
-	{
-		timer_of = MyProcPid;
-		have_timer = sm_timer_register(&timer, look);
-	}
+	if (!registered)
+		timer = RegisterTimeout(USER_TIMEOUT, look);
+	registered = true;
+	watching_process = MyProcPid;
 	PG_TRY();
 	{
 		gone = false;

@@ -121,16 +121,10 @@ append_value(StringInfo buf, Datum value, Oid type, FmgrInfo *send)
 			put_int32(buf, sizeof(n));
 			put_bytes(buf, &n, sizeof(n));
 			return;
-		case TEXTOID:
-		case VARCHAROID:
-		case BPCHAROID:
-		case BYTEAOID:
-			bytes = DatumGetByteaPP(value);
-			break;
 		default:
-			bytes = SendFunctionCall(send, value);
 			break;
 	}
+	bytes = sm_value_send(send, type, value);
 	enlargeStringInfo(buf, sizeof(int32) + VARSIZE_ANY_EXHDR(bytes));
 	put_int32(buf, VARSIZE_ANY_EXHDR(bytes));
 	put_bytes(buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));

@@ -51,6 +51,23 @@ sm_params_encode_init(SmEncodedParams *encoded, const SmParams *params)
 		encoded->types[i] = sm_sent_type(params->types[i]);
 }
 
+/* The binary form of a value, where its type has one. */
+bytea *
+sm_value_send(FmgrInfo *send, Oid type, Datum value)
+{
+	switch (type)
+	{
+			/* what is sent is what is stored */
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+		case BYTEAOID:
+			return DatumGetByteaPP(value);
+		default:
+			return SendFunctionCall(send, value);
+	}
+}
+
 static void
 encode_binary(SmEncodedParams *encoded, const SmParams *params, int i)
 {
@@ -70,16 +87,10 @@ encode_binary(SmEncodedParams *encoded, const SmParams *params, int i)
 			*fixed = pg_hton64((uint64) DatumGetInt64(value));
 			encoded->lengths[i] = sizeof(uint64);
 			return;
-		case TEXTOID:
-		case VARCHAROID:
-		case BPCHAROID:
-		case BYTEAOID:
-			bytes = DatumGetByteaPP(value);
-			break;
 		default:
-			bytes = SendFunctionCall(&params->sends[i], value);
 			break;
 	}
+	bytes = sm_value_send(&params->sends[i], params->types[i], value);
 	encoded->values[i] = VARDATA_ANY(bytes);
 	encoded->lengths[i] = VARSIZE_ANY_EXHDR(bytes);
 }

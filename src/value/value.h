@@ -125,6 +125,7 @@ extern int	sm_transmission_modes_begin_reading(bool has_money);
 extern void sm_transmission_modes_end(int level);
 
 /* param_encode.c */
+extern bytea *sm_value_send(FmgrInfo *send, Oid type, Datum value);
 extern void sm_params_encode_init(SmEncodedParams *encoded, const SmParams *params);
 extern void sm_params_encode(SmEncodedParams *encoded, const SmParams *params, const SmPeer *peer);
 extern const char *sm_param_show(const SmParams *params, int i);
