@@ -5,7 +5,7 @@
 CREATE SCHEMA vg;
 SELECT sessmgr.reset();
 
--- cancelled, timed out, terminated
+-- canceled, timed out, terminated
 SET statement_timeout = '1500ms';
 SELECT sessmgr.scalar('loop', 'SELECT pg_sleep(60)');
 SELECT count(*) FROM sessmgr.query('loop', $$SELECT repeat('x', 10000) FROM generate_series(1, 1000000)$$) AS t(a text);

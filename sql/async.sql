@@ -136,7 +136,7 @@ RESET ROLE;
 --
 -- cancel
 --
-SELECT sessmgr.send(:'s', 'SELECT pg_sleep(600) --cancelled'), ay.runs('--cancelled', true);
+SELECT sessmgr.send(:'s', 'SELECT pg_sleep(600) --canceled'), ay.runs('--canceled', true);
 SELECT sessmgr.is_busy(:'s'), sessmgr.cancel(:'s'), sessmgr.is_busy(:'s');
 SELECT ay.err(format('SELECT 1 FROM sessmgr.receive(%L) AS t(a text)', :'s')), ay.state();
 SELECT sessmgr.rollback(:'s');
@@ -296,7 +296,7 @@ SELECT ay.open('{"transaction": "joined"}') AS j \gset
 SELECT sessmgr.send(:'j', 'INSERT INTO ay.t VALUES (33)');
 COMMIT;
 SELECT ay.state(), ay.committed();
--- closed, it is cancelled, and the transaction cannot be committed any more
+-- closed, it is canceled, and the transaction cannot be committed any more
 BEGIN;
 SELECT ay.open('{"transaction": "joined"}') AS j \gset
 SELECT sessmgr.send(:'j', 'INSERT INTO ay.t SELECT 34 FROM pg_sleep(600) --joined'), ay.runs('--joined', true);

@@ -114,7 +114,7 @@ ROLLBACK;
 CREATE FUNCTION si.fail() RETURNS integer LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'it failed' USING ERRCODE = 'SM001', DETAIL = 'detail', HINT = 'hint'; END $$;
 SELECT sessmgr.scalar('spi:', 'SELECT si.fail()');
 \echo :SQLSTATE
-SELECT 'cancelled early', * FROM sessmgr.query('spi:', 'SELECT generate_series(1, 3)') AS t(a integer) LIMIT 1;
+SELECT 'canceled early', * FROM sessmgr.query('spi:', 'SELECT generate_series(1, 3)') AS t(a integer) LIMIT 1;
 SELECT sessmgr.close(:'s'), sessmgr.close(:'s');
 \set VERBOSITY sqlstate
 SELECT sessmgr.scalar(:'s'::sessmgr.session, 'SELECT 1');

@@ -100,7 +100,7 @@ foreach my $function ('pull', 'push')
 			}),
 		"$function: shows its progress");
 	$admin->value("SELECT pg_cancel_backend($psql->{pid})");
-	$psql->fails(undef, '57014', "$function: is cancelled");
+	$psql->fails(undef, '57014', "$function: is canceled");
 	$admin->is('SELECT count(*) FROM pg_stat_progress_copy', 0, "$function: no progress is left");
 	gone_soon($remote, 'COPY', "$function: gone there");
 	is(counts(), '0 0', "$function: nothing has remained");
@@ -117,10 +117,10 @@ foreach my $function (@functions)
 	$psql->start(call($function, q('remote'), $endless));
 	ok(worker(), "$function: runs");
 	$admin->value("SELECT pg_cancel_backend($psql->{pid})");
-	$psql->fails(undef, '57014', "$function: cancelled");
-	is(counts(), '0 0', "$function, cancelled: nothing has remained");
+	$psql->fails(undef, '57014', "$function: canceled");
+	is(counts(), '0 0', "$function, canceled: nothing has remained");
 	$psql->is(q(SELECT sessmgr.scalar('remote', 'SELECT pg_backend_pid()')),
-		$pid, "$function, cancelled: the connection is in use again");
+		$pid, "$function, canceled: the connection is in use again");
 
 	$psql->open('s', 'remote');
 	$psql->value(q(SELECT sessmgr.execute(:'s'::sessmgr.session, 'INSERT INTO t VALUES (0)')));
@@ -128,7 +128,7 @@ foreach my $function (@functions)
 	$psql->start('BEGIN; SAVEPOINT a; ' . call($function, q(:'s'::sessmgr.session), $endless));
 	ok(worker(), "$function: runs in a session");
 	$admin->value("SELECT pg_cancel_backend($psql->{pid})");
-	$psql->fails(undef, '57014', "$function: cancelled in a session");
+	$psql->fails(undef, '57014', "$function: canceled in a session");
 	$psql->run('ROLLBACK TO a');
 	$psql->fails(call($function, q(:'s'::sessmgr.session), many(1)),
 		'25P02', "$function: the transaction has failed");
@@ -180,7 +180,7 @@ foreach my $function (@functions)
 	$pid = worker();
 	stop_process($pid);
 	$admin->value("SELECT pg_cancel_backend($psql->{pid})");
-	$psql->fails(undef, '57014', "$function: cancelled while the remote backend is stopped");
+	$psql->fails(undef, '57014', "$function: canceled while the remote backend is stopped");
 	continue_process($pid);
 	wait_for(sub { $there->value("SELECT count(*) FROM pg_stat_activity WHERE pid = $pid") == 0 });
 	is(counts(), '0 0', "$function, stopped: nothing has remained");
@@ -196,7 +196,7 @@ foreach my $function (@functions)
 	$victim->quit;
 }
 
-# ---- an execution on the target that does not read is cancelled, too
+# ---- an execution on the target that does not read is canceled, too
 
 $there->value(q{
 	CREATE TABLE slow (i int);
@@ -212,7 +212,7 @@ foreach my $call (
 	$psql->start($call);
 	ok( wait_for(sub { remote_backends($remote, "wait_event = 'PgSleep'") }), 'sleeps there');
 	$admin->value("SELECT pg_cancel_backend($psql->{pid})");
-	$psql->fails(undef, '57014', 'cancelled while the target sleeps');
+	$psql->fails(undef, '57014', 'canceled while the target sleeps');
 	ok(wait_for(sub { !remote_backends($remote, "wait_event = 'PgSleep'") }), 'it sleeps no longer');
 	$psql->is(q(SELECT sessmgr.scalar('remote', 'SELECT pg_backend_pid()')), $pid, 'the connection is in use again');
 }

@@ -153,7 +153,7 @@ foreach my $kind ('call', 'session')
 			}),
 		"sending, $kind: the sockets are full");
 	$local->safe_psql('postgres', "SELECT pg_cancel_backend($psql->{pid})");
-	$psql->fails(undef, '57014', "sending, $kind: cancelled, and surely without effect");
+	$psql->fails(undef, '57014', "sending, $kind: canceled, and surely without effect");
 	continue_process($pid);
 	ok(wait_for(sub { !grep { $_ == $pid } remote_backends($remote) }),
 		"sending, $kind: the connection was dropped");

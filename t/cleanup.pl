@@ -267,7 +267,7 @@ foreach my $name (sort keys %ending)
 	is(descriptors($psql->{pid}), $descriptors, "$name: no descriptor is left open");
 }
 
-# ---- a statement is cancelled: one that takes its time, and one whose server
+# ---- a statement is canceled: one that takes its time, and one whose server
 # does not even take the request
 
 $psql->value('BEGIN');

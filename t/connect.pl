@@ -270,10 +270,10 @@ SKIP:
 	is(join(' ', sort keys %seen), join(' ', sort $there, $standby->port), 'load_balance_hosts');
 }
 
-# the wait can be cancelled, and a limit of the statement ends it
+# the wait can be canceled, and a limit of the statement ends it
 $psql->value(q{SET statement_timeout = '1s'});
 $psql->fails("SELECT sessmgr.scalar('postgresql://$dead,$dead,$dead,$good/postgres?connect_timeout=60', 'SELECT 1')",
-	'57014', 'a wait for the first of several is cancelled');
+	'57014', 'a wait for the first of several is canceled');
 $psql->value('RESET statement_timeout');
 
 # ---- a target that ends the connection before it is of use

@@ -1,5 +1,5 @@
 # The end of a backend with everything open: whatever it held on the target is
-# cancelled, rolled back and ended properly.
+# canceled, rolled back and ended properly.
 
 use strict;
 use warnings;

@@ -115,7 +115,7 @@ freeze();
 	is(lines(grep { $state{$_} eq '' } @all), lines(@good), 'all others are done');
 	is(inserted('one'), lines(@good), 'and so it is');
 	# one after the other it would be at least the sum of their timeouts
-	ends('pg_sleep', 'the slow one was cancelled there');
+	ends('pg_sleep', 'the slow one was canceled there');
 }
 $psql->is('SELECT coalesce(sum(checked_out), 0) FROM sessmgr.engines', 0, 'no connection is left out');
 $psql->value('SELECT sessmgr.reset()');
@@ -274,7 +274,7 @@ thaw();
 	{
 		my $as = $function eq 'query_all' ? 'AS t(target text, n bigint)' : '';
 		$psql->fails("SELECT count(*) FROM sessmgr.$function('{good1,good2}', 'SELECT n FROM generate_series(1, 100000000000) n') $as",
-			'57014', "$function: an endless result is cancelled");
+			'57014', "$function: an endless result is canceled");
 	}
 	ends('generate_series', 'and ends over there');
 	$psql->quit;

@@ -158,7 +158,7 @@ $late->start('SELECT pg_sleep(7.1)');
 	$psql->start(sprintf("SELECT * FROM sessmgr.execute_all('{hung,good}', '$insert')", 'hung'));
 	ok(wait_for(sub { inserted('hung') == 2 }), 'check-in: it is done');
 	psql($local)->value("SELECT pg_cancel_backend($psql->{pid})");
-	$psql->fails(undef, '08007', 'check-in: can be cancelled');
+	$psql->fails(undef, '08007', 'check-in: can be canceled');
 	like($psql->{last_err}, qr/target 1, "hung": done\ntarget 2, "good": done\n/, 'check-in: and what lasts is told');
 	$psql->is('SELECT coalesce(sum(checked_out), 0) FROM sessmgr.engines', 0, 'check-in: no connection is left out');
 	$psql->quit;

@@ -162,19 +162,19 @@ $admin->value("SELECT pg_cancel_backend($psql->{pid})");
 (undef, my $err, my $state) = $psql->finish;
 note($err);
 my ($there) = map { $_->safe_psql('postgres', 'SELECT count(*) FROM t') } $remote[1];
-is($state, $there ? '08007' : '57014', 'cancelled: true of the target that may have been faster');
+is($state, $there ? '08007' : '57014', 'canceled: true of the target that may have been faster');
 $_->safe_psql('postgres', 'DELETE FROM t') foreach $remote[1];
-committed('cancelled', '- - -');
+committed('canceled', '- - -');
 
 work(1, 600, 600);
 $psql->start('COMMIT');
 committing($_) foreach @remote;
 $admin->value("SELECT pg_cancel_backend($psql->{pid})");
-$psql->fails(undef, '57014', 'cancelled: nothing was done anywhere');
-committed('cancelled in both', '- - -');
+$psql->fails(undef, '57014', 'canceled: nothing was done anywhere');
+committed('canceled in both', '- - -');
 
 work(1, 600, 600, 'late');
-$psql->fails('COMMIT', '57014', 'commit_timeout, and both can be cancelled');
+$psql->fails('COMMIT', '57014', 'commit_timeout, and both can be canceled');
 committed('commit_timeout', '- - -');
 
 foreach my $how ('commit_timeout', 'cancel')

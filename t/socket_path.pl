@@ -45,7 +45,7 @@ foreach my $dir ($socket, $mounted, $abstract // ())
 	$psql->start("SELECT sessmgr.execute('$dburi', 'SELECT pg_sleep(600)')");
 	ok(wait_for(sub { remote_running($remote, 'pg_sleep') }), "$dir: it runs there");
 	$local->safe_psql('postgres', "SELECT pg_cancel_backend($psql->{pid})");
-	$psql->fails(undef, '57014', "$dir: is cancelled");
+	$psql->fails(undef, '57014', "$dir: is canceled");
 	gone_soon($remote, 'pg_sleep', "$dir: there, too");
 	$psql->is($backend, $pid, "$dir: with the connection left as it was");
 	$psql->quit;

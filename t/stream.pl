@@ -157,12 +157,12 @@ foreach my $kind (@kinds)
 	{
 		$begin->();
 		$psql->start($statement);
-		at_work("$kind, cancelled");
+		at_work("$kind, canceled");
 		$admin->value("SELECT pg_cancel_backend($psql->{pid})");
-		$psql->fails(undef, '57014', "$kind: cancelled");
+		$psql->fails(undef, '57014', "$kind: canceled");
 		$end->();
-		nothing_there("$kind, cancelled");
-		$psql->is($busy, 0, "$kind, cancelled: all is given back");
+		nothing_there("$kind, canceled");
+		$psql->is($busy, 0, "$kind, canceled: all is given back");
 	}
 
 	# what the target takes counts for the option, what the reader takes does not
@@ -208,7 +208,7 @@ foreach my $kind (@kinds)
 	$pid = at_work("$kind, stopped");
 	stop_process($pid);
 	$admin->value("SELECT pg_cancel_backend($psql->{pid})");
-	$psql->fails(undef, '57014', "$kind: cancelled while the remote backend is stopped");
+	$psql->fails(undef, '57014', "$kind: canceled while the remote backend is stopped");
 	continue_process($pid);
 	$end->();
 	nothing_there("$kind, stopped");
@@ -295,7 +295,7 @@ my $slow = q(SELECT i, CASE WHEN i > 20 THEN pg_sleep(600)::text END FROM genera
 $psql->is('BEGIN; SELECT i FROM ' . stream(q('bound'), $slow) . ' LIMIT 1', 1, 'one row of a slow stream');
 $psql->fails('COMMIT', '57014', 'commit_timeout counts');
 nothing_there('commit_timeout');
-# and is cancelled by a rollback
+# and is canceled by a rollback
 $psql->is('BEGIN; SELECT i FROM ' . stream(q('bound'), $slow) . ' LIMIT 1', 1, 'one row of a slow stream, again');
 $psql->value('ROLLBACK');
 cmp_ok($psql->{seconds}, '<', 60, 'a rollback does not wait for it');

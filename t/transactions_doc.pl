@@ -481,7 +481,7 @@ my %cause = (
 		ok(wait_for(sub { !$local->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE pid IN ($pids)") }),
 			'the backends have ended');
 	},
-	cancelled => sub {
+	canceled => sub {
 		$control_here->value("SELECT pg_cancel_backend($_->{psql}{pid})") foreach @_;
 		go_on(grep { $_->{state} eq 'committed here' } @_);
 	},
@@ -514,7 +514,7 @@ $cause{$_} = sub {
 my %causes = (
 	here => [ 'killed', 'crash_here' ],
 	end => [ 'terminated', 'client_gone', 'shutdown_here', 'idle_timeout' ],
-	cancel => [ 'cancelled', 'timeout' ],
+	cancel => [ 'canceled', 'timeout' ],
 	there => [ 'terminated_there', 'shutdown_there' ],
 	crash => ['crash_there'],
 	stop => [ 'stopped', 'cut' ]);

@@ -149,22 +149,22 @@ my @steps = (
 	[ $mixed, 'joined committed' ],
 	[ $working, 'row written', 'row written 2' ],
 	[ $commit, 'before prepare', 'command sent 1', 'commands sent', 'command finished 1', 'command finished 2',
-		'all prepared', 'committed', 'settle sent 1', 'settle sent 2', 'settle answered 1',
-		'settle answered 2', 'commit prepared' ],
-	[ $failing, 'aborting', 'settle sent 2', 'settle sent 3', 'settle answered 1', 'aborted' ],
+		'all prepared', 'committed', 'cleanup sent 1', 'cleanup sent 2', 'cleanup answered 1',
+		'cleanup answered 2', 'commit prepared' ],
+	[ $failing, 'aborting', 'cleanup sent 2', 'cleanup sent 3', 'cleanup answered 1', 'aborted' ],
 	[ $recovering, 'recover listed', 'recover waited', 'recover finished one 1', 'recover finished one 2',
 		'recover finished', 'recover deleted' ]);
 
 # Points of $commit: a target that is killed there makes it fail, or cannot any more;
 # the local transaction has committed; and what a crash here leaves to recover().
 my %too_early = map { $_ => 1 } 'row written 2', 'before prepare';
-my %decided = map { $_ => 1 } 'committed', 'settle sent 1', 'settle sent 2', 'settle answered 1',
-	'settle answered 2', 'commit prepared';
+my %decided = map { $_ => 1 } 'committed', 'cleanup sent 1', 'cleanup sent 2', 'cleanup answered 1',
+	'cleanup answered 2', 'commit prepared';
 my %too_late = (%decided, map { $_ => 1 } 'command finished 2', 'all prepared', 'joined committed');
 my %leaves = (
 	'row written' => '', 'row written 2' => '', 'before prepare' => '',
 	'command finished 2' => '2 rolled back', 'all prepared' => '2 rolled back', 'joined committed' => '2 rolled back',
-	'committed' => '2 committed', 'settle answered 2' => '', 'commit prepared' => '');
+	'committed' => '2 committed', 'cleanup answered 2' => '', 'commit prepared' => '');
 my @kinds = ('backend', 'r2', 'server', 'r1 for long', 'postmaster', 'backend of r1', 'r1');
 my $amount = 0;
 my %told_count;

@@ -106,7 +106,7 @@ $psql->value(q{SELECT sessmgr.send(:'s'::sessmgr.session, 'INSERT INTO t VALUES 
 wait_for(sub { $remote->safe_psql('postgres', 'SELECT count(*) FROM t') == 2 });
 ($out, $err, $state) = $psql->run('ROLLBACK');
 is($state, '', 'ROLLBACK succeeds');
-like($err, qr/WARNING:  08007: a statement that was sent and not received could not be cancelled.*It has been done/s,
+like($err, qr/WARNING:  08007: a statement that was sent and not received could not be canceled.*It has been done/s,
 	'and says what it could not take back');
 still_up('send');
 

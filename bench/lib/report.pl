@@ -139,8 +139,8 @@ sub print_works
 	}
 }
 
-# One colour for each peer in all plots.
-sub colour
+# One color for each peer in all plots.
+sub color
 {
 	return '#000000' if $_[0] =~ /^(C,|pgbench|a function)/;
 	return '#56b4e9' if $_[0] =~ /^sessmgr\.(stream|query_all)/;
@@ -183,7 +183,7 @@ sub print_plots
 			print "$_ ", median($points->{$_}), "\n" foreach sort { $a <=> $b } keys %$points;
 			print "END\n";
 			push @curves, "$block with linespoints linewidth 2 pointtype 7 pointsize 0.5 linecolor rgb '"
-			  . colour($label) . "' title " . quoted($label);
+			  . color($label) . "' title " . quoted($label);
 		}
 		my %at = map { %{ $values{$name}{$_} } } @labels;
 		print "unset logscale\nset logscale $axes\nset yrange [", $axes =~ /y/ ? '*' : '0', ":*]\n",

@@ -156,7 +156,7 @@ abandon_inherited(void)
 }
 
 static uint32
-key_hash(const void *key, Size keysize)
+engine_key_hash(const void *key, Size keysize)
 {
 	(void) keysize;
 	return ((const SmEngineKey *) key)->hash;
@@ -170,14 +170,14 @@ same_target(const SmEngineKey *a, const SmEngineKey *b)
 }
 
 static int
-key_match(const void *key1, const void *key2, Size keysize)
+engine_key_match(const void *key1, const void *key2, Size keysize)
 {
 	(void) keysize;
 	return !same_target(key1, key2);
 }
 
 static void *
-key_copy(void *dest, const void *src, Size keysize)
+engine_key_copy(void *dest, const void *src, Size keysize)
 {
 	return memcpy(dest, src, keysize);
 }
@@ -205,9 +205,9 @@ sm_engine_take_over(void)
 
 	ctl.keysize = sizeof(SmEngineKey);
 	ctl.entrysize = sizeof(RegistryEntry);
-	ctl.hash = key_hash;
-	ctl.match = key_match;
-	ctl.keycopy = key_copy;
+	ctl.hash = engine_key_hash;
+	ctl.match = engine_key_match;
+	ctl.keycopy = engine_key_copy;
 	ctl.hcxt = TopMemoryContext;
 	registry = hash_create("sessmgr engines", 32, &ctl,
 						   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_KEYCOPY |

@@ -9,9 +9,9 @@
  * alone, which never throws and decides whether it is kept.
  *
  * The last of the idle list has been idle for the longest time, whichever end
- * connections are taken from.  Whenever one becomes idle or idle ones are
- * looked at, sm_pool_due is lowered to when the last one expires; only a look
- * at all pools (src/engine/idle.c) raises it.
+ * connections are taken from.  Whenever one becomes idle or a pool is checked
+ * for expired ones, sm_pool_due is lowered to when the last one expires; only a
+ * check of all pools (src/engine/idle.c) raises it.
  *
  *-------------------------------------------------------------------------
  */
@@ -221,7 +221,7 @@ sm_pool_begin(SmEngine *engine)
 	return conn;
 }
 
-/* Give up what sm_pool_begin() returned before it has arrived; never throws. */
+/* Give up what sm_pool_begin() returned before it can be used; never throws. */
 void
 sm_pool_give_up(SmConn *conn)
 {
@@ -385,7 +385,7 @@ sm_pool_checkin(SmConn *conn, TimestampTz deadline)
  * ----------
  */
 
-/* Have their drivers clean up what was gathered (see SmDriver). */
+/* Have the connections cleaned up by their drivers (see SmDriver). */
 static void
 clean_up(dlist_head *conns, TimestampTz deadline)
 {
@@ -408,7 +408,7 @@ clean_up(dlist_head *conns, TimestampTz deadline)
 }
 
 /*
- * Clean up what was gathered, all at the same time, by one deadline: the
+ * Clean up these connections, all at the same time, by one deadline: the
  * longest of the engines concerned, which is returned.  What then follows
  * should find nothing left to wait for.  Never throws.
  */
@@ -430,7 +430,7 @@ sm_conns_clean(dlist_head *conns)
 	return deadline;
 }
 
-/* The same for one connection, and with a deadline that was set before. */
+/* Clean up one connection, and with it nothing else, by this deadline.  Never throws. */
 void
 sm_conn_cleanup(SmConn *conn, const char *sql, TimestampTz deadline)
 {

@@ -43,7 +43,7 @@
 	"WHERE datname = pg_catalog.current_database()) AND pid <> pg_catalog.pg_backend_pid()"
 
 /* What is where on the target.  The names arrive as two arrays. */
-#define LOOK_QUERY \
+#define INSPECT_QUERY \
 	"SELECT o.i::int4, n.oid IS NOT NULL, c.relkind " \
 	"FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS o(s, r, i) " \
 	"LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = o.s " \
@@ -147,7 +147,7 @@ look_row(SmSink *sink, Datum *values, bool *nulls)
 
 /* Learn for each name what stands under it on the target. */
 static void
-look(Attempt *a)
+inspect(Attempt *a)
 {
 	LookSink	sink = {.sink.row = look_row,.names = a->names};
 	List	   *lists[2] = {NIL, NIL};
@@ -166,9 +166,9 @@ look(Attempt *a)
 	TupleDescInitEntry(desc, 2, "schema_exists", BOOLOID, -1, 0);
 	TupleDescInitEntry(desc, 3, "relkind", CHAROID, -1, 0);
 	sink.sink.reader = sm_reader_make(desc);
-	query(a, LOOK_QUERY, 2, lists, &sink.sink);
+	query(a, INSPECT_QUERY, 2, lists, &sink.sink);
 	if (sink.nonsense)
-		sm_report_nonsense(a->conn, LOOK_QUERY);
+		sm_report_nonsense(a->conn, INSPECT_QUERY);
 }
 
 /*
@@ -176,7 +176,7 @@ look(Attempt *a)
  * it is 55P03.
  */
 static void
-take_lock(Attempt *a, TimestampTz deadline)
+lock_target(Attempt *a, TimestampTz deadline)
 {
 	const SmDriver *driver = a->engine->driver;
 	int			limit = (int) Max(sm_remaining(deadline), 1);
@@ -568,14 +568,14 @@ collect_names(const List *tables, const List *sequences)
 static bool
 look_for_missing(Attempt *a)
 {
-	look(a);
+	inspect(a);
 	return mark_slots(a);
 }
 
 /*
  * Make those of the tables and sequences that the engine's target lacks;
  * returns the number of tables made.  From checkout to check-in: when it
- * throws, the end of the subtransaction settles the connection, and nothing
+ * throws, the end of the subtransaction cleans the connection up, and nothing
  * remains.  READ COMMITTED, since each look must see what is there at that
  * moment.
  */
@@ -596,7 +596,7 @@ sm_models_attempt(SmEngine *engine, const char *metadata, List *tables, List *se
 	sm_driver_command(driver, a.conn, sm_model_remote_settings(), SM_COMMAND_PLAIN);
 	if (look_for_missing(&a))
 	{
-		take_lock(&a, lock_deadline);
+		lock_target(&a, lock_deadline);
 		if (look_for_missing(&a))
 		{
 			check_names(&a);

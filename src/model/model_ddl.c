@@ -75,7 +75,7 @@ sm_model_enter_settings(void)
 }
 
 /*
- * The same for the transaction on the target, as one string of commands.  A
+ * These settings for the transaction on the target, as one string of commands.  A
  * table whose access method is not the built-in one is an obstacle here, so
  * the target's default must not step in.
  */

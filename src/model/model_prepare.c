@@ -5,7 +5,7 @@
  *		of it.
  *
  * Each attempt (see model_attempt.c) runs in a local subtransaction whose
- * abort settles its connection.  Those who call prepare_models() wait for each
+ * abort cleans its connection up.  Those who call prepare_models() wait for each
  * other by a lock on the target.  Against others, who know nothing of that, an
  * error that a race can give is answered by another attempt, which finds what
  * they have made.

@@ -29,10 +29,10 @@
 
 #include "remote/remote_private.h"
 
-/* How long a statement may take to end before it is cancelled again (ms). */
+/* How long a statement may take to end before it is canceled again (ms). */
 #define CANCEL_AGAIN_AFTER	500
 
-/* Until when to wait for the end of what is cancelled now, before asking again. */
+/* Until when to wait for the end of what is canceled now, before asking again. */
 TimestampTz
 sm_cancel_patience(TimestampTz deadline)
 {
@@ -176,7 +176,7 @@ sm_cancel_learn_start(SmConn *conn)
 
 /*
  * The connection is there, or given up.  Without a key (a proxy may give none)
- * statements cannot be cancelled, and connections are dropped instead.
+ * statements cannot be canceled, and connections are dropped instead.
  */
 void
 sm_cancel_learn_end(SmConn *conn)

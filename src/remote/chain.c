@@ -75,8 +75,8 @@ sm_chain_next(void)
 }
 
 /*
- * The same as an option of libpq, for a target that is this cluster, in addition
- * to those that it has (or NULL).
+ * The setting as one of libpq's options, for a target that is this cluster, in
+ * addition to those that the target has (or NULL).
  */
 char *
 sm_chain_options(const char *options)

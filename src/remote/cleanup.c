@@ -11,7 +11,7 @@
  * Each connection goes its own way through the steps of SmCleanupStep, and one
  * poll() waits for all of them, so that one which does not answer takes no
  * time from the others.  poll() rather than a wait set, as making one may fail
- * for want of a descriptor.  Nothing here looks at the latch: whatever sets it
+ * for want of a descriptor.  Nothing here waits for the latch: whatever sets it
  * meanwhile is found by the next wait elsewhere.  The array that poll() needs
  * is made large enough when a connection is made, as memory may be out later.
  *
@@ -28,7 +28,7 @@
 
 /*
  * The longest wait, in ms: nothing that is overlooked takes longer, and what is
- * cancelled again is so not much later than it is due.
+ * canceled again is so not much later than it is due.
  */
 #define SLICE 250
 
@@ -42,7 +42,7 @@ static int	nslots = 0;
 static int	nreserved = 0;		/* connections there are */
 
 /*
- * A connection is about to be made: make sure that it can be settled together
+ * A connection is about to be made: make sure that it can be cleaned up together
  * with all others.  Throws when memory is out.
  */
 void
@@ -250,7 +250,7 @@ in_transaction(const SmConn *conn)
 }
 
 static bool
-cancelling(const SmConn *conn)
+canceling(const SmConn *conn)
 {
 	return conn->cancel.state == SM_CANCEL_WRITING ||
 		conn->cancel.state == SM_CANCEL_READING;
@@ -258,7 +258,7 @@ cancelling(const SmConn *conn)
 
 /* The command on the wire has ended: the connection is READY now, or DEAD. */
 static void
-end_command(SmConn *conn)
+end_cleanup_command(SmConn *conn)
 {
 	bool		good = conn->cleanup.reading != SM_OUTCOME_UNKNOWN;
 
@@ -272,7 +272,7 @@ end_command(SmConn *conn)
 				good = false;
 			break;
 		case SM_CLEANUP_COMMANDING:
-			SM_INJECTION_POINT("settle answered");
+			SM_INJECTION_POINT("cleanup answered");
 			conn->cleanup.ok = (conn->cleanup.reading == SM_OUTCOME_DONE);
 			if (is_rollback(conn) && in_transaction(conn))
 				good = conn->cleanup.ok = false;
@@ -329,7 +329,7 @@ next_step(SmConn *conn)
 					conn->cleanup.ok = true;
 				else
 					send_command(conn, conn->cleanup.sql);
-				SM_INJECTION_POINT("settle sent");
+				SM_INJECTION_POINT("cleanup sent");
 			}
 			break;
 		case SM_CLEANUP_COMMANDING:
@@ -346,7 +346,7 @@ next_step(SmConn *conn)
 
 /* Go as far as it goes without waiting. */
 static void
-advance(SmConn *conn)
+cleanup_advance(SmConn *conn)
 {
 	while (conn->cleanup.step != SM_CLEANUP_DONE)
 	{
@@ -354,9 +354,9 @@ advance(SmConn *conn)
 		{
 			if (!read_on(conn))
 				return;
-			end_command(conn);
+			end_cleanup_command(conn);
 		}
-		if (conn->state == SM_CONN_READY && cancelling(conn))
+		if (conn->state == SM_CONN_READY && canceling(conn))
 			return;
 		next_step(conn);
 	}
@@ -393,7 +393,7 @@ may_cancel_again(const SmConn *conn)
 		conn->cancel.state == SM_CANCEL_TAKEN;
 }
 
-/* Ask once more, if it is time to; what cannot be cancelled is not waited for. */
+/* Ask once more, if it is time to; what cannot be canceled is not waited for. */
 static void
 cancel_again(SmConn *conn)
 {
@@ -421,13 +421,13 @@ end_pipeline(SmConn *conn)
 }
 
 /*
- * Begin.  A statement that cannot be cancelled is not waited for: the server
+ * Begin.  A statement that cannot be canceled is not waited for: the server
  * ends it when it finds its client gone.
  */
 static void
-start(SmConn *conn)
+start_cleanup(SmConn *conn)
 {
-	bool		cancelled = true;
+	bool		canceled = true;
 	bool		again = conn->cancel.state != SM_CANCEL_NONE;
 
 	conn->cleanup.step = SM_CLEANUP_STOPPING;
@@ -456,10 +456,10 @@ start(SmConn *conn)
 		conn->cleanup.reading = conn->command.failed ? SM_OUTCOME_NONE : SM_OUTCOME_DONE;
 		if (PQtransactionStatus(conn->pg) == PQTRANS_ACTIVE &&
 			(PQresultStatus(conn->result) != PGRES_COPY_IN || conn->command.simple_copy))
-			cancelled = start_cancel(conn);
+			canceled = start_cancel(conn);
 	}
-	advance(conn);
-	if (!cancelled && conn->cleanup.step == SM_CLEANUP_STOPPING)
+	cleanup_advance(conn);
+	if (!canceled && conn->cleanup.step == SM_CLEANUP_STOPPING)
 		drop(conn);
 }
 
@@ -470,14 +470,14 @@ start(SmConn *conn)
 
 /*
  * Begin to stop the command on the wire, if any, and then to run sql, if it is
- * not NULL, and DISCARD ALL, if that is wanted; never throws.
+ * not NULL, and DISCARD ALL, if that is to be; never throws.
  */
 void
 sm_cleanup_start(SmConn *conn, const char *sql, bool discard)
 {
 	conn->cleanup.sql = sql;
 	conn->cleanup.discard = discard;
-	start(conn);
+	start_cleanup(conn);
 }
 
 /* What to wait for on its own socket. */
@@ -493,7 +493,7 @@ sm_cleanup_events(SmConn *conn)
 uint32
 sm_cleanup_cancel_events(const SmConn *conn)
 {
-	if (!cancelling(conn))
+	if (!canceling(conn))
 		return 0;
 	return conn->cancel.state == SM_CANCEL_WRITING ? WL_SOCKET_WRITEABLE : WL_SOCKET_READABLE;
 }
@@ -507,15 +507,15 @@ sm_cleanup_due(const SmConn *conn)
 
 /*
  * Go on with it; cancel: the request's socket is ready; over: there is no time
- * left.  True: it is settled, with cleanup_outcome, and READY or DEAD.
+ * left.  True: it is cleaned up, with its outcome, and READY or DEAD.
  */
 bool
 sm_cleanup_poll(SmConn *conn, bool cancel, bool over)
 {
-	if (conn->cleanup.step != SM_CLEANUP_DONE && cancel && cancelling(conn))
+	if (conn->cleanup.step != SM_CLEANUP_DONE && cancel && canceling(conn))
 		sm_cancel_poll(conn);
 	if (conn->cleanup.step != SM_CLEANUP_DONE)
-		advance(conn);
+		cleanup_advance(conn);
 	cancel_again(conn);
 	if (conn->cleanup.step != SM_CLEANUP_DONE && over)
 		drop(conn);
@@ -561,7 +561,7 @@ sm_cleanup_failed(const SmConn *conn, const char *sql)
  * more, or no time.
  */
 static bool
-wait_for_any(dlist_head *conns, TimestampTz deadline, int *nready)
+wait_for_any_cleanup(dlist_head *conns, TimestampTz deadline, int *nready)
 {
 	long		timeout = sm_remaining(deadline);
 	int			n = 0;
@@ -586,7 +586,7 @@ wait_for_any(dlist_head *conns, TimestampTz deadline, int *nready)
 			slot[SLOT_CONN].fd = PQsocket(conn->pg);
 			slot[SLOT_CONN].events = POLLIN | (PQflush(conn->pg) == 1 ? POLLOUT : 0);
 		}
-		if (cancelling(conn))
+		if (canceling(conn))
 		{
 			slot[SLOT_CANCEL].fd = sm_cancel_socket(conn);
 			slot[SLOT_CANCEL].events =
@@ -628,7 +628,7 @@ finish_all(dlist_head *conns, TimestampTz deadline)
 	int			nready;
 
 	pgstat_report_wait_start(sm_wait_cleanup);
-	while (!interrupted(conns) && wait_for_any(conns, deadline, &nready))
+	while (!interrupted(conns) && wait_for_any_cleanup(conns, deadline, &nready))
 	{
 		struct pollfd *slot = slots;
 
@@ -643,7 +643,7 @@ finish_all(dlist_head *conns, TimestampTz deadline)
 			/* after a whole slice look at all: TLS may have kept some back */
 			if (nready == 0 || slot[SLOT_CONN].revents != 0 ||
 				slot[SLOT_CANCEL].revents != 0)
-				advance(conn);
+				cleanup_advance(conn);
 			cancel_again(conn);
 			slot += SLOTS_EACH;
 		}
@@ -660,14 +660,14 @@ finish_all(dlist_head *conns, TimestampTz deadline)
 }
 
 /*
- * Settle the connections linked by cleanup_node, all by the deadline: cancel
- * what is on the wire and read it to its end, then run cleanup_sql, then
- * DISCARD ALL if cleanup_discard says so and no transaction is open.  See the
+ * Clean up these connections, all by the deadline: cancel what is on the wire
+ * and read it to its end, then run what sm_cleanup_add() was given, then
+ * DISCARD ALL if that is to be and no transaction is open.  See the
  * driver's cleanup in statement.h.
  *
  * A command that could not be stopped although its transaction goes on makes
- * its connection DEAD, unless cleanup_sql takes it back: nobody may commit what
- * was given up.  An interrupt makes those DEAD that have not come to their end.
+ * its connection DEAD, unless what is run then takes it back: nobody may commit
+ * what was given up.  An interrupt makes those DEAD that have not come to their end.
  */
 void
 sm_remote_cleanup_all(dlist_head *conns, TimestampTz deadline)
@@ -675,7 +675,7 @@ sm_remote_cleanup_all(dlist_head *conns, TimestampTz deadline)
 	dlist_iter	iter;
 
 	dlist_foreach(iter, conns)
-		start(dlist_container(SmConn, cleanup.node, iter.cur));
+		start_cleanup(dlist_container(SmConn, cleanup.node, iter.cur));
 	finish_all(conns, deadline);
 }
 

@@ -8,7 +8,7 @@
  * interrupts; those that may throw do both.  Invariants:
  *
  * - A command is on the wire exactly while the connection is BUSY.  Whoever
- *	 throws meanwhile leaves it BUSY, and sm_remote_cleanup() settles it.
+ *	 throws meanwhile leaves it BUSY, and sm_remote_cleanup() brings it out of that.
  * - conn->result is the only PGresult of a connection, and freed on every way
  *	 out.
  * - An error says truly what happened.  While conn->command.commits is set, a command
@@ -50,12 +50,13 @@ static const char *
 outcome_words(SmOutcome outcome)
 {
 	if (outcome == SM_OUTCOME_DONE)
-		return "It was to be cancelled, but the cancel came too late: it has been done.";
-	return "It was to be cancelled, but the target did not answer in time.";
+		return "It was to be canceled, but the cancel came too late: it has been done.";
+	return "It was to be canceled, but the target did not answer in time.";
 }
 
 /*
- * The last command on the wire was given up for the reason given, and settled.
+ * The last command on the wire was given up for the reason given, and has been
+ * cleaned up.
  * Raises 08007 if it commits by itself and cannot be shown to have had no
  * effect.
  */
@@ -85,9 +86,9 @@ give_up(SmConn *conn, const char *sql, const char *reason)
 
 /*
  * CHECK_FOR_INTERRUPTS() while a command is on the wire, and, with a watch, the
- * look for a deadlock: if one throws, the command is settled first.  An
+ * deadlock check: if one throws, the command is cleaned up first.  An
  * interrupt that ends the backend does not come back here; the exit callback
- * settles the command then.
+ * does that then.
  */
 static void
 check_interrupts(SmConn *conn, SmWatch *watch, const char *sql)
@@ -171,14 +172,14 @@ wait_ready(SmConn *conn, uint32 events, const char *sql, TimestampTz deadline)
 		long		round = sm_client_round(sm_deadlock_round(conn, &watch, timeout));
 		int			n = WaitEventSetWait(conn->waitset, round, &event, 1, sm_wait_command);
 
-		sm_client_look();
+		sm_client_check();
 		ready = n == 1 && (event.events & WL_LATCH_SET) == 0;
 		if (ready)
 			break;
 		if (n == 1)
 			ResetLatch(MyLatch);
 		check_interrupts(conn, &watch, sql);
-		/* but the latch may be all that was looked at */
+		/* but the latch may be the only event that was reported */
 		if (timeout == 0 && n == 0)
 			break;
 	}
@@ -201,8 +202,8 @@ wait_socket(SmConn *conn, uint32 events, const char *sql, TimestampTz deadline)
 }
 
 /*
- * The same for those who read and write the connection in other ways than
- * below: wait for one of the events, or with none only look at the deadline.
+ * For those who read and write the connection in other ways than below: wait
+ * for one of the events, or, if there is none, only check the deadline.
  */
 void
 sm_remote_wait(SmConn *conn, uint32 events, const char *sql, TimestampTz deadline)
@@ -526,8 +527,8 @@ sm_remote_take(SmConn *conn)
 }
 
 /*
- * The same, but wait for it.  Throws for interrupts and the deadline, after
- * the command was settled.
+ * Take the next result as sm_remote_take() does, but wait for it.  Throws for
+ * interrupts and the deadline, after the command was cleaned up.
  */
 PGresult *
 sm_remote_next(SmConn *conn, const char *sql, TimestampTz deadline)

@@ -434,7 +434,7 @@ enum
 {
 	PROBE_SET_UP,
 	PROBE_PREPARE,
-	PROBE_LOOK,
+	PROBE_ASK,
 	PROBE_CLOSE
 };
 
@@ -518,7 +518,7 @@ take_setup(SmConn *conn)
 		else if (conn->command.ended != PROBE_CLOSE)
 			conn->remote.maps_statements = false;
 	}
-	else if (rows && PQntuples(res) > 0 && conn->command.ended == PROBE_LOOK)
+	else if (rows && PQntuples(res) > 0 && conn->command.ended == PROBE_ASK)
 		conn->remote.maps_statements = false;
 	else if (conn->command.ended == PROBE_SET_UP &&
 			 (!rows || PQntuples(res) != 1 || PQnfields(res) < 1 || PQgetisnull(res, 0, 0)))
@@ -661,7 +661,7 @@ wait_for_step(SmConn *conn)
 									 PQsocket(conn->pg), round, sm_wait_connect);
 		if (occurred & WL_LATCH_SET)
 			ResetLatch(MyLatch);
-		sm_client_look();
+		sm_client_check();
 		CHECK_FOR_INTERRUPTS();
 		if (occurred & WL_SOCKET_MASK)
 			return true;
@@ -671,7 +671,7 @@ wait_for_step(SmConn *conn)
 
 /* For those who do not wait: the deadline has come, and there is nothing new. */
 static bool
-is_late(const SmConn *conn)
+attempt_is_late(const SmConn *conn)
 {
 	uint32		events = sm_remote_events(conn);
 	struct pollfd slot = {
@@ -736,7 +736,7 @@ sm_remote_connect_poll(SmConn *conn, bool wait)
 
 	do
 	{
-		if (wait ? !wait_for_step(conn) : is_late(conn))
+		if (wait ? !wait_for_step(conn) : attempt_is_late(conn))
 			fail_late(conn);
 		else
 			ready = connect_step(conn);

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * deadlock.c
- *		Deadlocks that run through a connection to this same cluster, and when to
- *		look for them; those on another one are deadlock_remote.c's.
+ *		The deadlock check: deadlocks that run through a connection to this same
+ *		cluster; those on another one are deadlock_remote.c's.
  *
  * A backend that waits for a connection waits on a socket, which the server's
  * own deadlock detector cannot see.  So a wait that lasts longer than
- * deadlock_timeout is looked at here, and again twice a second.  If the backend
+ * deadlock_timeout is checked here, and again twice a second.  If the backend
  * at the other end is one of this cluster's and waits for another one, and that
  * one waits in the end for this backend, it is a deadlock, and ends with 40P01.
  *
@@ -23,12 +23,12 @@
  * - A backend is known to be of this cluster by its socket, never by its process
  *	 id alone.
  * - Edges that are read one after the other need not be true together.  So a
- *	 circle is read once more, backwards from this backend: it stands still
+ *	 cycle is read once more, backwards from this backend: it stands still
  *	 here; then who waits for it stands still, and so on.
  * - One deadlock has one victim: it withdraws what it has published while it
- *	 holds a lock that all who look for a circle need.
+ *	 holds a lock that all who check for a cycle need.
  * - Whatever is done here is done while a command is on the wire.  The caller
- *	 settles the command if it throws.
+ *	 cleans the command up if it throws.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,7 +50,7 @@
 #include "utils/backend_status.h"
 #include "utils/fmgrprotos.h"
 
-#define LOOK_EVERY_MS	500
+#define CHECK_EVERY_MS	500
 #define ASK_STEP_MS		20		/* between the steps of asking another cluster */
 
 /* The fourth field of our locks' tags; SQL's functions use 1 and 2. */
@@ -487,7 +487,7 @@ describe(StringInfo buf, int from, int to, const Edges *edges)
 					 from, to);
 }
 
-/* All that makes the circle, in words. */
+/* The whole cycle, in words. */
 static char *
 describe_all(const List *path)
 {
@@ -514,7 +514,7 @@ describe_all(const List *path)
 /*
  * How long a round of the wait may last so that sm_deadlock_check() comes in
  * time, given how long it may last otherwise (-1: for ever).  The first round
- * does not look at the clock.
+ * does not read the clock.
  */
 long
 sm_deadlock_round(const SmConn *conn, const SmWatch *watch, long timeout)
@@ -524,7 +524,7 @@ sm_deadlock_round(const SmConn *conn, const SmWatch *watch, long timeout)
 	return sm_deadlock_wait(watch, timeout);
 }
 
-/* The same for a wait for several. */
+/* How long a round of a wait for several connections may last. */
 long
 sm_deadlock_wait(const SmWatch *watch, long timeout)
 {
@@ -551,7 +551,7 @@ sm_deadlock_due(SmWatch *watch)
 												  DeadlockTimeout);
 	if (now < watch->next)
 		return false;
-	watch->next = TimestampTzPlusMilliseconds(now, LOOK_EVERY_MS);
+	watch->next = TimestampTzPlusMilliseconds(now, CHECK_EVERY_MS);
 	return true;
 }
 
@@ -585,7 +585,7 @@ find_deadlock(SmConn *conn, SmWatch *watch, bool tell)
 	return detail;
 }
 
-/* The same for a connection to another cluster, which has to be asked. */
+/* A deadlock through a connection to another cluster, which has to be asked. */
 static char *
 find_elsewhere(SmConn *conn, SmWatch *watch)
 {

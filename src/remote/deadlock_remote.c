@@ -101,7 +101,7 @@ same_peer(const SmConn *conn, const struct sockaddr_storage *peer)
 
 /* Is it connected to another cluster, and known which process it has there? */
 static bool
-is_known(const SmConn *conn)
+is_known_answer(const SmConn *conn)
 {
 	return conn->pg != NULL && conn->connected_at != 0 && conn->deadlock.backend < 0 &&
 		conn->remote.pooler == SM_BEHIND_NONE && PQbackendPID(conn->pg) > 0 &&
@@ -113,7 +113,7 @@ is_known(const SmConn *conn)
  * client there, too.
  */
 static bool
-stands_still(SmConn *conn, bool *reading)
+answer_stands(SmConn *conn, bool *reading)
 {
 	PGTransactionStatusType status = PQtransactionStatus(conn->pg);
 
@@ -152,7 +152,7 @@ candidates(SmConn *waited)
 		 * what an idle one has locked is rare: nobody is asked far away for
 		 * that
 		 */
-		if (is_known(conn) && stands_still(conn, &reading) &&
+		if (is_known_answer(conn) && answer_stands(conn, &reading) &&
 			(conn->state != SM_CONN_IDLE || same_peer(conn, &peer)))
 			list = lappend(list, conn);
 	}
@@ -436,7 +436,7 @@ find_blocker(const PGresult *answer, const List *list, bool *pending)
 			bool		reading;
 
 			if (PQbackendPID(conn->pg) != atoi(PQgetvalue(answer, i, 1)) ||
-				!stands_still(conn, &reading))
+				!answer_stands(conn, &reading))
 				continue;
 			if (reading && strcmp(PQgetvalue(answer, i, 2), "Client") != 0)
 				continue;
@@ -467,7 +467,7 @@ sm_deadlock_ask(SmConn *conn, bool *pending)
 	List	   *list;
 	PGresult   *answer = NULL;
 
-	if (!is_known(conn))
+	if (!is_known_answer(conn))
 		return NULL;
 	if (conn->deadlock.asked_for != conn->statements)
 	{

@@ -40,7 +40,7 @@ is_hidden(const char *variable)
 		(strncmp(variable, "PG", 2) == 0 && strncmp(variable, "PGLOCALEDIR=", 12) != 0);
 }
 
-/* Hide them; returns what is to be given to show(). */
+/* Hide them; returns what is to be given to show_variables(). */
 static char **
 hide(void)
 {
@@ -70,7 +70,7 @@ hide(void)
 }
 
 static void
-show(char **all)
+show_variables(char **all)
 {
 	environ = all;
 }
@@ -82,7 +82,7 @@ sm_libpq_start(const char *const *keywords, const char *const *values)
 	char	  **all = hide();
 	PGconn	   *pg = PQconnectStartParams(keywords, values, false);
 
-	show(all);
+	show_variables(all);
 	return pg;
 }
 
@@ -93,6 +93,6 @@ sm_libpq_poll(PGconn *pg)
 	char	  **all = hide();
 	PostgresPollingStatusType polling = PQconnectPoll(pg);
 
-	show(all);
+	show_variables(all);
 	return polling;
 }

@@ -127,10 +127,10 @@ typedef struct SmWaits
 	struct WaitEvent *events;
 } SmWaits;
 
-/* The looks for a deadlock during one wait for a connection (src/remote/deadlock.c). */
+/* The deadlock checks during one wait for a connection (src/remote/deadlock.c). */
 typedef struct SmWatch
 {
-	TimestampTz next;			/* when to look; 0: deadlock_timeout from the
+	TimestampTz next;			/* when to check; 0: deadlock_timeout from the
 								 * wait's begin */
 	List	   *waits;			/* others can see that we wait for these
 								 * processes */
@@ -173,7 +173,7 @@ extern uint32 sm_wait_command;
 extern TimestampTz sm_deadline(int timeout_ms);
 extern long sm_remaining(TimestampTz deadline);
 extern long sm_client_round(long timeout);
-extern void sm_client_look(void);
+extern void sm_client_check(void);
 
 /* cancel.c */
 extern pgsocket sm_cancel_socket(const SmConn *conn);

@@ -37,7 +37,7 @@ extern dlist_head sm_connections;	/* of SmConn: all that may have a socket */
 extern void sm_name_waits(void);
 extern uint32 sm_wait_connect;
 extern uint32 sm_wait_cleanup;
-extern bool sm_looks_for_client(void);
+extern bool sm_checks_client(void);
 extern bool sm_descriptors_left(int n);
 extern void sm_set_wait_events(SmConn *conn, uint32 events);
 

@@ -115,7 +115,7 @@ is_foreign(const char *place)
 		(end[-1] == '%' && (*end == '(' || (*end == 's' && !isalnum((unsigned char) end[1]))));
 }
 
-/* The same of a name: is it the one in %s, @name or %(name)s, as what is before it tells? */
+/* Is this name the one in %s, @name or %(name)s, as what is before it tells? */
 static bool
 is_foreign_name(const char *sql, const char *name)
 {

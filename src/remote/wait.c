@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * wait.c
- *		What all waits have in common: names, deadlines, the look whether the
+ *		What all waits have in common: names, deadlines, the check whether the
  *		client is still there.
  *
  *-------------------------------------------------------------------------
@@ -17,8 +17,8 @@
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
 
-/* How often to look whether the client is still there (ms). */
-#define CLIENT_LOOK_EVERY	1000
+/* How often to check whether the client is still there (ms). */
+#define CLIENT_CHECK_EVERY	1000
 
 /* asked for at once */
 #define MAX_DESCRIPTORS	2
@@ -66,22 +66,22 @@ sm_remaining(TimestampTz deadline)
  * is gone.  So waits for a target look themselves where the server does not.
  */
 bool
-sm_looks_for_client(void)
+sm_checks_client(void)
 {
 	return client_connection_check_interval == 0 && MyProcPort != NULL &&
 		whereToSendOutput == DestRemote && WaitEventSetCanReportClosed();
 }
 
 /*
- * How long a round of a wait may last so that sm_client_look() comes in time,
+ * How long a round of a wait may last so that sm_client_check() comes in time,
  * given how long it may last otherwise (-1: for ever).
  */
 long
 sm_client_round(long timeout)
 {
-	if (!sm_looks_for_client())
+	if (!sm_checks_client())
 		return timeout;
-	return timeout < 0 ? CLIENT_LOOK_EVERY : Min(timeout, CLIENT_LOOK_EVERY);
+	return timeout < 0 ? CLIENT_CHECK_EVERY : Min(timeout, CLIENT_CHECK_EVERY);
 }
 
 /*
@@ -90,18 +90,18 @@ sm_client_round(long timeout)
  * May reset the latch: the caller is to look at everything again.
  */
 void
-sm_client_look(void)
+sm_client_check(void)
 {
 	static TimestampTz next = 0;
 	TimestampTz now;
 
-	if (!sm_looks_for_client())
+	if (!sm_checks_client())
 		return;
 	now = GetCurrentTimestamp();
 	/* the clock may have been set back */
-	if (now < next && next <= TimestampTzPlusMilliseconds(now, CLIENT_LOOK_EVERY))
+	if (now < next && next <= TimestampTzPlusMilliseconds(now, CLIENT_CHECK_EVERY))
 		return;
-	next = TimestampTzPlusMilliseconds(now, CLIENT_LOOK_EVERY);
+	next = TimestampTzPlusMilliseconds(now, CLIENT_CHECK_EVERY);
 
 	/*
 	 * a forked process shares the epoll set, whose owner must not see it

@@ -23,8 +23,8 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
-/* How often to look (ms). */
-#define LOOK_EVERY		1000
+/* How often to check (ms). */
+#define CHECK_EVERY		1000
 
 /* Without it, a socket that is closed is seen only when all was read. */
 #ifndef POLLRDHUP
@@ -40,7 +40,7 @@ static volatile sig_atomic_t gone = false;
 
 /* The signal handler */
 static void
-look(void)
+check_watched(void)
 {
 	int			saved_errno = errno;
 
@@ -66,8 +66,8 @@ watch(pgsocket sock)
 		disable_timeout(timer, false);
 	else
 		enable_timeout_every(timer,
-							 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_EVERY),
-							 LOOK_EVERY);
+							 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), CHECK_EVERY),
+							 CHECK_EVERY);
 }
 
 /* Have the server look after its client, until the end of the level returned. */
@@ -76,12 +76,12 @@ watch_client(void)
 {
 	int			level = NewGUCNestLevel();
 
-	if (sm_looks_for_client())
+	if (sm_checks_client())
 	{
 		(void) set_config_option("client_connection_check_interval",
-								 CppAsString2(LOOK_EVERY), PGC_USERSET, PGC_S_SESSION,
+								 CppAsString2(CHECK_EVERY), PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
-		enable_timeout_after(CLIENT_CONNECTION_CHECK_TIMEOUT, LOOK_EVERY);
+		enable_timeout_after(CLIENT_CONNECTION_CHECK_TIMEOUT, CHECK_EVERY);
 	}
 	return level;
 }
@@ -100,7 +100,7 @@ sm_watched_query_run(SmConn *conn, const SmLocalQuery *rows, SmRowFunction funct
 	int			level = watch_client();
 
 	if (!registered)
-		timer = RegisterTimeout(USER_TIMEOUT, look);
+		timer = RegisterTimeout(USER_TIMEOUT, check_watched);
 	registered = true;
 	watching_process = MyProcPid;
 	PG_TRY();

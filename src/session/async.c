@@ -146,7 +146,7 @@ find_ready(SmSession **sessions, int n, bool *any)
  * told that it waits for each.
  */
 static void
-check_for_deadlock(SmSession **sessions, int n, SmWatch *watch)
+check_sent_for_deadlock(SmSession **sessions, int n, SmWatch *watch)
 {
 	char	   *detail = NULL;
 	SmSession  *blocked = NULL;
@@ -172,8 +172,8 @@ check_for_deadlock(SmSession **sessions, int n, SmWatch *watch)
  * and deadlocks; what was sent goes on.
  */
 static int
-wait_for_any(SmSession **sessions, int n, TimestampTz deadline, SmWaits *waits,
-			 SmWatch *watch)
+wait_for_any_sent(SmSession **sessions, int n, TimestampTz deadline, SmWaits *waits,
+				  SmWatch *watch)
 {
 	int			found;
 	bool		any;
@@ -201,15 +201,15 @@ wait_for_any(SmSession **sessions, int n, TimestampTz deadline, SmWaits *waits,
 			continue;
 		}
 		sm_waits_wait(waits, sm_client_round(sm_deadlock_wait(watch, timeout)), sm_wait_command);
-		sm_client_look();
+		sm_client_check();
 		CHECK_FOR_INTERRUPTS();
-		check_for_deadlock(sessions, n, watch);
+		check_sent_for_deadlock(sessions, n, watch);
 	}
 	sm_deadlock_end(watch);
 	return found;
 }
 
-/* The same, with what it takes to wait. */
+/* wait_for_any_sent(), with the set of sockets that it needs. */
 static int
 wait_in_set(SmSession **sessions, int n, TimestampTz deadline)
 {
@@ -220,7 +220,7 @@ wait_in_set(SmSession **sessions, int n, TimestampTz deadline)
 	sm_waits_init(&waits, n);
 	PG_TRY();
 	{
-		found = wait_for_any(sessions, n, deadline, &waits, &watch);
+		found = wait_for_any_sent(sessions, n, deadline, &waits, &watch);
 	}
 	PG_FINALLY();
 	{
@@ -272,7 +272,7 @@ sm_sessions_wait_any(SmSession **sessions, int n, TimestampTz deadline)
 
 /* It was received, or cannot be: the session is free again.  Never throws. */
 static void
-forget(SmSession *session)
+forget_received(SmSession *session)
 {
 	SmSent	   *sent = session->sent;
 
@@ -376,7 +376,7 @@ receive_in(SmSession *session, SmSink *sink, bool *rows)
 	}
 	PG_END_TRY();
 	session->running--;
-	forget(session);
+	forget_received(session);
 	if (own_transaction)
 	{
 		session->conn = NULL;
@@ -400,7 +400,7 @@ sm_session_receive(SmSession *session, SmSink *sink, bool *rows)
 }
 
 /* ----------
- * Cancelling
+ * Canceling
  * ----------
  */
 
@@ -414,7 +414,7 @@ report_no_answer(SmSession *session)
 	char	   *sql = pstrdup(sent->xstmt.statement.sql);
 	bool		own_transaction = sent->own_transaction;
 
-	forget(session);
+	forget_received(session);
 	sm_conn_set_state(conn, SM_CONN_DEAD);
 	if (own_transaction)
 		sm_session_forget_transaction(session, SM_FROM_NOW);
@@ -430,7 +430,7 @@ report_no_answer(SmSession *session)
 }
 
 /*
- * Cancel what was sent, if it has not ended yet.  True: it was cancelled, and
+ * Cancel what was sent, if it has not ended yet.  True: it was canceled, and
  * receiving it raises 57014; or its rows are already on their way, and so it
  * does unless all of them were sent.
  */

@@ -78,7 +78,7 @@ check_ready(SmSession *session)
 
 /* The sessions of a mode that have a transaction. */
 static int
-collect(SmTxnMode mode, Ending **endings)
+collect_endings(SmTxnMode mode, Ending **endings)
 {
 	int			n = 0;
 	dlist_iter	iter;
@@ -168,7 +168,7 @@ stop_others(Ending *endings, int n)
  * that failed first, or NULL.
  */
 static Ending *
-run_all(Ending *endings, int n)
+run_endings(Ending *endings, int n)
 {
 	TimestampTz deadline = commit_deadline(endings, n);
 	Ending	   *failed = NULL;
@@ -205,7 +205,7 @@ static void
 prepare_all(void)
 {
 	Ending	   *endings;
-	int			n = collect(SM_TXN_TWO_PHASE, &endings);
+	int			n = collect_endings(SM_TXN_TWO_PHASE, &endings);
 	Ending	   *failed;
 
 	if (n == 0)
@@ -227,7 +227,7 @@ prepare_all(void)
 				 session->gid);
 		session->state = SM_SESSION_PREPARED;
 	}
-	failed = run_all(endings, n);
+	failed = run_endings(endings, n);
 	if (failed == NULL)
 	{
 		SM_INJECTION_POINT("all prepared");
@@ -286,7 +286,7 @@ commit_endings(Ending *endings, int n, bool joined)
 
 	for (int i = 0; i < n; i++)
 		strcpy(endings[i].session->command, "COMMIT");
-	failed = run_all(endings, n);
+	failed = run_endings(endings, n);
 	if (failed != NULL)
 	{
 		for (int i = 0; i < n; i++)
@@ -306,7 +306,7 @@ static void
 commit_all(void)
 {
 	Ending	   *endings;
-	int			n = collect(SM_TXN_JOINED, &endings);
+	int			n = collect_endings(SM_TXN_JOINED, &endings);
 
 	if (n == 0)
 		return;

@@ -68,7 +68,7 @@ sm_own_transaction_check(SmConn *conn, SmStatementKind kind)
 		report_transaction_control(sm_conn_engine(conn), false);
 }
 
-/* The same, and its connection goes back. */
+/* Check the connection in after that, and then see whether it was. */
 void
 sm_own_transaction_ended(SmConn *conn, SmStatementKind kind)
 {
@@ -255,7 +255,7 @@ sm_xact_statement_failed(SmSession *session, const SmXactStatement *xstmt)
 		sm_mirror_unsent(session, xstmt->nsavepoints);
 }
 
-/* The same, but at once: for work that is more than a statement. */
+/* Begin the transaction, or its savepoints, at once: for work that is more than a statement. */
 static void
 enter_transaction(SmSession *session)
 {
@@ -462,7 +462,7 @@ sm_session_work(SmSession *session, SmWork work, void *arg)
 	return count;
 }
 
-/* The same as a one-liner. */
+/* sm_session_work() without a session: as a one-liner. */
 uint64
 sm_engine_work(SmEngine *engine, SmWork work, void *arg)
 {

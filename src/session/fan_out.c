@@ -17,7 +17,7 @@
  * a target does or does not do holds up another.  (Two exceptions: a two-phase
  * transaction begins in a round trip of its own, and spi: runs here.)  So that
  * what takes time here takes none from the others, a deadline has come only when
- * their sockets were looked at after it, and nothing was there.
+ * their sockets were checked after it, and nothing was there.
  *
  * There are two kinds.  "Together" (query_all): each branch has a transaction, all
  * of which commit when all statements have ended.  The first error is raised,
@@ -146,7 +146,7 @@ is_awaited(const SmBranchRun *branch)
 
 /* Is there one that will never end by itself? */
 static void
-check_for_deadlock(SmFanOutState *state)
+check_branches_for_deadlock(SmFanOutState *state)
 {
 	if (!sm_deadlock_due(&state->watch))
 		return;
@@ -173,7 +173,7 @@ check_for_deadlock(SmFanOutState *state)
 }
 
 static void
-wait_for_any(SmFanOutState *state)
+wait_for_any_branch(SmFanOutState *state)
 {
 	TimestampTz until = SM_NO_DEADLINE;
 	TimestampTz start;
@@ -189,8 +189,8 @@ wait_for_any(SmFanOutState *state)
 	timeout = more ? 0 : sm_client_round(sm_deadlock_wait(&state->watch, sm_remaining(until)));
 	start = GetCurrentTimestamp();
 	if (sm_waits_wait(&state->waits, timeout, sm_wait_command))
-		state->looked = start;
-	sm_client_look();
+		state->checked = start;
+	sm_client_check();
 	for (int i = 0; i < state->n; i++)
 	{
 		SmBranchRun *branch = &state->branches[i];
@@ -247,7 +247,7 @@ run_here(SmFanOutState *state)
 }
 
 static void
-run_all(SmFanOutState *state)
+run_branches(SmFanOutState *state)
 {
 	for (int i = 0; i < state->n; i++)
 		with_context(state, &state->branches[i], sm_branch_open);
@@ -256,9 +256,9 @@ run_all(SmFanOutState *state)
 		CHECK_FOR_INTERRUPTS();
 		if (run_here(state))
 			continue;
-		wait_for_any(state);
+		wait_for_any_branch(state);
 		CHECK_FOR_INTERRUPTS();
-		check_for_deadlock(state);
+		check_branches_for_deadlock(state);
 	}
 	if (state->fan_out->before_commit != NULL)
 		state->fan_out->before_commit(state->fan_out->arg);
@@ -379,7 +379,7 @@ sm_fan_out_run(SmFanOut *fan_out)
 	sm_fan_outs++;
 	PG_TRY();
 	{
-		run_all(state);
+		run_branches(state);
 	}
 	PG_CATCH();
 	{

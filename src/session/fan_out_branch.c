@@ -22,11 +22,11 @@
  * ----------
  */
 
-/* Has its deadline come, and was all looked at since then? */
+/* Has its deadline come, and were all sockets checked since then? */
 static bool
 is_over(const SmFanOutState *state, const SmBranchRun *branch)
 {
-	return branch->deadline <= state->looked;
+	return branch->deadline <= state->checked;
 }
 
 /* Whatever it waits for next, its socket may be another one. */
@@ -133,8 +133,8 @@ sm_branch_attempt(SmFanOutState *state, SmBranchRun *branch, SmBranchFunction st
 }
 
 /*
- * The same for a step that may run any code: in a subtransaction, which is
- * rolled back if it throws.
+ * Attempt a step that may run any code: in a subtransaction, which is rolled
+ * back if it throws.
  */
 static bool
 attempt_inside(SmFanOutState *state, SmBranchRun *branch, SmBranchFunction step)
@@ -262,7 +262,7 @@ check_session(SmFanOutState *state, SmBranchRun *branch)
 }
 
 static void
-check_out(SmFanOutState *state, SmBranchRun *branch)
+check_out_for_branch(SmFanOutState *state, SmBranchRun *branch)
 {
 	check_session(state, branch);
 	if (branch->session == NULL || branch->session->state == SM_SESSION_IDLE)
@@ -305,7 +305,7 @@ try_to_begin(SmFanOutState *state, SmBranchRun *branch)
 		return;
 	if (!needs_conn || sm_pool_has_capacity(branch->engine))
 	{
-		if (!attempt_inside(state, branch, check_out))
+		if (!attempt_inside(state, branch, check_out_for_branch))
 		{
 			end_branch(state, branch);
 			return;
@@ -331,7 +331,7 @@ try_to_begin(SmFanOutState *state, SmBranchRun *branch)
 
 /* Send the statement, on branch->conn or its session's. */
 static void
-start(SmFanOutState *state, SmBranchRun *branch)
+start_statement(SmFanOutState *state, SmBranchRun *branch)
 {
 	SmStatement *statement = &branch->xstmt.statement;
 
@@ -365,7 +365,7 @@ sm_branch_unstart(SmBranchRun *branch)
 	sm_xact_statement_failed(branch->session, &branch->xstmt);
 }
 
-/* The same, for attempt_inside(). */
+/* start_statement() for attempt_inside(). */
 static void
 start_inside(SmFanOutState *state, SmBranchRun *branch)
 {
@@ -374,7 +374,7 @@ start_inside(SmFanOutState *state, SmBranchRun *branch)
 		sm_checkout(branch->conn)->subid = GetCurrentSubTransactionId();
 	PG_TRY();
 	{
-		start(state, branch);
+		start_statement(state, branch);
 	}
 	PG_CATCH();
 	{
@@ -386,7 +386,7 @@ start_inside(SmFanOutState *state, SmBranchRun *branch)
 
 /* A step of its connection's way; if that throws, there is none any more. */
 static void
-connect_step(SmFanOutState *state, SmBranchRun *branch)
+poll_checkout(SmFanOutState *state, SmBranchRun *branch)
 {
 	SmConn	   *conn = branch->conn;
 
@@ -417,7 +417,7 @@ establish(SmFanOutState *state, SmBranchRun *branch)
 {
 	if (!branch->ready && !is_over(state, branch))
 		return;
-	if (!sm_branch_attempt(state, branch, connect_step))
+	if (!sm_branch_attempt(state, branch, poll_checkout))
 	{
 		if (branch->conn != NULL)
 			sm_pool_give_up(branch->conn);
@@ -441,7 +441,7 @@ establish(SmFanOutState *state, SmBranchRun *branch)
  * ----------
  */
 static void
-advance(SmFanOutState *state, SmBranchRun *branch)
+advance_statement(SmFanOutState *state, SmBranchRun *branch)
 {
 	(void) state;
 	/* not ready: come again */
@@ -450,7 +450,7 @@ advance(SmFanOutState *state, SmBranchRun *branch)
 
 /* Its end has been read: the count, or the error. */
 static void
-finish(SmFanOutState *state, SmBranchRun *branch)
+finish_statement(SmFanOutState *state, SmBranchRun *branch)
 {
 	SmStatementKind kind;
 	SmConn	   *conn = branch->conn;
@@ -486,7 +486,7 @@ check_in(SmFanOutState *state, SmBranchRun *branch)
 	end_branch(state, branch);
 }
 
-/* The same, but its connection, if it is only this branch's, goes back first. */
+/* End the branch, after its connection, if it is only this branch's, went back. */
 static void
 give_back(SmFanOutState *state, SmBranchRun *branch)
 {
@@ -550,8 +550,8 @@ run(SmFanOutState *state, SmBranchRun *branch)
 {
 	if (branch->ready)
 	{
-		if (!sm_branch_attempt(state, branch, advance) ||
-			(branch->ready && !sm_branch_attempt(state, branch, finish)))
+		if (!sm_branch_attempt(state, branch, advance_statement) ||
+			(branch->ready && !sm_branch_attempt(state, branch, finish_statement)))
 		{
 			branch_failed(state, branch);
 			return;
@@ -583,7 +583,7 @@ report_stopped(SmFanOutState *state, SmBranchRun *branch)
 	sm_report_timeout(branch->conn, state->fan_out->sql);
 }
 
-/* STOPPING: is it settled? */
+/* STOPPING: is it cleaned up? */
 static void
 clean_up_branch(SmFanOutState *state, SmBranchRun *branch)
 {

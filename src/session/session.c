@@ -104,7 +104,7 @@ sm_session_shared(SmEngine *engine, const SmSessionOptions *options)
 	return shared;
 }
 
-/* The session in which is done what is asked of this one: itself, or what it shares. */
+/* The session that does what this one is asked to do: itself, or the one that it shares. */
 SmSession *
 sm_session_unit(SmSession *session)
 {
@@ -116,7 +116,7 @@ sm_session_unit(SmSession *session)
 	return shared != NULL ? shared : session;
 }
 
-/* The same for what was sent, if it was sent in this one. */
+/* The session that has what was sent in this one: its unit, or itself. */
 SmSession *
 sm_session_unit_of_sent(SmSession *session)
 {
@@ -139,7 +139,7 @@ enter_unit(SmSession *session)
 	return unit;
 }
 
-/* The same for a statement. */
+/* It is about to run a statement: its unit, which is usable. */
 SmSession *
 sm_session_enter(SmSession *session)
 {
@@ -210,9 +210,9 @@ warn_sent(const void *arg, bool named)
 	ereport(WARNING,
 			(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
 			 named ?
-			 errmsg("a statement that was sent to \"%s\" and not received could not be cancelled",
+			 errmsg("a statement that was sent to \"%s\" and not received could not be canceled",
 					session->engine->endpoint.label) :
-			 errmsg("a statement that was sent and not received could not be cancelled"),
+			 errmsg("a statement that was sent and not received could not be canceled"),
 			 sm_conn_outcome(session->conn) == SM_OUTCOME_DONE ?
 			 errdetail("It has been done.") :
 			 errdetail("The target did not answer in time: it may have been done."),
@@ -334,7 +334,7 @@ sm_session_tear(SmSession *session)
 		session->torn = true;
 }
 
-/* The same, after that: roll back what is under way.  Never throws. */
+/* After connections were cleaned up: roll back what is under way.  Never throws. */
 void
 sm_session_torn(SmSession *session, TimestampTz deadline)
 {
@@ -556,7 +556,7 @@ sm_session_commit(SmSession *session)
 
 /* There is no transaction but the caller's: the driver says that it cannot. */
 static void
-refuse(SmSession *session, const char *command)
+refuse_command(SmSession *session, const char *command)
 {
 	session->engine->driver->command_send(NULL, command, SM_COMMAND_PLAIN, SM_NO_DEADLINE);
 }
@@ -571,7 +571,7 @@ sm_session_rollback(SmSession *session)
 	check_not_running(session);
 	check_unbound(session);
 	if (!sm_engine_is_remote(session->engine))
-		refuse(session, "ROLLBACK");
+		refuse_command(session, "ROLLBACK");
 	sm_session_abandon_transaction(session, sm_session_cleanup_deadline(session));
 }
 
@@ -614,7 +614,7 @@ sm_session_begin_nested(SmSession *session)
 	check_unbound(session);
 	sm_session_check_usable(session);
 	if (!sm_engine_is_remote(session->engine))
-		refuse(session, savepoint_text(session, "SAVEPOINT", savepoint));
+		refuse_command(session, savepoint_text(session, "SAVEPOINT", savepoint));
 	if (session->state == SM_SESSION_IDLE)
 		sm_session_start(session, NULL);
 
@@ -657,7 +657,7 @@ sm_session_release(SmSession *session, int savepoint)
 	check_unbound(session);
 	sm_session_check_usable(session);
 	if (!sm_engine_is_remote(session->engine))
-		refuse(session, savepoint_text(session, "RELEASE SAVEPOINT", savepoint));
+		refuse_command(session, savepoint_text(session, "RELEASE SAVEPOINT", savepoint));
 	place = find_savepoint(session, savepoint);
 	savepoint_command(session, "RELEASE SAVEPOINT", savepoint, SM_COMMAND_PLAIN);
 	sm_savepoints_truncate(session, place);
@@ -675,7 +675,7 @@ sm_session_rollback_to(SmSession *session, int savepoint)
 		sm_streams_lose(session->conn, find_savepoint(session, savepoint));
 	sm_session_check_usable(session);
 	if (!sm_engine_is_remote(session->engine))
-		refuse(session, savepoint_text(session, "ROLLBACK TO SAVEPOINT", savepoint));
+		refuse_command(session, savepoint_text(session, "ROLLBACK TO SAVEPOINT", savepoint));
 	place = find_savepoint(session, savepoint);
 	savepoint_command(session, "ROLLBACK TO SAVEPOINT", savepoint, SM_COMMAND_ROLLBACK_TO);
 	sm_savepoints_truncate(session, place + 1);

@@ -88,7 +88,7 @@ struct SmSession
 
 /*
  * Something to be done on a connection in a transaction; returns a number of
- * rows.  *odd is SM_KIND_ORDINARY before.
+ * rows.  *kind is SM_KIND_ORDINARY before.
  */
 typedef uint64 (*SmWork) (SmConn *conn, void *arg, SmStatementKind *kind);
 

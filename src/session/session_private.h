@@ -28,7 +28,8 @@ typedef struct SmBranchRun
 	SmBranch   *result;
 	SmBranchStep step;
 	SmEngine   *engine;			/* kept by its count of users */
-	SmSession  *session;		/* in whose transaction it is, or NULL: alone */
+	SmSession  *session;		/* in whose transaction it is, or NULL: in its
+								 * own */
 	SmConn	   *conn;			/* while it is checked out for this branch */
 	bool		lasts;			/* it commits by itself, and is not read only */
 	bool		started;		/* its session is told that it is running */
@@ -51,7 +52,7 @@ typedef struct SmFanOutState
 	MemoryContext cxt;
 	struct ResourceOwnerData *owner;
 	SmWaits		waits;
-	TimestampTz looked;			/* when all that is waited for was looked at */
+	TimestampTz checked;		/* when all sockets were checked */
 	SmWatch		watch;
 } SmFanOutState;
 

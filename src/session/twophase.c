@@ -204,7 +204,7 @@ delete_row(Relation rel, Oid index, const char *gid)
 }
 
 /*
- * Delete the rows of what is settled, remembering for which subtransaction:
+ * Delete the rows of what is resolved, remembering for which subtransaction:
  * if that is rolled back, they are still there.
  */
 static void
@@ -463,7 +463,7 @@ list_prepared(SmConn *conn)
  * Finish one.  False: somebody else has just done it, or is doing it.
  */
 static bool
-finish(SmConn *conn, const char *gid, bool commit)
+finish_prepared(SmConn *conn, const char *gid, bool commit)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	char	   *sql = psprintf("%s PREPARED %s", commit ? "COMMIT" : "ROLLBACK",
@@ -545,7 +545,7 @@ sm_twophase_recover(SmEngine *engine,
 	conn = sm_pool_checkout(engine);
 	engine->driver->begin(conn, &options, NIL);
 	learn_identity(conn);
-	/* in this order: what is decided by then and not found has been settled */
+	/* in this order: what is decided by then and not found has been resolved */
 	before = read_decisions(sm_checkout(conn)->identity);
 	found = list_prepared(conn);
 	sm_driver_command(engine->driver, conn, "COMMIT", SM_COMMAND_PLAIN);
@@ -569,7 +569,7 @@ sm_twophase_recover(SmEngine *engine,
 			report(arg, f->gid, f->ours ? "left alone" : "not permitted");
 			continue;
 		}
-		f->resolved = finish(conn, f->gid, commit);
+		f->resolved = finish_prepared(conn, f->gid, commit);
 		if (f->resolved)
 			report(arg, f->gid, commit ? "committed" : "rolled back");
 		SM_INJECTION_POINT("recover finished one");

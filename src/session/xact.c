@@ -5,7 +5,7 @@
  *
  * Nothing here throws but sm_reset() and what is done at pre-commit.
  *
- * Each clean-up first gathers all connections it deals with, and has them
+ * Each clean-up first collects all connections it deals with, and has them
  * cleaned up at the same time, by one deadline: the longest of the engines
  * concerned.  A connection that does not obey by then is dropped: for its
  * target that is a rollback.  What follows, sessions' ends and check-ins,
@@ -473,7 +473,7 @@ subxact_callback(SubXactEvent event, SubTransactionId subid,
 
 /*
  * Runs before the transaction's abort callbacks do, and leaves them nothing:
- * what runs is cancelled, everything is closed.
+ * what runs is canceled, everything is closed.
  */
 static void
 at_exit(int code, Datum arg)

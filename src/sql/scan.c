@@ -311,7 +311,7 @@ check_may_call(StreamScan *self)
 }
 
 static void
-begin_scan(CustomScanState *node, EState *estate, int eflags)
+begin_stream_scan(CustomScanState *node, EState *estate, int eflags)
 {
 	StreamScan *self = (StreamScan *) node;
 
@@ -424,7 +424,7 @@ rescan(CustomScanState *node)
 
 /* Is the value of an argument known before the query runs? */
 static bool
-is_known(const StreamScan *self, const Node *arg)
+is_known_expression(const StreamScan *self, const Node *arg)
 {
 	if (IsA(arg, Const))
 		return true;
@@ -450,7 +450,7 @@ show_argument(StreamScan *self, int i, bool secret, List *ancestors, ExplainStat
 	Node	   *arg = list_nth(self->call->args, i);
 	List	   *context;
 
-	if (is_known(self, arg) && exprType(arg) == TEXTOID)
+	if (is_known_expression(self, arg) && exprType(arg) == TEXTOID)
 	{
 		bool		isnull;
 		Datum		value = ExecEvalExpr((ExprState *) list_nth(self->args, i),
@@ -479,7 +479,7 @@ explain_scan(CustomScanState *node, List *ancestors, ExplainState *es)
 
 static const CustomExecMethods exec_methods = {
 	.CustomName = "SessmgrStream",
-	.BeginCustomScan = begin_scan,
+	.BeginCustomScan = begin_stream_scan,
 	.ExecCustomScan = exec_scan,
 	.EndCustomScan = end_scan,
 	.ReScanCustomScan = rescan,

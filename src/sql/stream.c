@@ -32,7 +32,7 @@ sm_stream_open(const SmArgs *args, SmReader *reader, bool rewind)
 
 /*
  * Give back the connection of a stream that has it for itself.  What is still
- * to come is cancelled, unless the end of it is here already.
+ * to come is canceled, unless the end of it is here already.
  */
 static void
 release(SmStream *stream)

@@ -3,7 +3,7 @@
  * copy_protocol.c
  *		COPY on a connection: data out of it and into it.
  *
- * As in command.c, whoever throws leaves the connection BUSY, and the settling
+ * As in command.c, whoever throws leaves the connection BUSY, and the clean-up
  * ends the COPY.  COPY FROM STDIN goes by the simple protocol, in which a
  * cancel and the COPY's end do not get in each other's way; COPY TO STDOUT,
  * whose text is in part the user's, by the extended protocol, which takes one
@@ -42,7 +42,7 @@ sm_append_quoted(StringInfo buf, const char *identifier)
  * is the connection's until its next command; raises its error, if any.
  */
 static PGresult *
-finish(SmConn *conn, ExecStatusType wanted, const char *sql, TimestampTz deadline)
+finish_copy(SmConn *conn, ExecStatusType wanted, const char *sql, TimestampTz deadline)
 {
 	PGresult   *volatile good = NULL;
 	PGresult   *volatile error = NULL;
@@ -100,10 +100,10 @@ sm_copy_describe(SmConn *conn, const char *sql, Oid **types, TimestampTz deadlin
 
 	sm_remote_begin(conn, false);
 	sm_remote_sent(conn, PQsendPrepare(conn->pg, "", sql, 0, NULL), true, sql, deadline);
-	(void) finish(conn, PGRES_COMMAND_OK, sql, deadline);
+	(void) finish_copy(conn, PGRES_COMMAND_OK, sql, deadline);
 	sm_remote_begin(conn, false);
 	sm_remote_sent(conn, PQsendDescribePrepared(conn->pg, ""), true, sql, deadline);
-	res = finish(conn, PGRES_COMMAND_OK, sql, deadline);
+	res = finish_copy(conn, PGRES_COMMAND_OK, sql, deadline);
 	n = PQnfields(res);
 	*types = palloc(Max(n, 1) * sizeof(Oid));
 	for (int i = 0; i < n; i++)
@@ -137,7 +137,7 @@ sm_copy_columns(SmConn *conn, const char *table, bool generated, TimestampTz dea
 	sm_remote_sent(conn, PQsendQueryParams(conn->pg, sql, lengthof(values), NULL, values,
 										   NULL, NULL, 0),
 				   true, shown, deadline);
-	res = finish(conn, PGRES_TUPLES_OK, shown, deadline);
+	res = finish_copy(conn, PGRES_TUPLES_OK, shown, deadline);
 	if (PQnfields(res) != 2)
 		sm_report_violation(conn, shown);
 	if (PQntuples(res) == 0 || PQgetisnull(res, 0, 0))
@@ -240,7 +240,7 @@ sm_copy_out_next(SmConn *conn, char **data, bool wait, const char *sql,
 		sm_report_violation(conn, sql);
 	}
 	/* if the connection is lost, that is the result now */
-	(void) finish(conn, PGRES_COMMAND_OK, sql, deadline);
+	(void) finish_copy(conn, PGRES_COMMAND_OK, sql, deadline);
 	return -1;
 }
 
@@ -269,7 +269,7 @@ raise_failed_write(SmConn *conn, const char *sql, TimestampTz deadline)
 	/* if it is not lost, memory is out, and the target waits for the rest */
 	if (PQstatus(conn->pg) == CONNECTION_OK)
 		sm_remote_sent(conn, 0, true, sql, deadline);
-	(void) finish(conn, PGRES_COMMAND_OK, sql, deadline);
+	(void) finish_copy(conn, PGRES_COMMAND_OK, sql, deadline);
 	sm_conn_set_state(conn, SM_CONN_DEAD);
 	sm_report_lost(conn, sql);
 }
@@ -321,10 +321,10 @@ sm_copy_in_end(SmConn *conn, const char *sql, TimestampTz deadline)
 
 	if (PQputCopyEnd(conn->pg, NULL) != 1)
 		raise_failed_write(conn, sql, deadline);
-	/* from now on there is no COPY that a settling would have to end */
+	/* from now on there is no COPY that a clean-up would have to end */
 	PQclear(conn->result);
 	conn->result = NULL;
 	flush(conn, sql, deadline);
-	res = finish(conn, PGRES_COMMAND_OK, sql, deadline);
+	res = finish_copy(conn, PGRES_COMMAND_OK, sql, deadline);
 	return strtoull(PQcmdTuples(res), NULL, 10);
 }

@@ -95,7 +95,7 @@ wants_discard(const SmConn *conn)
 		conn->endpoint->options.pool_reset_on_return == SM_RESET_DISCARD;
 }
 
-/* It was settled: what DISCARD ALL has done. */
+/* It was cleaned up: note what DISCARD ALL has done. */
 static void
 note_discarded(SmConn *conn)
 {
@@ -256,7 +256,7 @@ set_up_commands(SmConn *conn, const SmSessionOptions *defaults)
 	return commands != NIL ? sm_commands_join(commands) : NULL;
 }
 
-/* The same, done at once. */
+/* Run set_up_commands(). */
 static void
 set_up(SmConn *conn, const SmSessionOptions *defaults)
 {

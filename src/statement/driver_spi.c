@@ -123,14 +123,14 @@ start_rows(SinkReceiver *self, TupleDesc have)
 }
 
 static void
-receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
+sink_receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
 {
 	(void) operation;
 	start_rows((SinkReceiver *) self, typeinfo);
 }
 
 static bool
-receiver_slot(TupleTableSlot *slot, DestReceiver *pub)
+sink_receiver_slot(TupleTableSlot *slot, DestReceiver *pub)
 {
 	SinkReceiver *self = (SinkReceiver *) pub;
 	SmReader   *reader = self->sink->reader;
@@ -167,7 +167,7 @@ receiver_slot(TupleTableSlot *slot, DestReceiver *pub)
 }
 
 static void
-receiver_ignore(DestReceiver *self)
+sink_receiver_ignore(DestReceiver *self)
 {
 	(void) self;
 }
@@ -193,7 +193,7 @@ receiver_drop_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
  * ----------
  */
 
-/* The parameters in the types that parsing has settled. */
+/* The parameters in the types that parsing has determined. */
 static ParamListInfo
 bind_params(const SmParams *params, const ParamTypes *types)
 {
@@ -305,7 +305,7 @@ check_single(SPIPlanPtr plan, const SmEndpoint *endpoint)
 
 /* SPI would find it out by itself, but only when it runs it. */
 static bool
-is_transaction_control(SPIPlanPtr plan)
+plan_is_transaction_control(SPIPlanPtr plan)
 {
 	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
 
@@ -317,10 +317,10 @@ static void
 init_receiver(SinkReceiver *receiver, SmSink *sink, const SmEndpoint *endpoint)
 {
 	memset(receiver, 0, sizeof(*receiver));
-	receiver->pub.rStartup = sink ? receiver_startup : receiver_drop_startup;
-	receiver->pub.receiveSlot = sink ? receiver_slot : receiver_drop_slot;
-	receiver->pub.rShutdown = receiver_ignore;
-	receiver->pub.rDestroy = receiver_ignore;
+	receiver->pub.rStartup = sink ? sink_receiver_startup : receiver_drop_startup;
+	receiver->pub.receiveSlot = sink ? sink_receiver_slot : receiver_drop_slot;
+	receiver->pub.rShutdown = sink_receiver_ignore;
+	receiver->pub.rDestroy = sink_receiver_ignore;
 	/* not DestNone, for which SPI takes a SELECT for something else */
 	receiver->pub.mydest = DestTuplestore;
 	receiver->sink = sink;
@@ -447,7 +447,7 @@ spi_bulk(SmConn *conn, const SmBulkRequest *request, SmStatementKind *kind)
 	if (many.plan == NULL)
 		elog(ERROR, "SPI_prepare_extended failed: %s", SPI_result_code_string(SPI_result));
 	check_single(many.plan, conn->endpoint);
-	if (is_transaction_control(many.plan))
+	if (plan_is_transaction_control(many.plan))
 		*kind = SM_KIND_TRANSACTION_CONTROL;
 	else
 		(void) sm_local_query_run(what->rows, many_row, &many);

@@ -4,7 +4,7 @@
  *		One statement, run again and again in libpq's pipeline mode.
  *
  * The connection is BUSY from sm_pipeline_begin() to the end, and whoever
- * throws meanwhile leaves it BUSY and in the pipeline; the settling sends the
+ * throws meanwhile leaves it BUSY and in the pipeline; the clean-up sends the
  * sync that ends it.  The caller has begun a transaction.
  *
  * Neither side's buffers fill up, for results are read whenever something is
@@ -54,7 +54,7 @@ take_affected(SmPipeline *p, PGresult *res)
  * which libpq has no way back to the pipeline.
  */
 static void
-take_result(SmPipeline *p)
+take_pipeline_result(SmPipeline *p)
 {
 	SmConn	   *conn = p->conn;
 
@@ -112,7 +112,7 @@ read_result(SmPipeline *p)
 			sm_report_violation(conn, p->sql);
 		}
 		p->reading = !synced;
-		take_result(p);
+		take_pipeline_result(p);
 	}
 	else if (p->reading)
 	{
@@ -253,7 +253,7 @@ sm_pipeline_begin(SmPipeline *p, SmConn *conn, const char *sql, const SmEncodedP
 	p->sql = sql;
 	p->deadline = sm_deadline(conn->endpoint->options.statement_timeout);
 	sm_remote_begin(conn, false);
-	/* what is not on the wire is whole messages, which the settling sends */
+	/* what is not on the wire is whole messages, which the clean-up sends */
 	conn->command.unsent = false;
 	conn->command.syncs = 0;
 	conn->bulk.active = true;

@@ -191,7 +191,7 @@ append_text(Push *push, const TupleTableSlot *slot)
 }
 
 static void
-send_row(TupleTableSlot *slot, void *arg)
+push_row(TupleTableSlot *slot, void *arg)
 {
 	Push	   *push = (Push *) arg;
 	MemoryContext old = MemoryContextSwitchTo(push->rowcxt);
@@ -329,7 +329,7 @@ sm_push_run(SmConn *conn, const SmPush *what)
 	sm_copy_in_begin(conn, push.sql, push.deadline);
 	if (push.binary)
 		appendBinaryStringInfo(&push.buf, binary_header, sizeof(binary_header));
-	(void) sm_watched_query_run(conn, what->rows, send_row, &push, push.sql);
+	(void) sm_watched_query_run(conn, what->rows, push_row, &push, push.sql);
 	if (push.binary)
 		append_int16(&push.buf, -1);
 	send_buffer(&push);

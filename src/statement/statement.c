@@ -16,7 +16,7 @@
  *
  * sm_run_advance() goes as far as it can, or, if told to wait, to the end; so
  * several statements can be under way at a time, on a connection each.  What
- * is on the wire when something throws is settled with its connection.
+ * is on the wire when something throws is cleaned up with its connection.
  *
  * Where a stream is to read the rows, sm_run_pull() goes on to the next ones,
  * and leaves them to its caller.
@@ -434,7 +434,7 @@ suspicion(const SmRun *run)
 
 /* Forget a statement that the server does not take any more, and its shape. */
 static void
-forget(SmRun *run)
+forget_stale(SmRun *run)
 {
 	if (sm_run_needs_shape(run) && !run->declared)
 		run->sink->reader = NULL;
@@ -462,13 +462,13 @@ must_prepare_again(SmRun *run)
 	switch (what)
 	{
 		case STALE:
-			forget(run);
+			forget_stale(run);
 			return true;
 		case SUSPECT:
 			run->entry->suspect = true;
 			return true;
 		case DOUBTFUL:
-			forget(run);
+			forget_stale(run);
 			break;
 		case NOT_SUSPECT:
 			break;
@@ -499,7 +499,7 @@ launch(SmRun *run)
 		!run->described && !fits(run))
 	{
 		/* so it was when it was prepared: is it still so? */
-		forget(run);
+		forget_stale(run);
 		choose_step(run);
 	}
 	if (run->step == SM_RUN_RUNNING && sm_run_needs_shape(run))
@@ -563,7 +563,7 @@ end_round_trip(SmRun *run)
 	{
 		run->entry->suspect = false;
 		if (run->changed)
-			forget(run);
+			forget_stale(run);
 		close_forgotten(run, name);
 		choose_step(run);
 	}
@@ -711,7 +711,7 @@ sm_run_peek(SmRun *run)
 			(run->step == SM_RUN_RUNNING && conn->command.ended >= run->nbefore))
 		{
 			run->peeked = true;
-			/* whoever settles it instead of reading it is to know this, too */
+			/* whoever cleans it up instead of reading it is to know this, too */
 			if (PQresultErrorField(conn->result, PG_DIAG_SQLSTATE) != NULL)
 				conn->command.failed = true;
 		}
@@ -728,7 +728,7 @@ sm_run_has_rows(const SmRun *run)
 	return PQresultStatus(run->conn->result) == PGRES_SINGLE_TUPLE;
 }
 
-/* The same: is it that the statement was canceled? */
+/* After sm_run_peek() was true: is it that the statement was canceled? */
 bool
 sm_run_is_canceled(const SmRun *run)
 {
@@ -886,7 +886,7 @@ check_drifted(const SmRun *run)
  * The end of a statement that has ended: its notices, and its error if it has
  * one.  Returns the number of rows it affected or returned.  Throws what the
  * server says, 42601 for an empty statement, 0A000 for COPY, 08006 and 08007.
- * *odd tells the caller, who knows about transactions, about transaction
+ * *kind tells the caller, who knows about transactions, about transaction
  * control and about a first statement that has to be run again.
  */
 uint64

@@ -147,7 +147,7 @@ struct SmStream
 	int			nrows;
 	Tuplestorestate *store;
 	TupleTableSlot *slot;		/* for rows of the store */
-	/* alone: */
+	/* in its own transaction: */
 	SmStatement statement;
 	SmRun		run;
 	/* a cursor: */

@@ -191,8 +191,8 @@ note_reset(SmRun *run, const char *tag)
 }
 
 /*
- * The same for a statement that was run in another way, and has ended with
- * this command tag.
+ * A statement that was run in another way has ended with this command tag: note
+ * what it has changed; returns what it was.
  */
 SmStatementKind
 sm_statement_ended(SmConn *conn, const char *tag)

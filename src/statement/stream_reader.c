@@ -3,7 +3,7 @@
  * stream_reader.c
  *		The rows of a statement on a libpq connection, read as they are wanted.
  *
- * There are two kinds.  A stream that is alone has its connection and a
+ * There are two kinds.  A stream in its own transaction has its connection and a
  * read-only transaction there for itself: the statement's rows are taken from
  * the socket one by one (libpq's single-row mode, or by the chunk).  In the
  * transaction of a session it is a cursor, for there giving up a statement would
@@ -279,7 +279,7 @@ more_of_own_transaction(SmStream *stream)
  * Throws the target's error, or what waiting throws.
  */
 static void
-collect(SmConn *conn)
+read_fetch(SmConn *conn)
 {
 	SmStream   *stream = (SmStream *) ((char *) conn->streams.fetching - offsetof(SmStream, link));
 	PGresult   *error;
@@ -322,7 +322,7 @@ send_fetch(SmStream *stream)
 	char		sql[SM_NAME_SIZE + 64];
 
 	if (conn->streams.fetching != NULL)
-		collect(conn);
+		read_fetch(conn);
 	snprintf(sql, sizeof(sql), "FETCH FORWARD %d FROM %s", stream->size, stream->name);
 	stream->asked = stream->size;
 	sm_remote_begin(conn, false);
@@ -423,7 +423,7 @@ more_of_cursor(SmStream *stream)
 	{
 		if (conn->streams.fetching != &stream->link)
 			send_fetch(stream);
-		collect(conn);
+		read_fetch(conn);
 	}
 	PQclear(stream->rows);
 	stream->rows = stream->ahead;
@@ -447,7 +447,7 @@ more_of_cursor(SmStream *stream)
 
 /*
  * Begin to read a statement's rows from a READY connection, on which, unless
- * the stream is alone, a transaction is open or begins with it.  See
+ * it has its own transaction, one is open or begins with it.  See
  * sm_run_finish() for what it throws.
  */
 void
@@ -676,7 +676,7 @@ sm_streams_buffer(SmConn *conn, TimestampTz deadline)
 							conn->endpoint->label)));
 	}
 	if (conn->streams.fetching != NULL)
-		collect(conn);
+		read_fetch(conn);
 	initStringInfo(&commands);
 	dlist_foreach_modify(iter, &conn->streams.open)
 	{
@@ -718,7 +718,7 @@ sm_streams_lose(SmConn *conn, int depth)
 	}
 }
 
-/* The same savepoints are released: their cursors belong to what is below. */
+/* The savepoints from this place on are released: their cursors belong to what is below. */
 void
 sm_streams_release(SmConn *conn, int depth)
 {

@@ -574,7 +574,7 @@ sm_options_engine_part(Jsonb *call)
 	return DatumGetJsonbP(rest);
 }
 
-/* The same keywords with the same values? */
+/* Are these the same keywords, with the same values? */
 static bool
 same_connect_args(List *a, List *b)
 {

@@ -37,7 +37,7 @@ sm_check_restricted_target(bool is_server)
 				 errdetail("Only foreign servers can be used there.")));
 }
 
-/* The same for what would use a handle, or reach what others have open. */
+/* What would use a handle, or reach what others have open, is refused there. */
 void
 sm_check_restricted_use(const char *what)
 {

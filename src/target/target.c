@@ -105,7 +105,7 @@ get_server(const char *name, Oid roleid)
  * Error 42809 if it is of a wrapper that we cannot read.
  */
 static bool
-is_foreign(const ForeignServer *server)
+is_foreign_server(const ForeignServer *server)
 {
 	const char *wrapper = GetForeignDataWrapper(server->fdwid)->fdwname;
 
@@ -196,7 +196,7 @@ resolve_server(SmTarget *target, const SmDburi *uri)
 	bool		foreign;
 
 	sm_check_usage(target->roleid, uri, server->serverid, server->fdwid);
-	foreign = is_foreign(server);
+	foreign = is_foreign_server(server);
 	if (foreign)
 		check_foreign_server(server);
 

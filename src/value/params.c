@@ -92,7 +92,7 @@ sm_params_value(const SmParams *params, int i)
 	return PointerGetDatum(array);
 }
 
-/* The same for the columns of a row. */
+/* Parameters that the columns of a row are to be the values of. */
 SmParams *
 sm_params_from_desc(TupleDesc desc)
 {

@@ -62,8 +62,8 @@ sm_transmission_modes_begin(bool names_objects, bool has_money)
 }
 
 /*
- * The same for reading text in sm_remote_setup_commands()'s form while the user's own
- * code runs, too: only what that text needs.  Dates in ISO form and intervals
+ * Fix what reading text in sm_remote_setup_commands()'s form needs, and no more,
+ * as the user's own code runs meanwhile, too.  Dates in ISO form and intervals
  * in PostgreSQL's are read alike whatever the style.
  */
 int
