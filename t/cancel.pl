@@ -1,6 +1,6 @@
 # Statements that are given up, by a timeout or a cancel, at each step of a
 # statement.  The remote statement must end, and what is reported must be true.
-# The end of the client or backend is in orphans.pl.
+# The end of the client or backend is in orphaned_work.pl.
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * mallocfail.c
- *		Lets one allocation of one library or program fail, for t/memory.pl.
+ *		Lets one allocation of one library or program fail, for t/out_of_memory.pl.
  *
  * It is preloaded, so that all allocations go through it, and the server's
  * functions in it tell which one is to fail.  Other programs that inherit the

@@ -1,4 +1,4 @@
-# More deadlocks with this same cluster (see deadlock.pl): of which no single backend
+# More deadlocks with this same cluster (see t/deadlock.pl): of which no single backend
 # sees enough, as they go through connections of connections, and some that go
 # through connections which are in nobody's use.
 

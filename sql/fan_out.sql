@@ -1,6 +1,6 @@
 --
 -- A statement on many targets at the same time: query_all, execute_all.
--- Dead, slow and many targets are in t/gather.pl.
+-- Dead, slow and many targets are in t/fan_out.pl.
 --
 SET lock_timeout = '20s';
 CREATE SCHEMA ga;
