@@ -36,6 +36,25 @@ END
 	$? = $status;
 }
 
+# initdb takes longer than most of what is tested.  So dev/test has run it for the
+# first servers of each test, which are copies then: each of another one, as
+# servers must not have the same identity.
+my @templates = glob(($ENV{SESSMGR_TEMPLATES} // '') . '/*');
+{
+	no warnings 'redefine';
+	my $system_or_bail = \&PostgreSQL::Test::Utils::system_or_bail;
+
+	*PostgreSQL::Test::Utils::system_or_bail = sub {
+		my $command = join(' ', @_);
+
+		if (@templates && $command =~ /^initdb (?:-D|--no-sync --pgdata) (\S+) (?:-A trust -N|--auth trust)$/)
+		{
+			return $system_or_bail->('cp', '-RPp', shift @templates, $1);
+		}
+		return $system_or_bail->(@_);
+	};
+}
+
 # As skip(), and says so also where only failures are shown
 sub left_out
 {
