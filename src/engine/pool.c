@@ -303,7 +303,7 @@ may_be_kept(const SmConn *conn)
 		engine->pool.nidle < engine->endpoint.options.pool_size && may_be_reused(conn);
 }
 
-static SmReset
+static SmReuse
 begin_reset(SmConn *conn)
 {
 	const SmEngine *engine = sm_conn_engine(conn);
@@ -321,7 +321,7 @@ bool
 sm_pool_reset_start(SmConn *conn)
 {
 	sm_streams_end(conn);
-	return may_be_kept(conn) && begin_reset(conn) == SM_RESET_BEGUN;
+	return may_be_kept(conn) && begin_reset(conn) == SM_REUSE_AFTER_RESET;
 }
 
 /* over: there is no time left. */
@@ -339,11 +339,11 @@ reset(SmConn *conn, TimestampTz deadline)
 
 	switch (begin_reset(conn))
 	{
-		case SM_RESET_DONE:
+		case SM_REUSE_AT_ONCE:
 			return true;
-		case SM_RESET_REFUSED:
+		case SM_REUSE_NEVER:
 			return false;
-		case SM_RESET_BEGUN:
+		case SM_REUSE_AFTER_RESET:
 			break;
 	}
 	if (deadline == SM_FROM_NOW)

@@ -132,17 +132,17 @@ libpq_cleanup(dlist_head *conns, TimestampTz deadline)
 		note_discarded(dlist_container(SmConn, cleanup.node, iter.cur));
 }
 
-static SmReset
+static SmReuse
 libpq_reset(SmConn *conn, SmResetMode mode)
 {
 	bool		discard = wants_discard(conn);
 
 	if (libpq_status(conn) == SM_TRANSACTION_NONE && !discard)
-		return SM_RESET_DONE;
+		return SM_REUSE_AT_ONCE;
 	if (mode == SM_RESET_NONE)
-		return SM_RESET_REFUSED;
+		return SM_REUSE_NEVER;
 	sm_cleanup_start(conn, "ROLLBACK", discard);
-	return SM_RESET_BEGUN;
+	return SM_REUSE_AFTER_RESET;
 }
 
 static bool

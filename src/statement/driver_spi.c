@@ -484,12 +484,12 @@ spi_alive(SmConn *conn)
 	return true;
 }
 
-static SmReset
+static SmReuse
 spi_reset(SmConn *conn, SmResetMode mode)
 {
 	(void) conn;
 	(void) mode;
-	return SM_RESET_DONE;
+	return SM_REUSE_AT_ONCE;
 }
 
 static bool

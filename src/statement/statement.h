@@ -141,13 +141,13 @@ typedef enum SmCommand
 								 * PREPARE TRANSACTION is one of these */
 } SmCommand;
 
-/* What is to be done before a connection can go back to its pool. */
-typedef enum SmReset
+/* Can a connection go back to its pool? */
+typedef enum SmReuse
 {
-	SM_RESET_DONE,				/* nothing */
-	SM_RESET_BEGUN,				/* it has been begun */
-	SM_RESET_REFUSED			/* it cannot go back */
-} SmReset;
+	SM_REUSE_AT_ONCE,			/* as it is */
+	SM_REUSE_AFTER_RESET,		/* which has been begun */
+	SM_REUSE_NEVER
+} SmReuse;
 
 /*
  * How an engine reaches its target.  Functions that may throw leave a
@@ -183,7 +183,7 @@ typedef struct SmDriver
 	 * go on with that: without waiting, or to the end by a deadline.  True
 	 * when it is READY or DEAD.  They never throw.
 	 */
-	SmReset		(*reset) (SmConn *conn, SmResetMode mode);
+	SmReuse		(*reset) (SmConn *conn, SmResetMode mode);
 	bool		(*reset_poll) (SmConn *conn, bool wait, TimestampTz deadline);
 
 	/*
