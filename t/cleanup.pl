@@ -54,13 +54,27 @@ my %answer = (
 	garbage => sub { syswrite($_[0], join('', map { chr($_ * 37 % 251) } 1 .. 5000)); return 0 },
 	# a result that never ends
 	half => sub { syswrite($_[0], pack('aN', 'T', 20000) . 'abc'); return 0 },
-	# notices without end, as many as can be read, or some now and then
-	flood => sub { while (syswrite($_[0], $notices)) { } return 0 },
+	# notices without end: as many as can be read, or some now and then
+	flood => sub { flood($_[0]); return 0 },
 	chatter => sub { while (syswrite($_[0], $notices)) { sleep(0.01) } return 0 });
 my $target = $remote->host . '/.s.PGSQL.' . $remote->port;
 # "told" and "limited" are the ones that are told
 my %listener = map { $_ => IO::Socket::INET->new(Listen => 100, LocalAddr => '127.0.0.1') }
   qw(slow late garbage half flood told limited);
+
+# As many notices as can be read at first, and when the timeout comes; in between
+# some, as nothing else would get the processor for as long as that.
+sub flood
+{
+	my ($client) = @_;
+	my $start = time();
+	while (syswrite($client, $notices))
+	{
+		my $since = time() - $start;
+		sleep(0.01) if $since > 0.3 && $since < $timeout - 0.7;
+	}
+	return;
+}
 
 # What the target answers to a command
 sub carry_out
