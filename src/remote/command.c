@@ -425,6 +425,24 @@ sm_remote_is_stuck(SmConn *conn)
 	return conn->fault.broken;
 }
 
+/* conn->result is the sync of a pipeline.  False: there is another one to come. */
+static bool
+take_sync(SmConn *conn)
+{
+	PQclear(conn->result);
+	conn->result = NULL;
+	if (--conn->command.syncs > 0)
+		return false;
+	if (conn->command.ended != conn->command.expected)
+	{
+		end_violated(conn, "It is ready for more, and has not answered.");
+		return true;
+	}
+	conn->fault.broken = !PQexitPipelineMode(conn->pg) && PQstatus(conn->pg) == CONNECTION_OK;
+	end_command(conn, !conn->fault.broken);
+	return true;
+}
+
 /*
  * PQgetResult(), which would wait while libpq is busy.  If its socket is closed,
  * what has happened is the last result.
@@ -478,18 +496,9 @@ take(SmConn *conn, bool readable)
 				(void) is_legal(conn);
 				return true;
 			}
-			PQclear(conn->result);
-			conn->result = NULL;
-			if (--conn->command.syncs > 0)
-				continue;
-			if (conn->command.ended != conn->command.expected)
-			{
-				end_violated(conn, "It is ready for more, and has not answered.");
+			if (take_sync(conn))
 				return true;
-			}
-			conn->fault.broken = !PQexitPipelineMode(pg) && PQstatus(pg) == CONNECTION_OK;
-			end_command(conn, !conn->fault.broken);
-			return true;
+			continue;
 		}
 		if (next_of_pipeline(conn))
 		{

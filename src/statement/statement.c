@@ -352,130 +352,6 @@ send_rollback(SmRun *run)
  * ----------
  */
 
-/* Has a context, as the server writes it, been left at the binding of a parameter? */
-static bool
-is_binding(const char *context)
-{
-	const char *last = strrchr(context, '\n');
-
-	/* in every language: "unnamed portal parameter $1" */
-	for (const char *p = last ? last : context; *p; p++)
-	{
-		if (p[0] == '$' && p[1] >= '1' && p[1] <= '9')
-			return true;
-	}
-	return false;
-}
-
-/*
- * Is something gone that a plan refers to?  The first of these messages is never
- * translated; the other one is told by the function that says it of a type.
- */
-static bool
-is_failed_lookup(const char *code, const char *message, const char *function)
-{
-	static const char start[] = "cache lookup failed for ";
-
-	if (strcmp(code, "XX000") == 0)
-		return strncmp(message, start, strlen(start)) == 0;
-	return strcmp(code, "42704") == 0 && function != NULL &&
-		strcmp(function, "lookup_type_cache") == 0;
-}
-
-/*
- * What does the error say of the prepared statement?  It is STALE, or may be
- * (SUSPECT), only where the server has refused it before it did anything: while
- * it bound a parameter, or analyzed the text once more, as the position in it
- * tells, or looked for what it had when it was prepared.  From inside of
- * a function the last of these may as well be about another plan, and comes too
- * late (DOUBTFUL).
- */
-typedef enum Suspicion
-{
-	NOT_SUSPECT,
-	SUSPECT,
-	STALE,
-	DOUBTFUL
-} Suspicion;
-
-static Suspicion
-suspicion(const SmRun *run)
-{
-	const PGresult *error = run->conn->error;
-	const char *code;
-	const char *context;
-	const char *message;
-	const char *function;
-
-	if (run->entry == NULL || error == NULL || run->rows.begun ||
-		!(run->entry->prepared || (run->conn->remote.maps_statements && run->entry->name[0] != '\0')))
-		return NOT_SUSPECT;
-	code = PQresultErrorField(error, PG_DIAG_SQLSTATE);
-	message = PQresultErrorField(error, PG_DIAG_MESSAGE_PRIMARY);
-	context = PQresultErrorField(error, PG_DIAG_CONTEXT);
-	function = PQresultErrorField(error, PG_DIAG_SOURCE_FUNCTION);
-	if (code == NULL || message == NULL)
-		return NOT_SUSPECT;
-	if (context != NULL && !is_binding(context))
-		return is_failed_lookup(code, message, function) ? DOUBTFUL : NOT_SUSPECT;
-	if (strcmp(code, "26000") == 0 && context == NULL)
-		return STALE;
-	if (strcmp(code, "0A000") == 0 && function != NULL &&
-		strcmp(function, "RevalidateCachedQuery") == 0)
-		return STALE;
-	/* what was prepared just now is what it is */
-	if (run->described || !run->entry->prepared)
-		return NOT_SUSPECT;
-	if (is_failed_lookup(code, message, function))
-		return STALE;
-	return context != NULL || PQresultErrorField(error, PG_DIAG_STATEMENT_POSITION) != NULL ?
-		SUSPECT : NOT_SUSPECT;
-}
-
-/* Forget a statement that the server does not take any more, and its shape. */
-static void
-forget_stale(SmRun *run)
-{
-	if (sm_run_needs_shape(run) && !run->declared)
-		run->sink->reader = NULL;
-	/* a pooler would only take it for the one it knows already */
-	if (run->conn->remote.pooler == SM_BEHIND_TRANSACTION)
-		run->entry->spoiled = true;
-	else if (run->entry != &run->unnamed)
-		sm_statement_forget(run->conn, run->entry);
-	run->entry = NULL;
-}
-
-/*
- * Note what the error says of the prepared statement: whether it is to be
- * prepared once more, or at least to be verified, before it is run the next
- * time.  True: that may be now.  In a transaction, which each stale statement
- * would cost, others are not to be run either before they are known to be good.
- */
-static bool
-must_prepare_again(SmRun *run)
-{
-	Suspicion	what = suspicion(run);
-
-	if ((what == STALE || what == DOUBTFUL) && !run->statement->autocommit)
-		sm_statement_suspect_all(run->conn);
-	switch (what)
-	{
-		case STALE:
-			forget_stale(run);
-			return true;
-		case SUSPECT:
-			run->entry->suspect = true;
-			return true;
-		case DOUBTFUL:
-			forget_stale(run);
-			break;
-		case NOT_SUSPECT:
-			break;
-	}
-	return false;
-}
-
 /* Does the statement return what the sink's reader is for? */
 static bool
 fits(const SmRun *run)
@@ -499,7 +375,7 @@ launch(SmRun *run)
 		!run->described && !fits(run))
 	{
 		/* so it was when it was prepared: is it still so? */
-		forget_stale(run);
+		sm_run_forget_stale(run);
 		choose_step(run);
 	}
 	if (run->step == SM_RUN_RUNNING && sm_run_needs_shape(run))
@@ -536,6 +412,74 @@ close_forgotten(SmRun *run, const char *name)
 	}
 }
 
+/* A round trip has done what it was for: choose what the next one is for. */
+static void
+choose_next_step(SmRun *run, const char *name)
+{
+	switch (run->step)
+	{
+		case SM_RUN_SETTING_UP:
+			sm_remote_is_set_up(run->conn, run->statement->defaults);
+			choose_step(run);
+			break;
+		case SM_RUN_VERIFYING:
+			run->entry->suspect = false;
+			if (run->changed)
+				sm_run_forget_stale(run);
+			close_forgotten(run, name);
+			choose_step(run);
+			break;
+		case SM_RUN_PREPARING:
+			run->entry->prepared = true;
+			run->step = run->statement->cursor != NULL ? SM_RUN_DONE : SM_RUN_RUNNING;
+			break;
+		case SM_RUN_ROLLING_BACK:
+			choose_step(run);
+			break;
+		case SM_RUN_RUNNING:
+		case SM_RUN_DONE:
+			run->step = SM_RUN_DONE;
+			break;
+	}
+}
+
+/*
+ * A round trip has failed.  Where the server has done nothing but refuse, the
+ * statement is run once more in another way.
+ */
+static void
+run_again_or_end(SmRun *run, const char *name)
+{
+	const SmStatement *statement = run->statement;
+	bool		running = run->step == SM_RUN_RUNNING;
+
+	if ((running || run->step == SM_RUN_PREPARING) && statement->autocommit &&
+		!run->retried && run->conn->state == SM_CONN_READY && sm_run_must_prepare_again(run))
+	{
+		run->retried = true;
+		close_forgotten(run, name);
+		if (run->enclosed != SM_ENCLOSED_NOT)
+		{
+			enclose(run, run->enclosed);
+			send_rollback(run);
+			return;
+		}
+		choose_step(run);
+		sm_notices_report(run->conn);
+		launch(run);
+	}
+	else if (running && run->enclosed == SM_ENCLOSED_UNTIL_REFUSED && is_refused(run))
+	{
+		unenclose(run);
+		send_rollback(run);
+	}
+	else if (running && statement->autocommit && statement->prelude != NIL && is_refused(run))
+		/* then what was to come before it goes before it by itself */
+		send_set_up(run);
+	else
+		run->step = SM_RUN_DONE;
+}
+
 /* All of a round trip was read: what is next? */
 static void
 end_round_trip(SmRun *run)
@@ -549,66 +493,19 @@ end_round_trip(SmRun *run)
 		run->entry != NULL && run->entry != &run->unnamed)
 		strcpy(name, run->entry->name);
 
-	if (unlikely(run->statement->prelude != NIL) && good)
+	if (unlikely(!good))
+	{
+		run_again_or_end(run, name);
+		return;
+	}
+	if (unlikely(run->statement->prelude != NIL))
 	{
 		sm_remote_is_discarded(conn, run->statement->defaults);
 		run->statement->prelude = NIL;
 	}
-	if (run->step == SM_RUN_SETTING_UP && good)
-	{
-		sm_remote_is_set_up(conn, run->statement->defaults);
-		choose_step(run);
-	}
-	else if (run->step == SM_RUN_VERIFYING && good)
-	{
-		run->entry->suspect = false;
-		if (run->changed)
-			forget_stale(run);
-		close_forgotten(run, name);
-		choose_step(run);
-	}
-	else if (run->step == SM_RUN_PREPARING && good)
-	{
-		run->entry->prepared = true;
-		run->step = run->statement->cursor != NULL ? SM_RUN_DONE : SM_RUN_RUNNING;
-		if (run->step == SM_RUN_DONE)
-			return;
-	}
-	else if ((run->step == SM_RUN_RUNNING || run->step == SM_RUN_PREPARING) &&
-			 run->statement->autocommit && !run->retried && conn->state == SM_CONN_READY &&
-			 must_prepare_again(run))
-	{
-		/* the server has done nothing but refuse: once more */
-		run->retried = true;
-		close_forgotten(run, name);
-		if (run->enclosed != SM_ENCLOSED_NOT)
-		{
-			enclose(run, run->enclosed);
-			send_rollback(run);
-			return;
-		}
-		choose_step(run);
-	}
-	else if (run->step == SM_RUN_RUNNING && run->enclosed == SM_ENCLOSED_UNTIL_REFUSED && is_refused(run))
-	{
-		unenclose(run);
-		send_rollback(run);
+	choose_next_step(run, name);
+	if (run->step == SM_RUN_DONE)
 		return;
-	}
-	else if (run->step == SM_RUN_RUNNING && run->statement->autocommit &&
-			 run->statement->prelude != NIL && is_refused(run))
-	{
-		/* then what was to come before it goes before it by itself */
-		send_set_up(run);
-		return;
-	}
-	else if (run->step == SM_RUN_ROLLING_BACK && good)
-		choose_step(run);
-	else
-	{
-		run->step = SM_RUN_DONE;
-		return;
-	}
 	sm_notices_report(conn);
 	launch(run);
 }
@@ -904,7 +801,7 @@ sm_run_finish(SmRun *run, SmStatementKind *kind)
 	if (error != NULL && run->kind != SM_KIND_COPY)
 	{
 		/* in a transaction it is too late for this time, not for the next */
-		if (must_prepare_again(run) && run->statement->first && conn->state == SM_CONN_READY)
+		if (sm_run_must_prepare_again(run) && run->statement->first && conn->state == SM_CONN_READY)
 		{
 			*kind = SM_KIND_STALE;
 			return 0;

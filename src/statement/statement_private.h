@@ -220,6 +220,10 @@ extern void sm_run_check_shape(const SmRun *run, int nfields, const char *column
 extern void sm_run_take(SmRun *run, PGresult *res);
 extern SmStatementKind sm_statement_ended(SmConn *conn, const char *tag);
 
+/* stale.c */
+extern void sm_run_forget_stale(SmRun *run);
+extern bool sm_run_must_prepare_again(SmRun *run);
+
 /* statement.c */
 extern void sm_run_start(SmRun *run, SmConn *conn, SmStatement *statement, SmSink *sink,
 						 bool wait);

@@ -113,6 +113,28 @@ report_length(int len)
 			 errdetail("The value has %d bytes.", len)));
 }
 
+static inline uint32
+get_uint32(const char *value, int len)
+{
+	uint32		n;
+
+	if (unlikely(len != sizeof(n)))
+		report_length(len);
+	memcpy(&n, value, sizeof(n));
+	return pg_ntoh32(n);
+}
+
+static inline uint64
+get_uint64(const char *value, int len)
+{
+	uint64		n;
+
+	if (unlikely(len != sizeof(n)))
+		report_length(len);
+	memcpy(&n, value, sizeof(n));
+	return pg_ntoh64(n);
+}
+
 /*
  * The functions that read binary values convert strings from the encoding of
  * this backend's client.  It is the database's when binary form is asked for,
@@ -149,47 +171,23 @@ receive_value(SmColumn *column, char *value, int len)
 	{
 			/* these are the most frequent ones, and need no function */
 		case INT4OID:
-			if (len == sizeof(int32))
-			{
-				uint32		n;
-
-				memcpy(&n, value, sizeof(n));
-				return Int32GetDatum((int32) pg_ntoh32(n));
-			}
-			report_length(len);
-			break;
+			return Int32GetDatum((int32) get_uint32(value, len));
 		case INT8OID:
-			if (len == sizeof(int64))
-			{
-				uint64		n;
-
-				memcpy(&n, value, sizeof(n));
-				return Int64GetDatum((int64) pg_ntoh64(n));
-			}
-			report_length(len);
-			break;
+			return Int64GetDatum((int64) get_uint64(value, len));
 		case FLOAT8OID:
-			if (len == sizeof(float8))
 			{
-				uint64		n;
+				uint64		n = get_uint64(value, len);
 				float8		f;
 
-				memcpy(&n, value, sizeof(n));
-				n = pg_ntoh64(n);
 				memcpy(&f, &n, sizeof(f));
 				return Float8GetDatum(f);
 			}
-			report_length(len);
-			break;
 		case TIMESTAMPOID:
 		case TIMESTAMPTZOID:
 			if (len == sizeof(Timestamp) && column->typmod < 0)
 			{
-				uint64		n;
-				Timestamp	t;
+				Timestamp	t = (Timestamp) get_uint64(value, len);
 
-				memcpy(&n, value, sizeof(n));
-				t = (Timestamp) pg_ntoh64(n);
 				if (IS_VALID_TIMESTAMP(t) || TIMESTAMP_NOT_FINITE(t))
 					return TimestampGetDatum(t);
 			}
