@@ -19,8 +19,7 @@
 #include "nodes/pg_list.h"
 #include "utils/varlena.h"
 
-#include "sessmgr.h"
-#include "core/compat.h"
+#include "target/target_private.h"
 
 int			LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 
