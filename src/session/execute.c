@@ -46,7 +46,7 @@ start_stream(SmEngine *engine, const SmSessionOptions *options, const char *sql,
 	SmStatementKind kind;
 
 	begin.read_only = SM_ON;
-	sm_stream_give_transaction(sink->stream);
+	sm_stream_set_own_transaction(sink->stream);
 	(void) engine->driver->execute(sm_pool_checkout(engine), &statement, sink, &kind);
 }
 

@@ -257,7 +257,7 @@ extern uint64 sm_run_finish(SmRun *run, SmStatementKind *kind);
 /* stream_reader.c */
 extern SmStream *sm_stream_make(SmReader *reader, const char *sql, bool rewind);
 extern SmSink *sm_stream_sink(SmStream *stream);
-extern void sm_stream_give_transaction(SmStream *stream);
+extern void sm_stream_set_own_transaction(SmStream *stream);
 extern SmConn *sm_stream_own_conn(const SmStream *stream);
 extern bool sm_stream_is_reading(const SmStream *stream);
 extern bool sm_streams_any(SmConn *conn);

@@ -156,7 +156,7 @@ sm_stream_sink(SmStream *stream)
 
 /* Its connection and the transaction there are to be just for it. */
 void
-sm_stream_give_transaction(SmStream *stream)
+sm_stream_set_own_transaction(SmStream *stream)
 {
 	stream->own_transaction = true;
 }
