@@ -28,7 +28,8 @@ sub missing
 
 	# of PostgreSQL's, and what stands for any name
 	return if $name =~ /^(?:pg_config|deadlock_timeout)$|NAME/;
-	return 'file' if $name =~ m{^(?:src|t|sql|specs|dev|doc|bench|fuzz|expected)/[\w./-]+\w$} && !-e $name;
+	# a command may have arguments
+	return 'file' if $name =~ m{^((?:src|t|sql|specs|dev|doc|bench|fuzz|expected|\.ci)/[\w./-]*\w)(?: .*)?$} && !-e $1;
 	return 'file' if $name =~ m{^\w+\.[ch]$} && !$base{$name};
 	return 'file' if $name =~ m{^(\w+)/(\w+\.h)$} && !$file{"src/$name"};
 	return 'function' if $name =~ /^(sm_\w+)(?:\(\))?$/ && $code !~ /\b\Q$1\E\b/;
@@ -41,8 +42,26 @@ sub missing
 	return;
 }
 
+# The functions of which a page says in which file they are ("`f`, `g` in
+# `src/...`"), and that file does not define.
+sub misplaced
+{
+	my ($text) = @_;
+	my @wrong;
+
+	while ($text =~ m{((?:`\w+`(?:, | and )?)+) (?:in |\()`(src/\w+/\w+\.c)`}g)
+	{
+		my ($names, $file) = ($1, $2);
+		my $source = -e $file ? slurp_file($file) : '';
+		push @wrong, map { "$_ in $file" } grep { $source !~ /^\Q$_\E\(/m } $names =~ /`(\w+)`/g;
+	}
+	return @wrong;
+}
+
 for my $page ('doc/design.md', 'CONTRIBUTING.md')
 {
+	is(join("\n", misplaced(slurp_file($page))), '', "$page says where functions are");
+
 	my %seen;
 	my @wrong = grep { !$seen{$_}++ && missing($_) } spoken_of($page);
 	is(join("\n", map { missing($_) . " $_" } @wrong), '', "$page speaks of what there is");
@@ -62,5 +81,7 @@ is(missing($_->[1]), $_->[0], "$_->[1] is missing")
   [ 'function', 'sm_nowhere' ], [ 'function', 'nowhere()' ], [ 'function', 'nowhere_at_all' ],
   [ 'constant', 'SM_NOWHERE' ], [ 'type', 'SmNowhere' ], [ 'field', 'conn->nowhere' ],
   [ 'field', 'SmStatement.nowhere' ];
+is(join(' ', misplaced('`take_idle` and `nowhere` in `src/engine/pool.c`')),
+	'nowhere in src/engine/pool.c', 'a function that is not in its file is found');
 
 done_testing();
