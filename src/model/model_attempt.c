@@ -22,7 +22,7 @@
 
 /*
  * The key of the advisory lock on the target: "sess" and "mgr" in ASCII.  Part
- * of the documentation, so that it can be recognised in pg_locks.  One for all
+ * of the documentation, so that it can be recognized in pg_locks.  One for all
  * metadata, as they may share schemas and sequences.
  */
 #define LOCK_COMMAND	"SELECT pg_catalog.pg_advisory_xact_lock(1936028531, 7169906)"
@@ -576,7 +576,7 @@ look_for_missing(Attempt *a)
  * Make those of the tables and sequences that the engine's target lacks;
  * returns the number of tables made.  From checkout to check-in: when it
  * throws, the end of the subtransaction cleans the connection up, and nothing
- * remains.  READ COMMITTED, since each look must see what is there at that
+ * remains.  READ COMMITTED, since each query must see what is there at that
  * moment.
  */
 int

@@ -244,7 +244,7 @@ add_statistics_object(SmModel *model, Oid oid)
 	ReleaseSysCache(tuple);
 }
 
-
+/* The extended statistics objects of a table. */
 void
 sm_model_add_statistics(SmModel *model, Relation rel)
 {

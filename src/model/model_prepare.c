@@ -48,7 +48,7 @@ typedef struct Task
  * session is class 08, whatever the server calls it.)  A connection that was
  * refused for a reason, or timed out, is not: whoever waits for it has waited
  * once; nor is an answer that makes no sense.  When the outcome of COMMIT is
- * unknown (08007), the next look will tell.
+ * unknown (08007), the next attempt will tell.
  */
 static bool
 may_be_retried(const Task *task, const ErrorData *error)

@@ -57,7 +57,7 @@ PG_FUNCTION_INFO_V1(sm_drop_model);
 PG_FUNCTION_INFO_V1(sm_models_dropped);
 PG_FUNCTION_INFO_V1(sm_model_relation_in);
 
-/* The registry as last looked up, for the callback, which may not look. */
+/* The registry as last looked up, for the callback, which may look up nothing. */
 static Oid	registry_oid = InvalidOid;
 static bool registry_changed = false;
 
@@ -71,7 +71,7 @@ registry_callback(Datum arg, Oid relid)
 
 /*
  * The registry's oid, or InvalidOid if the extension is on its way out.  The
- * callback is registered with the first look: before that nothing can have
+ * callback is registered with the first lookup: before that nothing can have
  * been prepared that it would have to forget.
  */
 static Oid
@@ -330,7 +330,7 @@ describe_table(Relation rel, List **sequences)
 /*
  * The tables among the relations, in an order in which they can be made, and
  * in *sequences the sequences among them or needed by them.  A relation that
- * is gone by now is left out; one that cannot be reproduced is an error.
+ * is gone by now is skipped; one that cannot be reproduced is an error.
  *
  * The locks are released at once: what was read is one state of the table, and
  * holding on to it while a target is waited for would help nobody.
