@@ -119,7 +119,12 @@ message_over(void *arg)
  * ----------
  */
 
-/* The first call in this process; what there was before was inherited or not. */
+/*
+ * The first call in this process; what there was before was inherited or not.
+ * The timer is taken from the server here, and not when the first connection
+ * becomes idle: a server that has none left ends the process, which does no
+ * harm here, but must not happen when a transaction has committed.
+ */
 void
 sm_idle_start(bool inherited)
 {

@@ -11,6 +11,9 @@
 #include "session/session.h"
 
 /* models.c */
+extern void sm_models_add(Oid relid, Name metadata);
+extern bool sm_models_drop(Oid relid);
+extern void sm_models_forget_dropped(void);
 extern void sm_models_tell_none(Oid roleid, const char *metadata);
 
 /* model_prepare.c */

@@ -290,7 +290,7 @@ mark_slots(Attempt *a)
 	{
 		SmModel    *sequence = lfirst(lc);
 
-		sequence->wanted = sequence->registered;
+		sequence->to_create = sequence->registered;
 	}
 	foreach(lc, a->tables)
 	{
@@ -298,23 +298,23 @@ mark_slots(Attempt *a)
 
 		if (table->self.relkind != '\0' && !is_table(table->self.relkind))
 			report_taken(a, table, &table->self);
-		table->wanted = (table->self.relkind == '\0');
-		if (!table->wanted)
+		table->to_create = (table->self.relkind == '\0');
+		if (!table->to_create)
 			continue;
 		any = true;
 		foreach(lc2, table->sequences)
-			((SmModel *) lfirst(lc2))->wanted = true;
+			((SmModel *) lfirst(lc2))->to_create = true;
 	}
 	foreach(lc, a->sequences)
 	{
 		SmModel    *sequence = lfirst(lc);
 
-		if (!sequence->wanted)
+		if (!sequence->to_create)
 			continue;
 		if (sequence->self.relkind != '\0' && sequence->self.relkind != RELKIND_SEQUENCE)
 			report_taken(a, sequence, &sequence->self);
-		sequence->wanted = (sequence->self.relkind == '\0');
-		any |= sequence->wanted;
+		sequence->to_create = (sequence->self.relkind == '\0');
+		any |= sequence->to_create;
 	}
 	return any;
 }
@@ -391,7 +391,7 @@ check_names(Attempt *a)
 
 	foreach(lc, a->tables)
 	{
-		if (((SmModel *) lfirst(lc))->wanted)
+		if (((SmModel *) lfirst(lc))->to_create)
 			check_names_of(a, lfirst(lc));
 	}
 }
@@ -426,7 +426,7 @@ check_types(Attempt *a)
 	{
 		SmModel    *table = lfirst(lc);
 
-		if (!table->wanted)
+		if (!table->to_create)
 			continue;
 		foreach(lc2, table->types)
 		{
@@ -501,7 +501,7 @@ owner_is_made(Attempt *a, const SmModel *sequence)
 	{
 		SmModel    *table = lfirst(lc);
 
-		if (table->wanted && table->relid == sequence->owned_by)
+		if (table->to_create && table->relid == sequence->owned_by)
 			return true;
 	}
 	return false;
@@ -517,12 +517,12 @@ make_slots(Attempt *a)
 	a->schemas = NIL;
 	foreach(lc, a->sequences)
 	{
-		if (((SmModel *) lfirst(lc))->wanted)
+		if (((SmModel *) lfirst(lc))->to_create)
 			make(a, lfirst(lc));
 	}
 	foreach(lc, a->tables)
 	{
-		if (((SmModel *) lfirst(lc))->wanted)
+		if (((SmModel *) lfirst(lc))->to_create)
 		{
 			make(a, lfirst(lc));
 			made++;
@@ -532,14 +532,14 @@ make_slots(Attempt *a)
 	{
 		SmModel    *sequence = lfirst(lc);
 
-		if (sequence->wanted && owner_is_made(a, sequence))
+		if (sequence->to_create && owner_is_made(a, sequence))
 			run_statements(a, sequence, sequence->finish);
 	}
 	foreach(lc, a->tables)
 	{
 		SmModel    *table = lfirst(lc);
 
-		if (table->wanted)
+		if (table->to_create)
 			run_statements(a, table, table->finish);
 	}
 	return made;

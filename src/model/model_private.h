@@ -41,7 +41,7 @@ typedef struct SmModel
 	Oid			relid;
 	char		relkind;		/* RELKIND_RELATION or RELKIND_SEQUENCE */
 	bool		registered;		/* or only a sequence that a table needs */
-	bool		wanted;			/* is to be made in this attempt */
+	bool		to_create;		/* is to be made in this attempt */
 	const char *label;			/* its qualified name, quoted */
 	SmModelName self;
 	Oid			owned_by;		/* of a sequence: the table it belongs to */

@@ -33,7 +33,6 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_policy.h"
 #include "catalog/pg_type.h"
-#include "commands/event_trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "rewrite/prs2lock.h"
@@ -52,10 +51,6 @@
 #define REGISTRY_SCHEMA	"sessmgr"
 #define REGISTRY_TABLE	"model_registry"
 
-PG_FUNCTION_INFO_V1(sm_add_model);
-PG_FUNCTION_INFO_V1(sm_drop_model);
-PG_FUNCTION_INFO_V1(sm_models_dropped);
-PG_FUNCTION_INFO_V1(sm_model_relation_in);
 
 /* The registry as last looked up, for the callback, which may look up nothing. */
 static Oid	registry_oid = InvalidOid;
@@ -374,33 +369,9 @@ sm_models_describe(List *relids, List **sequences)
 }
 
 /* ----------
- * SQL functions
+ * Changes of the registry
  * ----------
  */
-
-static Oid
-relation_argument(FunctionCallInfo fcinfo)
-{
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", "relation")));
-	return PG_GETARG_OID(0);
-}
-
-static Name
-metadata_argument(FunctionCallInfo fcinfo)
-{
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", "metadata")));
-	if (NameStr(*PG_GETARG_NAME(1))[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"%s\" must not be empty", "metadata")));
-	return PG_GETARG_NAME(1);
-}
 
 /* Run a statement on the registry; returns the number of rows written. */
 static uint64
@@ -461,15 +432,13 @@ check_kind(Relation rel)
 }
 
 /*
- * add_model(relation regclass, metadata name).  The lock stays until the
- * transaction ends, so that a concurrent DROP waits and then sees the row that
- * it has to remove.
+ * Register a relation; that it already is makes no difference.  The lock stays
+ * until the transaction ends, so that a concurrent DROP waits and then sees the
+ * row that it has to remove.
  */
-Datum
-sm_add_model(PG_FUNCTION_ARGS)
+void
+sm_models_add(Oid relid, Name metadata)
 {
-	Oid			relid = relation_argument(fcinfo);
-	Name		metadata = metadata_argument(fcinfo);
 	Oid			types[] = {REGCLASSOID, NAMEOID};
 	Datum		values[2];
 	Relation	rel;
@@ -485,63 +454,30 @@ sm_add_model(PG_FUNCTION_ARGS)
 	(void) write_registry("INSERT INTO " REGISTRY_SCHEMA "." REGISTRY_TABLE
 						  " (relation, metadata) VALUES ($1, $2) ON CONFLICT DO NOTHING",
 						  2, types, values);
-	PG_RETURN_VOID();
 }
 
-/* drop_model(relation regclass): out of every metadata; was it in any? */
-Datum
-sm_drop_model(PG_FUNCTION_ARGS)
+/* Take a relation out of every metadata; was it in any? */
+bool
+sm_models_drop(Oid relid)
 {
-	Oid			relid = relation_argument(fcinfo);
 	Oid			types[] = {REGCLASSOID};
 	Datum		values[1];
 
 	check_owner(relid);
 	values[0] = ObjectIdGetDatum(relid);
-	PG_RETURN_BOOL(write_registry("DELETE FROM " REGISTRY_SCHEMA "." REGISTRY_TABLE
-								  " WHERE relation = $1",
-								  1, types, values) > 0);
+	return write_registry("DELETE FROM " REGISTRY_SCHEMA "." REGISTRY_TABLE
+						  " WHERE relation = $1",
+						  1, types, values) > 0;
 }
 
 /*
- * Input of type model_relation, which a dump has as a qualified name: the oid
- * of the relation, or 0.  It neither locks nor needs privileges, as nothing is
- * done with the relation, and only what is no name is an error.
+ * In an event trigger on sql_drop: remove the rows of what is dropped, and of
+ * what a dump named that is not here.  If the registry is itself gone there is
+ * nothing to do.
  */
-Datum
-sm_model_relation_in(PG_FUNCTION_ARGS)
+void
+sm_models_forget_dropped(void)
 {
-	const char *name = PG_GETARG_CSTRING(0);
-	List	   *names;
-	Oid			schema;
-
-	/* what output makes of a relation that is gone */
-	if (strcmp(name, "-") == 0 || strspn(name, "0123456789") == strlen(name))
-		PG_RETURN_OID(InvalidOid);
-	if (!SplitIdentifierString(pstrdup(name), '.', &names) ||
-		list_length(names) < 1 || list_length(names) > 2)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-				 errmsg("invalid input syntax for type %s: \"%s\"", "model_relation", name)));
-	if (list_length(names) == 1)
-		PG_RETURN_OID(RelnameGetRelid(linitial(names)));
-	schema = get_namespace_oid(linitial(names), true);
-	PG_RETURN_OID(OidIsValid(schema) ? get_relname_relid(lsecond(names), schema) : InvalidOid);
-}
-
-/*
- * The event trigger on sql_drop.  Whoever drops a table has its row removed,
- * without privileges on the registry.  If that is itself gone there is nothing
- * to do.
- */
-Datum
-sm_models_dropped(PG_FUNCTION_ARGS)
-{
-	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function %s was not called as an event trigger",
-						"sessmgr.models_dropped()")));
 	if (OidIsValid(find_registry()))
 		(void) write_registry("DELETE FROM " REGISTRY_SCHEMA "." REGISTRY_TABLE " AS m"
 							  " USING pg_event_trigger_dropped_objects() AS d"
@@ -549,5 +485,4 @@ sm_models_dropped(PG_FUNCTION_ARGS)
 							  " OR d.classid = 'pg_class'::regclass AND d.objsubid = 0"
 							  " AND m.relation = d.objid",
 							  0, NULL, NULL);
-	PG_RETURN_NULL();
 }

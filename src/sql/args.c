@@ -23,6 +23,15 @@ sm_arg_check(FunctionCallInfo fcinfo, int arg, const char *name)
 				 errmsg("argument \"%s\" must not be null", name)));
 }
 
+/* The engine that the first argument is a handle of. */
+SmEngine *
+sm_arg_engine(FunctionCallInfo fcinfo, bool check)
+{
+	sm_enter();
+	sm_arg_check(fcinfo, 0, "engine");
+	return sm_engine_from_handle((uint64) PG_GETARG_INT64(0), check);
+}
+
 char *
 sm_arg_text(FunctionCallInfo fcinfo, int arg)
 {

@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * funcs_manager.c
- *		SQL functions of the manager: engines, sessionmakers, models, reset,
- *		recovery.
+ *		SQL functions of the manager: engines, sessionmakers, reset, recovery.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,21 +15,11 @@ PG_FUNCTION_INFO_V1(sm_get_engine);
 PG_FUNCTION_INFO_V1(sm_create_session);
 PG_FUNCTION_INFO_V1(sm_session_factory);
 PG_FUNCTION_INFO_V1(sm_invalidate);
-PG_FUNCTION_INFO_V1(sm_prepare_models);
-PG_FUNCTION_INFO_V1(sm_prepared);
 PG_FUNCTION_INFO_V1(sm_is_forked);
 PG_FUNCTION_INFO_V1(sm_dispose);
 PG_FUNCTION_INFO_V1(sm_open);
 PG_FUNCTION_INFO_V1(sm_reset_all);
 PG_FUNCTION_INFO_V1(sm_recover);
-
-static SmEngine *
-engine_from_arg(FunctionCallInfo fcinfo, bool check)
-{
-	sm_enter();
-	sm_arg_check(fcinfo, 0, "engine");
-	return sm_engine_from_handle((uint64) PG_GETARG_INT64(0), check);
-}
 
 /* get_engine(dburi text, options jsonb) returns engine */
 Datum
@@ -113,33 +102,6 @@ sm_invalidate(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(sm_engine_invalidate(VARDATA_ANY(dburi), VARSIZE_ANY_EXHDR(dburi)));
 }
 
-/* prepare_models(engine, metadata name) returns integer */
-Datum
-sm_prepare_models(PG_FUNCTION_ARGS)
-{
-	SmEngine   *engine = engine_from_arg(fcinfo, true);
-	Oid			roleid = engine->endpoint.roleid;
-	const char *metadata;
-	int			made;
-
-	sm_arg_check(fcinfo, 1, "metadata");
-	metadata = NameStr(*PG_GETARG_NAME(1));
-	made = sm_models_prepare(engine, metadata);
-	if (made == 0)
-		sm_models_tell_none(roleid, metadata);
-	PG_RETURN_INT32(made);
-}
-
-/* prepared(engine, metadata name) returns boolean */
-Datum
-sm_prepared(PG_FUNCTION_ARGS)
-{
-	SmEngine   *engine = engine_from_arg(fcinfo, true);
-
-	sm_arg_check(fcinfo, 1, "metadata");
-	PG_RETURN_BOOL(sm_models_prepared(engine, NameStr(*PG_GETARG_NAME(1))));
-}
-
 /* forked() returns boolean */
 Datum
 sm_is_forked(PG_FUNCTION_ARGS)
@@ -152,7 +114,7 @@ sm_is_forked(PG_FUNCTION_ARGS)
 Datum
 sm_dispose(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT32(sm_pool_dispose(engine_from_arg(fcinfo, false)));
+	PG_RETURN_INT32(sm_pool_dispose(sm_arg_engine(fcinfo, false)));
 }
 
 /* reset() returns void */

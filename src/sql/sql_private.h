@@ -50,6 +50,7 @@ typedef struct SmStoreSink
 
 /* args.c */
 extern void sm_arg_check(FunctionCallInfo fcinfo, int arg, const char *name);
+extern SmEngine *sm_arg_engine(FunctionCallInfo fcinfo, bool check);
 extern char *sm_arg_text(FunctionCallInfo fcinfo, int arg);
 extern int	sm_arg_array(FunctionCallInfo fcinfo, int arg, const char *name, Oid type,
 						 Datum **values);

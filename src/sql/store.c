@@ -46,7 +46,9 @@ sm_store_declared(FunctionCallInfo fcinfo, const char *name, const char *example
 
 /*
  * Make the tuplestore for a result of this shape, in the query's memory, and
- * tell the executor.
+ * tell the executor.  InitMaterializedSRF() does so for functions whose columns
+ * are OUT parameters; it knows no other shape than the function's declared row
+ * type, and query_as() has that of an argument, query_json() no row type.
  */
 void
 sm_store_begin(FunctionCallInfo fcinfo, TupleDesc desc)
