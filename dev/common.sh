@@ -72,6 +72,15 @@ real_pg_config() {
 	pg_usable "$config" && say "$config"
 }
 
+work_parent=/tmp
+
+# plenty_of_memory: is there enough for a work directory of some gigabytes in /dev/shm?
+plenty_of_memory() {
+	[ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] &&
+		[ "$(df --output=avail -m /dev/shm | tail -n 1)" -ge 8000 ] &&
+		[ "$(sed -nE 's/^MemAvailable: +([0-9]+) kB/\1/p' /proc/meminfo)" -ge 12000000 ]
+}
+
 # as_user COMMAND...: run it in $work as an ordinary user
 as_user() (
 	cd "$work"
@@ -86,9 +95,9 @@ as_user() (
 	exec runuser -u nobody -- "$@"
 )
 
-# make_work: creates $work, which is removed at exit
+# make_work: creates $work in $work_parent, which is removed at exit
 make_work() {
-	work=$(mktemp -d /tmp/sessmgr.XXXXXX)
+	work=$(mktemp -d "$work_parent/sessmgr.XXXXXX")
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
 	trap clean_up EXIT
