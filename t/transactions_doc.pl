@@ -452,11 +452,12 @@ sub shut_down
 my %cause = (
 	killed => sub {
 		my @pids = map { $_->{psql}{pid} } @_;
+		# at one moment: nobody is to see what dies first
+		stop_process(@pids);
 		kill('KILL', @pids);
 		crashed_and_back($local, @pids);
 	},
 	crash_here => sub {
-		# at one moment: nobody is to see what dies first
 		stop_process(map { $_->{psql}{pid} } @_);
 		kill_server($local);
 		$local->start;
